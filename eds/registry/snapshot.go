@@ -1,0 +1,74 @@
+package registry
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// Source says who put a host on the list.
+type Source string
+
+// The sources of a host.
+const (
+	Gossip Source = "gossip"
+	Manual Source = "manual"
+)
+
+// Snapshot is everything this EDS server holds true at one moment. It is
+// immutable: any goroutine may read it for as long as it likes, nobody writes.
+type Snapshot struct {
+	// Settled is false while gossip may still know less than the truth; until then
+	// nothing in Services may be handed to an Envoy.
+	Settled bool
+
+	// Revision is the override store's revision that went in.
+	Revision uint64
+
+	Services []Service      // sorted by name
+	Members  []fleet.Member // sorted by id, quarantined and gone ones too
+}
+
+// Service is one EDS resource: what is served under a name, and what is not and why.
+type Service struct {
+	Name  string
+	Mode  override.Mode
+	Hosts []Host // sorted by address, then id
+}
+
+// Host is one endpoint of a service as the registry sees it.
+type Host struct {
+	fleet.Endpoint
+	ID      string // the member's uuid; "" for a manual host
+	Source  Source
+	State   string    // healthy, unhealthy, draining
+	Served  bool      // in the assignment
+	Since   time.Time // of State, by this server's clock
+	Started time.Time // of the member's process; zero for a manual host
+}
+
+// Find returns the service called name.
+func (s *Snapshot) Find(name string) (Service, bool) {
+	i, ok := slices.BinarySearchFunc(s.Services, name, func(s Service, name string) int { return strings.Compare(s.Name, name) })
+	if !ok {
+		return Service{}, false
+	}
+	return s.Services[i], true
+}
+
+// Served returns the hosts of s that are in its assignment, in order, one for each address.
+func (s Service) Served() []Host {
+	var hosts []Host
+	var last netip.AddrPort
+	for _, h := range s.Hosts {
+		if h.Served && h.Addr != last {
+			hosts = append(hosts, h)
+			last = h.Addr
+		}
+	}
+	return hosts
+}

@@ -1,0 +1,165 @@
+package fleet
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// MaxMeta is how many bytes of metadata memberlist carries (memberlist.MetaMaxSize);
+// it panics over that, so the size is checked here.
+const MaxMeta = 512
+
+// FormatVersion is the metadata format that this code writes. Decode refuses a
+// later one: what it cannot understand it must not serve.
+const FormatVersion = 1
+
+// wire is the metadata as sent: a JSON object with one-letter names, since the
+// room is small and a packet capture should still be readable.
+type wire struct {
+	Version  uint64            `json:"v"`
+	Role     Role              `json:"r"`
+	Started  int64             `json:"t"` // Unix milliseconds
+	Service  string            `json:"s,omitempty"`
+	Addr     string            `json:"a,omitempty"`
+	Weight   uint32            `json:"w,omitempty"` // absent: 1
+	Region   string            `json:"g,omitempty"`
+	Zone     string            `json:"z,omitempty"`
+	Canary   bool              `json:"c,omitempty"`
+	Tags     map[string]string `json:"k,omitempty"`
+	Health   Health            `json:"h,omitempty"` // absent: healthy
+	Probe    ProbeKind         `json:"p,omitempty"` // absent: http
+	Path     string            `json:"q,omitempty"` // absent: /healthz
+	OnBehalf bool              `json:"o,omitempty"`
+}
+
+// DefaultHealthPath is where an endpoint is probed unless it says otherwise.
+const DefaultHealthPath = "/healthz"
+
+// Encode writes m's own part (not what observers add) as metadata. It returns an
+// error when m is not valid or does not fit into MaxMeta bytes.
+func Encode(m Member) ([]byte, error) {
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	w := wire{Version: FormatVersion, Role: m.Role, Started: m.Started.UnixMilli()}
+	if m.Role == RoleUpstream {
+		e := m.Endpoint
+		w.Service, w.Addr, w.Region, w.Zone = m.Service, e.Addr.String(), e.Locality.Region, e.Locality.Zone
+		w.Canary, w.Tags, w.OnBehalf = e.Canary, e.Tags, m.Probe.OnBehalf
+		w.Weight = omit(e.Weight, DefaultWeight)
+		w.Health = omit(e.Health, Healthy)
+		w.Probe = omit(m.Probe.Kind, ProbeHTTP)
+		w.Path = omit(m.Probe.Path, DefaultHealthPath)
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(w); err != nil {
+		return nil, fmt.Errorf("encode metadata: %w", err)
+	}
+	b := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
+	if len(b) > MaxMeta {
+		return nil, fmt.Errorf("metadata is %d bytes long, at most %d fit: shorten the service name, the locality or the tags", len(b), MaxMeta)
+	}
+	return b, nil
+}
+
+// Decode reads metadata from the network. The result is valid whenever the error
+// is nil; with an error it still says the format version if that could be read.
+func Decode(b []byte) (Member, error) {
+	if len(b) > MaxMeta {
+		return Member{}, fmt.Errorf("metadata is %d bytes long, at most %d are allowed", len(b), MaxMeta)
+	}
+	var version struct {
+		Version uint64 `json:"v"`
+	}
+	if err := json.Unmarshal(b, &version); err != nil {
+		return Member{}, errors.New("metadata is not a JSON object")
+	}
+	m := Member{Version: version.Version}
+	if m.Version != FormatVersion {
+		return m, fmt.Errorf("metadata has format version %d, this server reads %d", m.Version, FormatVersion)
+	}
+	var w wire
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&w); err != nil {
+		return m, fmt.Errorf("metadata does not follow format version %d: %w", FormatVersion, err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return m, errors.New("metadata has something after the JSON object")
+	}
+	return w.member()
+}
+
+func (w wire) member() (Member, error) {
+	m := Member{Version: w.Version, Role: w.Role, Started: time.UnixMilli(w.Started).UTC()}
+	if m.Role == RoleUpstream {
+		addr, err := netip.ParseAddrPort(w.Addr)
+		if err != nil {
+			return m, fmt.Errorf("address %q is not ip:port", w.Addr)
+		}
+		m.Service = w.Service
+		m.Endpoint = Endpoint{
+			Addr: addr, Weight: fill(w.Weight, DefaultWeight), Locality: Locality{Region: w.Region, Zone: w.Zone},
+			Canary: w.Canary, Health: fill(w.Health, Healthy),
+		}
+		if len(w.Tags) > 0 {
+			m.Endpoint.Tags = w.Tags
+		}
+		m.Probe = Probe{Kind: fill(w.Probe, ProbeHTTP), OnBehalf: w.OnBehalf}
+		if m.Probe.Kind == ProbeHTTP {
+			m.Probe.Path = fill(w.Path, DefaultHealthPath)
+		}
+	}
+	return m, m.check()
+}
+
+// check reports why a member cannot be announced or believed.
+func (m Member) check() error {
+	switch m.Role {
+	case RoleEDS:
+		return nil
+	case RoleUpstream:
+	default:
+		return fmt.Errorf("role %q is none of upstream, eds", m.Role)
+	}
+	return errors.Join(CheckService(m.Service), m.Endpoint.Check(), m.Probe.check())
+}
+
+func (p Probe) check() error {
+	switch p.Kind {
+	case ProbeTCP, ProbeNone:
+		return nil
+	case ProbeHTTP:
+		if !strings.HasPrefix(p.Path, "/") || strings.ContainsFunc(p.Path, func(r rune) bool { return r <= 0x20 || r >= 0x7f }) {
+			return fmt.Errorf("health path %q must begin with a slash and hold no spaces", p.Path)
+		}
+		return nil
+	default:
+		return fmt.Errorf("probe %q is none of http, tcp, none", p.Kind)
+	}
+}
+
+// omit returns the zero value for the default, so that it takes no room.
+func omit[T comparable](v, def T) T {
+	if v == def {
+		var zero T
+		return zero
+	}
+	return v
+}
+
+func fill[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}

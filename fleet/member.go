@@ -1,0 +1,106 @@
+package fleet
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Role says what a member does in the pool.
+type Role string
+
+// The roles a member can have.
+const (
+	RoleUpstream Role = "upstream" // serves requests for one service
+	RoleEDS      Role = "eds"      // watches the pool and feeds Envoys
+)
+
+// Liveness is what gossip says of a member. It is not health: a live member can
+// be unhealthy, and a dead one was often healthy to the end.
+type Liveness string
+
+// The states of liveness.
+const (
+	Alive Liveness = "alive"
+	Left  Liveness = "left" // it published draining before it went
+	Dead  Liveness = "dead" // it went without a word
+)
+
+// Health is what an endpoint says of itself.
+type Health string
+
+// The states of health.
+const (
+	Healthy   Health = "healthy"
+	Unhealthy Health = "unhealthy"
+	Draining  Health = "draining"
+)
+
+// Locality is where an endpoint runs, in Envoy's terms.
+type Locality struct {
+	Region string
+	Zone   string
+}
+
+// Compare orders localities by region, then zone.
+func (l Locality) Compare(o Locality) int {
+	return cmp.Or(cmp.Compare(l.Region, o.Region), cmp.Compare(l.Zone, o.Zone))
+}
+
+// Endpoint is one backend of a service.
+type Endpoint struct {
+	Addr     netip.AddrPort
+	Weight   uint32 // load balancing weight, 1 to 65535
+	Locality Locality
+	Canary   bool
+	Tags     map[string]string // further tags; nil when there are none; never written after creation
+	Health   Health
+}
+
+// Member is one gossiping process as seen by this one. Values are copies: a
+// reader may keep them and must not write to Tags.
+type Member struct {
+	ID      uuid.UUID // new at each start of the process; its name in the pool
+	Role    Role
+	Started time.Time // by the member's own clock, to the millisecond
+	Version uint64    // metadata format version it speaks
+
+	// Set for RoleUpstream only.
+	Service  string
+	Endpoint Endpoint
+	Probe    Probe
+
+	// Set by the observer, never by the member itself.
+	Gossip     netip.AddrPort // the address it gossips at
+	Liveness   Liveness
+	Since      time.Time // when the observer last saw Liveness or the metadata change
+	Quarantine string    // why its metadata was refused; "" when it was not
+}
+
+// ProbeKind says how an EDS server may check an endpoint.
+type ProbeKind string
+
+// The kinds of probe.
+const (
+	ProbeHTTP ProbeKind = "http" // GET Path on the serving port
+	ProbeTCP  ProbeKind = "tcp"  // the serving port accepts a connection
+	ProbeNone ProbeKind = "none" // the member's published health is all there is
+)
+
+// Probe is what to check an endpoint by.
+type Probe struct {
+	Kind ProbeKind
+	Path string // for ProbeHTTP; begins with a slash
+
+	// OnBehalf is true when the endpoint is served by another process than the
+	// one that gossips, so that the member's gossip port says nothing about it.
+	OnBehalf bool
+}
+
+// SortMembers orders members by id, so that equal pools look equal.
+func SortMembers(ms []Member) {
+	slices.SortFunc(ms, func(a, b Member) int { return slices.Compare(a.ID[:], b.ID[:]) })
+}

@@ -1,0 +1,115 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+)
+
+// The limits of what an endpoint may say of itself.
+const (
+	MaxServiceName = 200   // bytes
+	MaxWeight      = 65535 // Envoy sums the weights of a locality in 32 bits
+	DefaultWeight  = 1
+	MaxTags        = 32
+)
+
+// CheckService reports why name cannot be the name of a service: it becomes an
+// EDS resource name and one segment of a URL path.
+func CheckService(name string) error {
+	switch {
+	case name == "":
+		return errors.New("service name is empty")
+	case len(name) > MaxServiceName:
+		return fmt.Errorf("service name is %d bytes long, at most %d are allowed", len(name), MaxServiceName)
+	case strings.Contains(name, "/"):
+		return fmt.Errorf("service name %q contains a slash", name)
+	case name == "." || name == "..":
+		return fmt.Errorf("service name %q is a relative path", name)
+	case name == "*":
+		return errors.New(`service name "*" is xDS's wildcard`)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, isControl):
+		return fmt.Errorf("service name %q has unprintable characters", name)
+	}
+	return nil
+}
+
+// CheckAddr reports why addr cannot be given to Envoy as an endpoint.
+func CheckAddr(addr netip.AddrPort) error {
+	ip := addr.Addr()
+	switch {
+	case !ip.IsValid():
+		return errors.New("address is not an IP address")
+	case ip.IsUnspecified():
+		return fmt.Errorf("address %s means every interface, give the one that clients can reach", ip)
+	case ip.IsMulticast():
+		return fmt.Errorf("address %s is a multicast address", ip)
+	case ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return fmt.Errorf("address %s is the broadcast address", ip)
+	case ip.Zone() != "":
+		return fmt.Errorf("address %s has a zone, which only this machine understands", ip)
+	case ip.Is4In6():
+		return fmt.Errorf("address %s is an IPv4 address in IPv6 form, write %s", ip, ip.Unmap())
+	case addr.Port() == 0:
+		return errors.New("port is 0, give 1 to 65535")
+	}
+	return nil
+}
+
+// CheckWeight reports why w cannot be a load balancing weight.
+func CheckWeight(w uint32) error {
+	if w < 1 || w > MaxWeight {
+		return fmt.Errorf("weight is %d, give 1 to %d", w, MaxWeight)
+	}
+	return nil
+}
+
+// Check reports everything that is wrong with an endpoint, joined.
+func (e Endpoint) Check() error {
+	errs := []error{CheckAddr(e.Addr), CheckWeight(e.Weight), checkText("region", e.Locality.Region), checkText("az", e.Locality.Zone)}
+	switch e.Health {
+	case Healthy, Unhealthy, Draining:
+	default:
+		errs = append(errs, fmt.Errorf("state %q is none of healthy, unhealthy, draining", e.Health))
+	}
+	return errors.Join(append(errs, CheckTags(e.Tags))...)
+}
+
+// reservedTags have a field of their own; as free tags they would say it twice.
+var reservedTags = []string{"az", "region", "canary", "load_balancing_weight"}
+
+// CheckTags reports why tags cannot become subset metadata.
+func CheckTags(tags map[string]string) error {
+	if len(tags) > MaxTags {
+		return fmt.Errorf("%d tags, at most %d are allowed", len(tags), MaxTags)
+	}
+	for k, v := range tags {
+		if k == "" {
+			return errors.New("a tag has an empty name")
+		}
+		for _, r := range reservedTags {
+			if k == r {
+				return fmt.Errorf("tag %q has an option of its own", k)
+			}
+		}
+		if err := errors.Join(checkText("tag name", k), checkText("tag "+k, v)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkText refuses what a protobuf string, a log line or a terminal cannot carry.
+func checkText(what, s string) error {
+	if len(s) > MaxServiceName {
+		return fmt.Errorf("%s is %d bytes long, at most %d are allowed", what, len(s), MaxServiceName)
+	}
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, isControl) {
+		return fmt.Errorf("%s %q has unprintable characters", what, s)
+	}
+	return nil
+}
+
+func isControl(r rune) bool { return r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0) }
