@@ -1,0 +1,64 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcall-fleet/rollcall/eds"
+)
+
+func newEDS() *cobra.Command {
+	var (
+		opts eds.Options
+		pool poolFlags
+		logs logFlags
+	)
+	c := &cobra.Command{
+		Use:   "eds",
+		Short: "Run an EDS server: watch the pool and feed Envoys",
+		Long: `Joins the gossip pool, turns its upstreams into endpoints, and serves those over
+gRPC and REST to every Envoy that asks. Operators overrule it over HTTP; the API
+console is at the root of the HTTP address.`,
+		Example: `  rollcall eds
+  rollcall eds --join 10.0.0.5 --gossip 10.0.0.6:7946 --http 10.0.0.6:8080 --xds 10.0.0.6:18000`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if opts.Logger, err = logs.logger(); err != nil {
+				return err
+			}
+			if opts.Keys, err = pool.keys(); err != nil {
+				return err
+			}
+			opts.Gossip, opts.Advertise, opts.Seeds, opts.Fleet = pool.gossip, pool.advertise, pool.join, pool.fleet
+			return eds.Run(c.Context(), opts)
+		},
+	}
+	addrPortVar(c.Flags(), &opts.HTTP, "http", "127.0.0.1:8080", "address of the API, the console and REST discovery")
+	addrPortVar(c.Flags(), &opts.XDS, "xds", "127.0.0.1:18000", "address of gRPC discovery")
+	c.Flags().StringVar(&opts.DataDir, "data-dir", defaultDataDir(), "folder for operators' decisions and remembered members")
+	pool.add(c.Flags(), "127.0.0.1:7946", nil)
+	logs.add(c.Flags())
+	return c
+}
+
+// defaultDataDir follows the XDG base directory specification.
+func defaultDataDir() string {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "rollcall")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "rollcall-data"
+	}
+	return filepath.Join(home, ".local", "state", "rollcall")
+}
+
+// noArgs is cobra.NoArgs as a usage error.
+func noArgs(c *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(c, args); err != nil {
+		return usageError{err}
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/rollcall-fleet/rollcall/gossip"
+)
+
+// fromEnvironment sets each flag that is not on the command line from its
+// variable, ROLLCALL_ and the flag's name in capitals.
+func fromEnvironment(c *cobra.Command, _ []string) error {
+	var err error
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		value, ok := os.LookupEnv(envName(f.Name))
+		if f.Changed || !ok || f.Name == "help" || err != nil {
+			return
+		}
+		if e := c.Flags().Set(f.Name, value); e != nil {
+			err = usageError{fmt.Errorf("%s: %w", envName(f.Name), e)}
+		}
+	})
+	return err
+}
+
+func envName(flag string) string {
+	return "ROLLCALL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// addrPort is a flag that takes ip:port.
+type addrPort struct{ v *netip.AddrPort }
+
+func (a addrPort) Set(s string) error {
+	v, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return fmt.Errorf("%q is not ip:port, such as 127.0.0.1:8080", s)
+	}
+	*a.v = v
+	return nil
+}
+
+func (a addrPort) Type() string { return "ip:port" }
+func (a addrPort) String() string {
+	if a.v == nil || !a.v.IsValid() {
+		return ""
+	}
+	return a.v.String()
+}
+
+// ipAddr is a flag that takes an IP address.
+type ipAddr struct{ v *netip.Addr }
+
+func (a ipAddr) Set(s string) error {
+	v, err := netip.ParseAddr(s)
+	if err != nil {
+		return fmt.Errorf("%q is not an IP address, such as 127.0.0.1", s)
+	}
+	*a.v = v
+	return nil
+}
+
+func (a ipAddr) Type() string { return "ip" }
+func (a ipAddr) String() string {
+	if a.v == nil || !a.v.IsValid() {
+		return ""
+	}
+	return a.v.String()
+}
+
+func addrPortVar(fs *pflag.FlagSet, v *netip.AddrPort, name, def, usage string) {
+	if def != "" {
+		*v = netip.MustParseAddrPort(def)
+	}
+	fs.Var(addrPort{v}, name, usage)
+}
+
+// poolFlags are what every member of the pool takes.
+type poolFlags struct {
+	gossip, advertise netip.AddrPort
+	join              []string
+	fleet, keyFile    string
+}
+
+func (p *poolFlags) add(fs *pflag.FlagSet, gossipDefault string, join []string) {
+	addrPortVar(fs, &p.gossip, "gossip", gossipDefault, "address to gossip on; port 0 picks one")
+	addrPortVar(fs, &p.advertise, "advertise", "", "gossip address told to the others, when it is not --gossip")
+	fs.StringSliceVar(&p.join, "join", join, "seeds of the pool, as host[:port], comma-separated or repeated; port 7946 unless given")
+	fs.StringVar(&p.fleet, "fleet", "rollcall", "name of the fleet; pools of another name are not joined")
+	fs.StringVar(&p.keyFile, "gossip-key-file", "", "file with the pool's encryption key (rollcall keygen gossip)")
+}
+
+func (p *poolFlags) keys() ([][]byte, error) {
+	if p.keyFile == "" {
+		return nil, nil
+	}
+	return gossip.ReadKeyFile(p.keyFile)
+}

@@ -1,0 +1,69 @@
+// Command rollcall is the one binary of rollcall: the EDS server, the sample
+// upstream, Envoy's bootstrap and runner, and the demo, one verb each. A verb's
+// file turns flags into Options and calls Run; everything else is in the packages.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() { os.Exit(run()) }
+
+// run ends its context at the first SIGINT or SIGTERM; a second one kills.
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	err := newRoot().ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "rollcall:", err)
+	var usage usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// usageError is a mistake on the command line or in the environment.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "rollcall",
+		Short: "A self-registering upstream fleet for Envoy",
+		Long: `Upstream servers join a gossip pool and say what they serve; EDS servers in the
+same pool add them to every Envoy and take them out again.
+
+Every flag can be given in the environment: --data-dir as ROLLCALL_DATA_DIR. A
+flag on the command line wins over the environment.`,
+		Example: `  rollcall eds
+  rollcall upstream -p 8081
+  rollcall envoy run
+  curl localhost:10000/`,
+		SilenceUsage: true, SilenceErrors: true,
+		PersistentPreRunE: fromEnvironment,
+		Args:              cobra.NoArgs,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
+	})
+	root.AddCommand(newEDS(), newUpstream(), newEnvoy(), newKeygen(), newDemo(), newVersion())
+	return root
+}

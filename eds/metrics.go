@@ -1,0 +1,96 @@
+package eds
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/eds/xds"
+)
+
+// The metrics are read off the latest Snapshot when they are scraped, so they
+// cannot drift from what is served.
+var (
+	descSettled   = prometheus.NewDesc("rollcall_settled", "1 once gossip has settled and endpoints are served.", nil, nil)
+	descMembers   = prometheus.NewDesc("rollcall_members", "Members of the pool.", []string{"role", "liveness"}, nil)
+	descBad       = prometheus.NewDesc("rollcall_members_quarantined", "Members whose metadata was refused.", nil, nil)
+	descEndpoints = prometheus.NewDesc("rollcall_endpoints", "Endpoints known of a service.", []string{"service", "served"}, nil)
+	descOverrides = prometheus.NewDesc("rollcall_overrides", "Services with a manual list.", []string{"mode"}, nil)
+	descClients   = prometheus.NewDesc("rollcall_xds_clients", "Connected xDS clients.", []string{"transport"}, nil)
+	descNACKs     = prometheus.NewDesc("rollcall_xds_clients_nacking", "xDS clients whose last answer was a NACK.", nil, nil)
+)
+
+type metrics struct {
+	snapshot func() *registry.Snapshot
+	clients  func() []xds.Client
+}
+
+func newMetrics(snapshot func() *registry.Snapshot, clients func() []xds.Client) (*prometheus.Registry, error) {
+	r := prometheus.NewRegistry()
+	return r, errors.Join(
+		r.Register(collectors.NewGoCollector()),
+		r.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
+		r.Register(metrics{snapshot: snapshot, clients: clients}),
+	)
+}
+
+// Describe implements prometheus.Collector.
+func (m metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descSettled, descMembers, descBad, descEndpoints, descOverrides, descClients, descNACKs} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m metrics) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		metric, err := prometheus.NewConstMetric(d, prometheus.GaugeValue, v, labels...)
+		if err != nil {
+			metric = prometheus.NewInvalidMetric(d, err)
+		}
+		ch <- metric
+	}
+	counts := func(d *prometheus.Desc, n map[[2]string]int, labels int) {
+		for k, v := range n {
+			gauge(d, float64(v), k[:labels]...)
+		}
+	}
+	snap := m.snapshot()
+	gauge(descSettled, number(snap.Settled))
+	members, overrides, clients := map[[2]string]int{}, map[[2]string]int{{"merge"}: 0, {"pin"}: 0}, map[[2]string]int{}
+	var bad, nacks int
+	for _, mem := range snap.Members {
+		members[[2]string{string(mem.Role), string(mem.Liveness)}]++
+		if mem.Quarantine != "" {
+			bad++
+		}
+	}
+	for _, s := range snap.Services {
+		served := len(s.Served())
+		gauge(descEndpoints, float64(served), s.Name, "true")
+		gauge(descEndpoints, float64(len(s.Hosts)-served), s.Name, "false")
+		if s.Mode != "auto" {
+			overrides[[2]string{string(s.Mode)}]++
+		}
+	}
+	for _, c := range m.clients() {
+		clients[[2]string{c.Transport}]++
+		if c.NACK != nil {
+			nacks++
+		}
+	}
+	counts(descMembers, members, 2)
+	counts(descOverrides, overrides, 1)
+	counts(descClients, clients, 1)
+	gauge(descBad, float64(bad))
+	gauge(descNACKs, float64(nacks))
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,42 @@
+package eds
+
+import "time"
+
+// How long a new server waits for gossip before it speaks to an Envoy.
+const (
+	settleQuiet = 2 * time.Second  // without a change of the pool, once joined
+	settleMost  = 10 * time.Second // in any case
+)
+
+// settling tells when gossip knows enough to be believed: a seed or a remembered
+// member was joined and the pool was then quiet, or the most it may take is over.
+// A server that expects nobody is settled at once. It is a pure function of the
+// times given to it; once settled it stays so.
+type settling struct {
+	expects bool // there are seeds, or members remembered from before
+	start   time.Time
+	joined  bool
+	quiet   time.Time // since when the pool has not changed
+	settled bool
+}
+
+func newSettling(now time.Time, expects bool) *settling {
+	return &settling{expects: expects, start: now, quiet: now, settled: !expects}
+}
+
+// changed notes that the pool changed; joined, that one of the expected was reached.
+func (s *settling) changed(now time.Time)   { s.quiet = now }
+func (s *settling) hasJoined(now time.Time) { s.joined, s.quiet = true, now }
+
+// at reports whether gossip is settled, and if not, when to ask again.
+func (s *settling) at(now time.Time) (bool, time.Time) {
+	if s.settled {
+		return true, time.Time{}
+	}
+	due := s.start.Add(settleMost)
+	if quiet := s.quiet.Add(settleQuiet); s.joined && quiet.Before(due) {
+		due = quiet
+	}
+	s.settled = !now.Before(due)
+	return s.settled, due
+}
