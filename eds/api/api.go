@@ -1,0 +1,102 @@
+// Package api is the HTTP port of an EDS server: what operators read and decide,
+// the REST flavours of discovery, and the console that explains them. Handlers
+// read the registry's Snapshot, write to the override store, and turn errors into
+// problem documents in one place. Package api holds no state of its own.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"github.com/gorilla/mux"
+
+	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/eds/xds"
+)
+
+// Registry is where the present truth is read.
+type Registry interface {
+	// Snapshot returns the latest Snapshot, never nil.
+	Snapshot() *registry.Snapshot
+	// Wait returns nil once Snapshot().Revision is at least revision, and an error
+	// when ctx ends first.
+	Wait(ctx context.Context, revision uint64) error
+}
+
+// Overrides is where an operator's decisions are kept. A write returns after it is
+// durable, with the revision that has it.
+type Overrides interface {
+	Create(o override.Override) (uint64, error)
+	Replace(o override.Override) (uint64, error)
+	Delete(service string) (uint64, error)
+}
+
+// Discovery answers Envoys that poll over REST.
+type Discovery interface {
+	ServeRESTv3(w http.ResponseWriter, r *http.Request)
+	ServeRESTv2(w http.ResponseWriter, r *http.Request)
+	ServeRegistration(w http.ResponseWriter, r *http.Request, service string)
+}
+
+// Options are the parts that the HTTP port puts together; all are required.
+type Options struct {
+	Registry  Registry
+	Overrides Overrides
+	Discovery Discovery
+	Clients   func() []xds.Client // the xDS clients there are now
+	Metrics   http.Handler        // GET /metrics
+	Logger    *slog.Logger
+}
+
+// New returns the handler of the whole HTTP port. It may be called from any
+// goroutine and starts none.
+func New(opts Options) http.Handler { return harden(newRouter(opts)) }
+
+type api struct{ Options }
+
+// services matches everything below its prefix, so that a name that is empty or
+// has a slash is told what is wrong with it.
+const serviceVar = "{service:.*}"
+
+func newRouter(opts Options) *mux.Router {
+	a := &api{opts}
+	r := mux.NewRouter().UseEncodedPath().SkipClean(true)
+	r.NotFoundHandler = a.edge(notFound)
+	r.MethodNotAllowedHandler = a.edge(methodNotAllowed(r))
+
+	get := func(path string, h handler) { r.Handle(path, a.edge(h)).Methods(http.MethodGet, http.MethodHead) }
+	on := func(method, path string, h handler) { r.Handle(path, a.edge(h)).Methods(method) }
+
+	get("/edsservice", a.listServices)
+	get("/edsservice/"+serviceVar, a.getService)
+	on(http.MethodPost, "/edsservice/"+serviceVar, a.createOverride)
+	on(http.MethodPut, "/edsservice/"+serviceVar, a.replaceOverride)
+	on(http.MethodDelete, "/edsservice/"+serviceVar, a.deleteOverride)
+	get("/members", a.listMembers)
+	get("/clients", a.listClients)
+
+	on(http.MethodPost, "/v3/discovery:endpoints", a.discoverV3)
+	on(http.MethodPost, "/v2/discovery:endpoints", a.discoverV2)
+	get("/v1/registration/"+serviceVar, a.discoverV1)
+
+	get("/healthz", healthz)
+	get("/readyz", a.readyz)
+	r.Handle("/metrics", opts.Metrics).Methods(http.MethodGet, http.MethodHead)
+
+	get("/", consolePage)
+	get("/openapi.yaml", openAPIDocument)
+	r.Handle("/console/{file}", consoleFiles()).Methods(http.MethodGet, http.MethodHead)
+	return r
+}
+
+// harden sets the headers that every answer has unless its handler knows better.
+func harden(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
