@@ -1,8 +1,6 @@
 # demo and test are the two commands; each does its own set-up on a machine with
 # Go 1.26, make, and Python 3 with pip.
 
-export GOFLAGS ?= -buildvcs=false
-
 .PHONY: demo test build envoy setup lint bench
 
 demo: build envoy
