@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // MaxMeta is how many bytes of metadata memberlist carries (memberlist.MetaMaxSize);
@@ -37,6 +39,9 @@ type wire struct {
 	Path     string            `json:"q,omitempty"` // absent: /healthz
 	OnBehalf bool              `json:"o,omitempty"`
 }
+
+// maxYear is the last one that RFC 3339, and so a time in JSON, can write.
+const maxYear = 9999
 
 // DefaultHealthPath is where an endpoint is probed unless it says otherwise.
 const DefaultHealthPath = "/healthz"
@@ -76,6 +81,9 @@ func Decode(b []byte) (Member, error) {
 	if len(b) > MaxMeta {
 		return Member{}, fmt.Errorf("metadata is %d bytes long, at most %d are allowed", len(b), MaxMeta)
 	}
+	if !utf8.Valid(b) { // the JSON decoder would mend it, and it could outgrow MaxMeta
+		return Member{}, errors.New("metadata is not UTF-8")
+	}
 	var version struct {
 		Version uint64 `json:"v"`
 	}
@@ -105,6 +113,9 @@ func (w wire) member() (Member, error) {
 		if err != nil {
 			return m, fmt.Errorf("address %q is not ip:port", w.Addr)
 		}
+		if addr.String() != w.Addr {
+			return m, fmt.Errorf("address %q is spelled %s", w.Addr, addr)
+		}
 		m.Service = w.Service
 		m.Endpoint = Endpoint{
 			Addr: addr, Weight: fill(w.Weight, DefaultWeight), Locality: Locality{Region: w.Region, Zone: w.Zone},
@@ -123,6 +134,9 @@ func (w wire) member() (Member, error) {
 
 // check reports why a member cannot be announced or believed.
 func (m Member) check() error {
+	if m.Started.UnixMilli() <= 0 || m.Started.Year() > maxYear {
+		return fmt.Errorf("start time is not between 1970 and %d", maxYear)
+	}
 	switch m.Role {
 	case RoleEDS:
 		return nil
@@ -140,6 +154,9 @@ func (p Probe) check() error {
 	case ProbeHTTP:
 		if !strings.HasPrefix(p.Path, "/") || strings.ContainsFunc(p.Path, func(r rune) bool { return r <= 0x20 || r >= 0x7f }) {
 			return fmt.Errorf("health path %q must begin with a slash and hold no spaces", p.Path)
+		}
+		if _, err := url.ParseRequestURI(p.Path); err != nil {
+			return fmt.Errorf("health path %q cannot be requested: %w", p.Path, errors.Unwrap(err))
 		}
 		return nil
 	default:

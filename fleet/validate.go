@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -30,7 +31,7 @@ func CheckService(name string) error {
 		return fmt.Errorf("service name %q is a relative path", name)
 	case name == "*":
 		return errors.New(`service name "*" is xDS's wildcard`)
-	case !utf8.ValidString(name) || strings.ContainsFunc(name, isControl):
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, unprintable):
 		return fmt.Errorf("service name %q has unprintable characters", name)
 	}
 	return nil
@@ -106,10 +107,12 @@ func checkText(what, s string) error {
 	if len(s) > MaxServiceName {
 		return fmt.Errorf("%s is %d bytes long, at most %d are allowed", what, len(s), MaxServiceName)
 	}
-	if !utf8.ValidString(s) || strings.ContainsFunc(s, isControl) {
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, unprintable) {
 		return fmt.Errorf("%s %q has unprintable characters", what, s)
 	}
 	return nil
 }
 
-func isControl(r rune) bool { return r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0) }
+// unprintable holds for control characters, and for those that break lines, turn
+// the writing direction or show nothing, with which one name can pass for another.
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
