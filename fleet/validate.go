@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -90,10 +91,8 @@ func CheckTags(tags map[string]string) error {
 		if k == "" {
 			return errors.New("a tag has an empty name")
 		}
-		for _, r := range reservedTags {
-			if k == r {
-				return fmt.Errorf("tag %q has an option of its own", k)
-			}
+		if slices.Contains(reservedTags, k) {
+			return fmt.Errorf("tag %q has an option of its own", k)
 		}
 		if err := errors.Join(checkText("tag name", k), checkText("tag "+k, v)); err != nil {
 			return err
