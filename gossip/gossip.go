@@ -1,0 +1,205 @@
+// Package gossip is the pool: it announces this process to the others over
+// memberlist, rejoins what fell out, and reports every member it has seen as a
+// fleet.Member. It knows nothing of services or Envoy; what a member's word is
+// worth is for its reader to decide.
+package gossip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/memberlist"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+const (
+	// announceWait bounds how long an announcement waits until it was handed to
+	// the first members; it takes about 0.6 s.
+	announceWait = 2 * time.Second
+
+	// leaveWait bounds the same for the word of leaving.
+	leaveWait = 5 * time.Second
+
+	// linger is how long a leaving member stays to pass that word on.
+	linger = time.Second
+)
+
+// ErrClosed is returned by calls on a pool that was closed or left.
+var ErrClosed = errors.New("gossip pool is closed")
+
+// Pool is this process's membership of the gossip pool. Its methods may be called
+// from any goroutine.
+type Pool struct {
+	id       uuid.UUID
+	log      *slog.Logger
+	list     *memberlist.Memberlist
+	members  *members
+	delegate *delegate
+
+	ctx    context.Context // done once the pool is to be shut down
+	cancel context.CancelFunc
+	stop   context.CancelFunc // ends the rejoin loop alone
+	wg     sync.WaitGroup     // our own goroutines
+
+	announcing sync.Mutex // held by Announce: memberlist's UpdateNode must not run twice at a time
+
+	ending sync.Mutex // held by Leave and Close
+	ended  bool       // guarded by ending
+}
+
+// Start listens and announces opts.Member. It does not wait for the seeds: they
+// are tried in the background for as long as the pool is open.
+func Start(opts Options) (*Pool, error) {
+	return start(opts, func(ctx context.Context, host string) ([]netip.Addr, error) {
+		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	})
+}
+
+func start(opts Options, lookup lookupFunc) (*Pool, error) {
+	meta, err := opts.prepare()
+	if err != nil {
+		return nil, fmt.Errorf("gossip: %w", err)
+	}
+	seeds, err := parseSeeds(opts.Seeds)
+	if err != nil {
+		return nil, fmt.Errorf("gossip: %w", err)
+	}
+	quiet := newThrottle()
+	p := &Pool{
+		id: opts.Member.ID, log: opts.Logger, delegate: newDelegate(meta),
+		members: newMembers(opts.Member.ID.String(), opts.Logger, quiet),
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	if p.list, err = opts.create(p, bridge(opts.Logger, quiet)); err != nil {
+		p.cancel()
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(p.ctx)
+	p.stop = stop
+	r := &rejoiner{
+		seeds: seeds, remembered: opts.Remembered, fleet: opts.Fleet,
+		members: p.members, join: p.join, lookup: lookup, log: opts.Logger,
+	}
+	p.wg.Go(func() { r.run(ctx) })
+	return p, nil
+}
+
+// Self returns this process as the others see it.
+func (p *Pool) Self() fleet.Member { return p.members.self() }
+
+// Members returns every member seen, this process, quarantined and gone ones
+// included, sorted by id. Those that left or died are kept for an hour.
+func (p *Pool) Members() []fleet.Member { return p.members.list() }
+
+// Changed receives after Members would answer differently. It holds one signal: a
+// reader that was away sees one, however many changes there were.
+func (p *Pool) Changed() <-chan struct{} { return p.members.changed }
+
+// Joined is closed once a member other than this process was seen, because a seed
+// or a remembered member let us in or because somebody else came to us.
+func (p *Pool) Joined() <-chan struct{} { return p.members.joined }
+
+// Announce publishes m in place of what this process announced before. The id
+// cannot change. It returns an error, and publishes nothing, when m is not valid
+// or does not fit; otherwise it returns once the word was handed to some members,
+// which takes about half a second, or after two seconds: it spreads either way.
+func (p *Pool) Announce(m fleet.Member) error {
+	if m.ID != p.id {
+		return fmt.Errorf("announce: id %s is not this member's, which is %s", m.ID, p.id)
+	}
+	meta, err := fleet.Encode(m)
+	if err != nil {
+		return fmt.Errorf("announce: %w", err)
+	}
+	p.announcing.Lock()
+	defer p.announcing.Unlock()
+	if p.ctx.Err() != nil {
+		return ErrClosed
+	}
+	if !p.delegate.setMeta(meta) {
+		return nil
+	}
+	if err := p.list.UpdateNode(announceWait); err != nil {
+		p.log.Debug("announcement is still on its way", "reason", err)
+	}
+	return nil
+}
+
+// Leave tells the pool that this process goes, stays about a second so that the
+// word spreads, and shuts down. It is final. Once ctx is done it hurries; it
+// returns an error when the word may not have reached anybody.
+func (p *Pool) Leave(ctx context.Context) error {
+	p.ending.Lock()
+	defer p.ending.Unlock()
+	if p.ended {
+		return nil
+	}
+	p.stop()
+	var errs []error
+	if m := p.Self(); m.Endpoint.Health != fleet.Draining && ctx.Err() == nil {
+		m.Endpoint.Health = fleet.Draining // else the others take it for a crash
+		errs = append(errs, p.Announce(m))
+	}
+	left := time.Now()
+	if err := p.list.Leave(within(ctx, leaveWait)); err != nil {
+		errs = append(errs, fmt.Errorf("leave the pool: %w", err))
+	}
+	if p.members.others() > 0 {
+		select {
+		case <-time.After(time.Until(left.Add(linger))):
+		case <-ctx.Done():
+		case <-p.ctx.Done():
+		}
+	}
+	p.shutdown()
+	return errors.Join(errs...)
+}
+
+// Close shuts down without a word: to the others it is a crash. It waits for a
+// Leave that is under way and hurries it. Further calls do nothing.
+func (p *Pool) Close() error {
+	p.cancel()
+	p.ending.Lock()
+	defer p.ending.Unlock()
+	if !p.ended {
+		p.shutdown()
+	}
+	return nil
+}
+
+// shutdown ends everything and waits for it. The caller holds ending.
+func (p *Pool) shutdown() {
+	p.ended = true
+	p.members.close()
+	p.cancel()
+	if err := p.list.Shutdown(); err != nil {
+		p.log.Warn("gossip did not shut down cleanly", "error", err)
+	}
+	p.wg.Wait()
+}
+
+// join exchanges the full state with the member at addr.
+func (p *Pool) join(addr netip.AddrPort) error {
+	_, err := p.list.Join([]string{addr.String()})
+	return err
+}
+
+// within is the time that ctx leaves, at most limit, and never zero, which
+// memberlist takes for no limit at all.
+func within(ctx context.Context, limit time.Duration) time.Duration {
+	if ctx.Err() != nil {
+		return time.Millisecond
+	}
+	if d, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(d))
+	}
+	return max(limit, time.Millisecond)
+}

@@ -1,0 +1,245 @@
+package gossip
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/memberlist"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+const (
+	keepGone = time.Hour     // how long a member that left or died is listed
+	retryFor = 6 * time.Hour // how long a dead member's address is tried again
+	maxGone  = 4096          // how many of both are kept; the oldest go first
+)
+
+// members is what memberlist's events add up to. The Notify methods run under
+// memberlist's write lock: they copy, never wait for a reader, and never call
+// back into memberlist.
+type members struct {
+	name    string // this process's
+	log     *slog.Logger
+	quiet   *throttle
+	changed chan struct{} // capacity one
+	joined  chan struct{}
+
+	mu     sync.Mutex
+	byName map[string]*record
+	gone   int  // how many records are not alive
+	met    bool // joined is closed
+	closed bool // memberlist can still report after its shutdown
+}
+
+type record struct {
+	fleet.Member
+	hidden bool // gone for longer than keepGone
+}
+
+var (
+	_ memberlist.EventDelegate    = (*members)(nil)
+	_ memberlist.ConflictDelegate = (*members)(nil)
+)
+
+func newMembers(name string, log *slog.Logger, quiet *throttle) *members {
+	return &members{
+		name: name, log: log, quiet: quiet, byName: make(map[string]*record),
+		changed: make(chan struct{}, 1), joined: make(chan struct{}),
+	}
+}
+
+// NotifyJoin implements memberlist.EventDelegate.
+func (ms *members) NotifyJoin(n *memberlist.Node) { ms.put(n.Name, read(n)) }
+
+// NotifyUpdate implements memberlist.EventDelegate.
+func (ms *members) NotifyUpdate(n *memberlist.Node) { ms.put(n.Name, read(n)) }
+
+// NotifyLeave implements memberlist.EventDelegate. It does not say whether the
+// member left or crashed; its last word does.
+func (ms *members) NotifyLeave(n *memberlist.Node) {
+	m := read(n)
+	m.Liveness = fleet.Dead
+	if m.Quarantine == "" && m.Endpoint.Health == fleet.Draining {
+		m.Liveness = fleet.Left
+	}
+	ms.put(n.Name, m)
+}
+
+// NotifyConflict implements memberlist.ConflictDelegate: other claims the name of
+// a member at another address and is ignored.
+func (ms *members) NotifyConflict(existing, other *memberlist.Node) {
+	msg := "another process claims a member's id and is ignored"
+	if existing.Name == ms.name {
+		msg = "another process claims this one's id and is ignored"
+	}
+	level := ms.quiet.level("conflict "+existing.Name, slog.LevelWarn)
+	ms.log.Log(noContext, level, msg, "id", existing.Name, "gossip", address(existing), "claimed_from", address(other))
+}
+
+// put records m as the newest word on the member called name.
+func (ms *members) put(name string, m fleet.Member) {
+	m.Since = time.Now()
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	if ms.closed {
+		return
+	}
+	old := ms.byName[name]
+	if old != nil && old.Liveness != fleet.Alive {
+		ms.gone--
+	}
+	if m.Liveness != fleet.Alive {
+		ms.gone++
+	}
+	ms.byName[name] = &record{Member: m}
+	if ms.gone > maxGone {
+		ms.dropOldest()
+	}
+	if name != ms.name && !ms.met {
+		ms.met = true
+		close(ms.joined)
+	}
+	if m.Quarantine != "" && (old == nil || old.Quarantine != m.Quarantine) {
+		ms.log.Log(noContext, ms.quiet.level("quarantine "+name, slog.LevelWarn), "member is quarantined", "id", m.ID, "gossip", m.Gossip, "reason", m.Quarantine)
+	}
+	ms.signal()
+}
+
+// dropOldest forgets the member that is gone for longest. The caller holds mu.
+func (ms *members) dropOldest() {
+	oldest := ""
+	for name, r := range ms.byName {
+		if r.Liveness != fleet.Alive && (oldest == "" || r.Since.Before(ms.byName[oldest].Since)) {
+			oldest = name
+		}
+	}
+	delete(ms.byName, oldest)
+	ms.gone--
+}
+
+// sweep hides and forgets members that are gone for long.
+func (ms *members) sweep(now time.Time) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	for name, r := range ms.byName {
+		age := now.Sub(r.Since)
+		if r.Liveness == fleet.Alive || age < keepGone {
+			continue
+		}
+		if !r.hidden {
+			r.hidden = true
+			ms.signal()
+		}
+		if r.Liveness == fleet.Left || age >= retryFor {
+			delete(ms.byName, name)
+			ms.gone--
+		}
+	}
+}
+
+// signal never blocks. The caller holds mu.
+func (ms *members) signal() {
+	select {
+	case ms.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (ms *members) list() []fleet.Member {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	list := make([]fleet.Member, 0, len(ms.byName))
+	for _, r := range ms.byName {
+		if !r.hidden {
+			list = append(list, r.Member)
+		}
+	}
+	fleet.SortMembers(list)
+	return list
+}
+
+func (ms *members) self() fleet.Member {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	return ms.byName[ms.name].Member
+}
+
+// others is how many members are alive beside this process.
+func (ms *members) others() int {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	n := len(ms.byName) - ms.gone
+	if ms.byName[ms.name].Liveness == fleet.Alive {
+		n--
+	}
+	return n
+}
+
+// addresses returns where members gossip that are alive, this process among
+// them, and where those gossiped that are dead and where nobody else is now.
+func (ms *members) addresses() (alive map[netip.AddrPort]bool, dead []netip.AddrPort) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	alive = make(map[netip.AddrPort]bool, len(ms.byName))
+	for _, r := range ms.byName {
+		if r.Liveness == fleet.Alive {
+			alive[r.Gossip] = true
+		}
+	}
+	for _, r := range ms.byName {
+		if r.Liveness == fleet.Dead && r.Gossip.IsValid() && !alive[r.Gossip] {
+			dead = append(dead, r.Gossip)
+		}
+	}
+	return alive, dead
+}
+
+func (ms *members) close() {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	ms.closed = true
+}
+
+// read copies a node, alive, into the fleet's terms. What it says of itself is
+// believed only when all of it can be understood.
+func read(n *memberlist.Node) fleet.Member {
+	m, err := fleet.Decode(n.Meta)
+	id, idErr := parseName(n.Name)
+	if idErr != nil {
+		err = idErr
+	}
+	if err != nil {
+		m = fleet.Member{Version: m.Version, Quarantine: err.Error()}
+	}
+	m.ID, m.Gossip, m.Liveness = id, address(n), fleet.Alive
+	return m
+}
+
+// parseName returns the id that is a node's name. Any other name gets an id made
+// from it, so that the member can still be listed. Only the canonical form will
+// do: two names must not be one member.
+func parseName(name string) (uuid.UUID, error) {
+	id, err := uuid.Parse(name)
+	if err != nil || id.String() != name {
+		return uuid.NewSHA1(uuid.Nil, []byte(name)), fmt.Errorf("name %.100q is not a uuid", name)
+	}
+	return id, nil
+}
+
+func address(n *memberlist.Node) netip.AddrPort {
+	return addrPort(n.Addr, n.Port)
+}
+
+func addrPort(ip net.IP, port uint16) netip.AddrPort {
+	addr, ok := netip.AddrFromSlice(ip)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(addr.Unmap(), port)
+}

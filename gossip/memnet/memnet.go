@@ -1,0 +1,156 @@
+// Package memnet is a network in memory for tests of what runs on memberlist. It
+// works under testing/synctest, where real sockets do not, and can cut members
+// off and lose packets. A dial to a member that is cut off meets silence; to one
+// that is not there, a refusal.
+package memnet
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// queue is how many packets wait for a member before further ones are lost.
+const queue = 4096
+
+// Network connects transports. All methods may be called from any goroutine.
+type Network struct {
+	mu     sync.Mutex
+	rand   *rand.Rand
+	hosts  map[netip.AddrPort]*transport
+	island map[netip.AddrPort]int // who is cut off, and together with whom
+	loss   map[netip.AddrPort]float64
+	cuts   int
+}
+
+// New returns a network that loses packets in an order that seed decides.
+func New(seed uint64) *Network {
+	return &Network{
+		rand: rand.New(rand.NewPCG(seed, seed)), hosts: make(map[netip.AddrPort]*transport),
+		island: make(map[netip.AddrPort]int), loss: make(map[netip.AddrPort]float64),
+	}
+}
+
+// Transport attaches a member at addr, in place of one that was there before. It
+// is detached by Shutdown.
+func (n *Network) Transport(addr netip.AddrPort) memberlist.Transport {
+	t := &transport{net: n, addr: addr, packets: make(chan *memberlist.Packet, queue), streams: make(chan net.Conn), closed: make(chan struct{})}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hosts[addr] = t
+	return t
+}
+
+// Cut parts addrs from everybody else, not from each other. Streams that are
+// open live on; memberlist's are short.
+func (n *Network) Cut(addrs ...netip.AddrPort) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cuts++
+	for _, a := range addrs {
+		n.island[a] = n.cuts
+	}
+}
+
+// Heal ends what Cut did to addrs.
+func (n *Network) Heal(addrs ...netip.AddrPort) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, a := range addrs {
+		delete(n.island, a)
+	}
+}
+
+// Loss sets the share, 0 to 1, of the packets to addr that are lost. Streams lose
+// nothing, as TCP's do not.
+func (n *Network) Loss(addr netip.AddrPort, share float64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.loss[addr] = share
+}
+
+// route returns the transport at to, nil when there is none; cut is true when
+// from cannot reach it, lost when this packet would not arrive.
+func (n *Network) route(from netip.AddrPort, to string) (dest *transport, cut, lost bool) {
+	addr, err := netip.ParseAddrPort(to)
+	if err != nil {
+		return nil, false, false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.hosts[addr], n.island[from] != n.island[addr], n.rand.Float64() < n.loss[addr]
+}
+
+type transport struct {
+	net     *Network
+	addr    netip.AddrPort
+	packets chan *memberlist.Packet
+	streams chan net.Conn
+	closed  chan struct{}
+	once    sync.Once
+}
+
+// FinalAdvertiseAddr implements memberlist.Transport.
+func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
+	return t.addr.Addr().AsSlice(), int(t.addr.Port()), nil
+}
+
+// WriteTo implements memberlist.Transport. Like UDP, it never says that a packet was lost.
+func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
+	now := time.Now()
+	dest, cut, lost := t.net.route(t.addr, addr)
+	if dest == nil || cut || lost {
+		return now, nil
+	}
+	select {
+	case dest.packets <- &memberlist.Packet{Buf: bytes.Clone(b), From: net.UDPAddrFromAddrPort(t.addr), Timestamp: now}:
+	default:
+	}
+	return now, nil
+}
+
+// PacketCh implements memberlist.Transport.
+func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
+
+// StreamCh implements memberlist.Transport.
+func (t *transport) StreamCh() <-chan net.Conn { return t.streams }
+
+// DialTimeout implements memberlist.Transport.
+func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
+	dest, cut, _ := t.net.route(t.addr, addr)
+	switch {
+	case cut:
+		time.Sleep(timeout)
+		return nil, fmt.Errorf("dial %s: %w", addr, os.ErrDeadlineExceeded)
+	case dest == nil:
+		return nil, fmt.Errorf("dial %s: %w", addr, syscall.ECONNREFUSED)
+	}
+	here, there := net.Pipe()
+	select {
+	case dest.streams <- there:
+		return here, nil
+	case <-dest.closed:
+		return nil, fmt.Errorf("dial %s: %w", addr, syscall.ECONNREFUSED)
+	case <-time.After(timeout):
+		return nil, fmt.Errorf("dial %s: %w", addr, os.ErrDeadlineExceeded)
+	}
+}
+
+// Shutdown implements memberlist.Transport.
+func (t *transport) Shutdown() error {
+	t.once.Do(func() { close(t.closed) })
+	t.net.mu.Lock()
+	defer t.net.mu.Unlock()
+	if t.net.hosts[t.addr] == t {
+		delete(t.net.hosts, t.addr)
+	}
+	return nil
+}
