@@ -1,0 +1,95 @@
+// Package hello is the sample upstream: an HTTP server that answers with its own
+// id, so that one sees which of several upstreams served a request. It shows all
+// that a program has to do to be part of a fleet.
+package hello
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-fleet/rollcall/upstream"
+)
+
+// readHeaderTimeout bounds how long a client may take to say what it wants.
+const readHeaderTimeout = 10 * time.Second
+
+// Options configure Run. Service.Name and Listen are required.
+type Options struct {
+	Service   upstream.Service
+	Listen    netip.AddrPort // port 0 picks a free one
+	Advertise netip.AddrPort // needed when Listen is 0.0.0.0 or [::]; port 0: the one listened on
+
+	Fleet           string
+	Seeds           []string       // host:port of members to join through
+	Gossip          netip.AddrPort // invalid: the IP address of Listen, port 0
+	GossipAdvertise netip.AddrPort // invalid: Gossip
+	Keys            [][]byte       // of 16, 24 or 32 bytes; the first one encrypts
+
+	DrainWait time.Duration // how long to go on serving while draining; 0 is no wait
+	Logger    *slog.Logger  // nil discards
+
+	// Ready is called from Run's goroutine once the server is registered, with
+	// its address and its id. It may be nil.
+	Ready func(addr netip.AddrPort, id uuid.UUID)
+}
+
+// Run serves until ctx ends, then drains, leaves the pool, finishes the requests
+// in flight and returns nil.
+func Run(ctx context.Context, opts Options) error {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Listen.Addr().IsUnspecified() && !opts.Advertise.IsValid() {
+		return fmt.Errorf("address %s means every interface, and Envoy cannot reach that: pass --address IP with the one it can reach", opts.Listen.Addr())
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", opts.Listen.String())
+	if err != nil {
+		return err
+	}
+	reg, err := upstream.Register(ctx, ln, opts.Service, opts.upstream()...)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	addr := reg.Member().Endpoint.Addr
+	opts.Logger.Info("serving", "address", addr, "id", reg.ID())
+	if opts.Ready != nil {
+		opts.Ready(addr, reg.ID())
+	}
+	return reg.Serve(ctx, &http.Server{
+		Handler:           handler(reg.ID()),
+		ReadHeaderTimeout: readHeaderTimeout,
+		ErrorLog:          slog.NewLogLogger(opts.Logger.Handler(), slog.LevelWarn),
+	})
+}
+
+func (o Options) upstream() []upstream.Option {
+	return []upstream.Option{
+		upstream.WithAdvertise(o.Advertise),
+		upstream.WithFleet(o.Fleet),
+		upstream.WithSeeds(o.Seeds...),
+		upstream.WithGossip(o.Gossip),
+		upstream.WithGossipAdvertise(o.GossipAdvertise),
+		upstream.WithKeys(o.Keys...),
+		upstream.WithDrainWait(o.DrainWait),
+		upstream.WithLogger(o.Logger),
+	}
+}
+
+// handler answers every path but the health path, which is upstream's, with id:
+// 36 characters and no newline.
+func handler(id uuid.UUID) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		io.WriteString(w, id.String()) // a client that has gone needs no answer
+	})
+}

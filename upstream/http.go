@@ -1,0 +1,60 @@
+package upstream
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// IDHeader carries the upstream's id, so that a prober does not take a new
+// process on an old address for its forerunner.
+const IDHeader = "X-Rollcall-Id"
+
+// Healthz answers health probes: 200 "ok", or 503 while the endpoint is draining
+// or unhealthy.
+func (r *Registration) Healthz() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		status, body := http.StatusOK, "ok"
+		if health := r.Member().Endpoint.Health; health != fleet.Healthy {
+			status, body = http.StatusServiceUnavailable, string(health)
+		} else if check := r.opts.health; check != nil {
+			if err := check(req.Context()); err != nil {
+				status, body = http.StatusServiceUnavailable, err.Error()
+			}
+		}
+		w.Header().Set(IDHeader, r.ID().String())
+		w.Header().Set("Content-Type", "text/plain")
+		w.WriteHeader(status)
+		io.WriteString(w, body) // a prober that has gone needs no answer
+	})
+}
+
+// Handler answers the health path, when the endpoint is probed over HTTP, and
+// hands every other request to next. All responses carry IDHeader.
+func (r *Registration) Handler(next http.Handler) http.Handler {
+	healthz, id := r.Healthz(), r.ID().String()
+	path := probePath(r.Member().Probe)
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if path != "" && req.URL.Path == path {
+			healthz.ServeHTTP(w, req)
+			return
+		}
+		w.Header().Set(IDHeader, id)
+		next.ServeHTTP(w, req)
+	})
+}
+
+// probePath is the path of the probe's requests as [http.Request] shows it, or ""
+// when there are none over HTTP.
+func probePath(p fleet.Probe) string {
+	if p.Kind != fleet.ProbeHTTP {
+		return ""
+	}
+	u, err := url.ParseRequestURI(p.Path)
+	if err != nil {
+		return ""
+	}
+	return u.Path
+}

@@ -1,0 +1,129 @@
+package upstream
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// Defaults of the options.
+const (
+	DefaultDrainWait       = time.Second
+	DefaultShutdownTimeout = 10 * time.Second
+)
+
+// Option changes how an upstream registers, drains and stops.
+type Option func(*options)
+
+type options struct {
+	advertise netip.AddrPort // of the endpoint; invalid: the listener's own address
+	probe     fleet.Probe
+	health    func(context.Context) error // nil: always healthy
+
+	seeds           []string
+	gossip          netip.AddrPort // invalid: the listener's IP, port 0
+	gossipAdvertise netip.AddrPort // invalid: what gossip is bound to
+	keys            [][]byte
+	fleet           string
+
+	drainWait       time.Duration
+	shutdownTimeout time.Duration
+	log             *slog.Logger
+}
+
+func newOptions(opts []Option) options {
+	o := options{
+		probe:           fleet.Probe{Kind: fleet.ProbeHTTP, Path: fleet.DefaultHealthPath},
+		drainWait:       DefaultDrainWait,
+		shutdownTimeout: DefaultShutdownTimeout,
+		log:             slog.New(slog.DiscardHandler),
+	}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	return o
+}
+
+// WithSeeds names members to join through, as host:port or ip:port; usually the
+// EDS servers' gossip addresses. Seeds that are away are tried again for as long
+// as the registration lasts.
+func WithSeeds(seeds ...string) Option {
+	return func(o *options) { o.seeds = slices.Clone(seeds) }
+}
+
+// WithAdvertise sets the address at which Envoy reaches the endpoint, for a
+// listener on 0.0.0.0 or behind address translation. Port 0 stands for the
+// listener's port.
+func WithAdvertise(addr netip.AddrPort) Option {
+	return func(o *options) { o.advertise = addr }
+}
+
+// WithGossip sets the address to gossip at, for UDP and TCP; port 0 picks a free
+// port. The default is the listener's IP address (the advertised one when the
+// listener is on every interface) and port 0.
+func WithGossip(bind netip.AddrPort) Option {
+	return func(o *options) { o.gossip = bind }
+}
+
+// WithGossipAdvertise sets the gossip address that other members are told, for
+// a bind address of 0.0.0.0 or behind address translation.
+func WithGossipAdvertise(addr netip.AddrPort) Option {
+	return func(o *options) { o.gossipAdvertise = addr }
+}
+
+// WithKeys encrypts gossip. Keys are 16, 24 or 32 bytes long; the first one
+// encrypts, all of them decrypt.
+func WithKeys(keys ...[]byte) Option {
+	return func(o *options) { o.keys = slices.Clone(keys) }
+}
+
+// WithFleet sets the name of the fleet. Members of other fleets are not let in,
+// and do not let this one in.
+func WithFleet(name string) Option {
+	return func(o *options) { o.fleet = name }
+}
+
+// WithHealthPath sets where the endpoint is probed over HTTP, a path beginning
+// with a slash. The default is [fleet.DefaultHealthPath].
+func WithHealthPath(path string) Option {
+	return func(o *options) { o.probe = fleet.Probe{Kind: fleet.ProbeHTTP, Path: path} }
+}
+
+// WithProbe sets how the endpoint may be probed when it does not speak HTTP:
+// [fleet.ProbeTCP], or [fleet.ProbeNone] for going by what is published alone.
+func WithProbe(kind fleet.ProbeKind) Option {
+	return func(o *options) {
+		o.probe = fleet.Probe{Kind: kind}
+		if kind == fleet.ProbeHTTP {
+			o.probe.Path = fleet.DefaultHealthPath
+		}
+	}
+}
+
+// WithHealth sets a function that is asked for each request to the health path,
+// from that request's goroutine and with its context. An error means unhealthy;
+// its text is the body of the answer.
+func WithHealth(check func(context.Context) error) Option {
+	return func(o *options) { o.health = check }
+}
+
+// WithDrainWait sets how long a draining upstream goes on serving, so that every
+// Envoy has stopped sending by then. The default is [DefaultDrainWait].
+func WithDrainWait(d time.Duration) Option {
+	return func(o *options) { o.drainWait = d }
+}
+
+// WithShutdownTimeout bounds how long requests in flight may take to finish at
+// the end. The default is [DefaultShutdownTimeout].
+func WithShutdownTimeout(d time.Duration) Option {
+	return func(o *options) { o.shutdownTimeout = d }
+}
+
+// WithLogger sets the logger. The default discards.
+func WithLogger(log *slog.Logger) Option {
+	return func(o *options) { o.log = log }
+}

@@ -1,0 +1,194 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip"
+)
+
+// ErrClosed is returned by what a Registration cannot do after Close.
+var ErrClosed = errors.New("registration is closed")
+
+// leaveTimeout bounds leaving the pool, which takes one to two seconds.
+const leaveTimeout = 10 * time.Second
+
+// Registration is one listener's membership of the fleet. Its methods may be
+// called from any goroutine. Those that announce a change check it first, and
+// return an error that changes nothing; then they wait until some members have
+// it, which takes about half a second and two at most.
+type Registration struct {
+	// Set in Register, constant after.
+	ln   net.Listener
+	opts options
+	pool *gossip.Pool
+
+	// member is what is announced. Written under announcing only.
+	member atomic.Pointer[fleet.Member]
+
+	// announcing is held over each change and its announcement, so that changes
+	// are announced in the order in which they were made.
+	announcing sync.Mutex
+	unhealthy  bool
+	draining   bool
+	closed     bool
+
+	closing sync.Once
+	done    chan struct{} // closed when Close begins
+	left    error         // of leaving the pool; read after closing
+}
+
+// Register joins the pool and announces that ln serves svc. It does not wait for
+// the seeds, and serves nothing itself: call it when ln accepts, and serve it at
+// once. The listener stays the caller's; Close does not close it. ctx bounds
+// registering alone, not the life of the registration. An error leaves nothing
+// behind.
+func Register(ctx context.Context, ln net.Listener, svc Service, opts ...Option) (*Registration, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("register service %q: %w", svc.Name, err)
+	}
+	r, err := register(ln, svc, newOptions(opts))
+	if err != nil {
+		return nil, fmt.Errorf("register service %q: %w", svc.Name, err)
+	}
+	m := r.Member()
+	r.opts.log.Info("registered", "service", m.Service, "address", m.Endpoint.Addr, "id", m.ID, "gossip", m.Gossip)
+	return r, nil
+}
+
+func register(ln net.Listener, svc Service, opts options) (*Registration, error) {
+	m, err := newMember(ln.Addr(), svc, opts)
+	if err != nil {
+		return nil, err
+	}
+	if !opts.gossip.IsValid() {
+		if opts.gossip, err = gossipBind(ln.Addr(), m.Endpoint.Addr); err != nil {
+			return nil, err
+		}
+	}
+	pool, err := gossip.Start(gossip.Options{
+		Member: m, Fleet: opts.fleet, Bind: opts.gossip, Advertise: opts.gossipAdvertise,
+		Seeds: opts.seeds, Keys: opts.keys, Logger: opts.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.Gossip = pool.Self().Gossip
+	r := &Registration{ln: ln, opts: opts, pool: pool, done: make(chan struct{})}
+	r.member.Store(&m)
+	return r, nil
+}
+
+// ID is the member's name in the pool, new for each registration.
+func (r *Registration) ID() uuid.UUID { return r.member.Load().ID }
+
+// Member is what the pool is told of this upstream, as it is now. The caller must
+// not write to its tags.
+func (r *Registration) Member() fleet.Member { return *r.member.Load() }
+
+// SetWeight announces another load balancing weight, 1 to 65535.
+func (r *Registration) SetWeight(weight uint32) error {
+	return r.change(func(m *fleet.Member) { m.Endpoint.Weight = weight })
+}
+
+// SetTags announces other tags in place of all present ones.
+func (r *Registration) SetTags(tags map[string]string) error {
+	tags = maps.Clone(tags)
+	return r.change(func(m *fleet.Member) { m.Endpoint.Tags = tags })
+}
+
+// SetHealthy announces whether the endpoint can serve. An unhealthy endpoint gets
+// no requests. While draining the word is kept for Undrain.
+func (r *Registration) SetHealthy(healthy bool) error {
+	return r.change(func(*fleet.Member) { r.unhealthy = !healthy })
+}
+
+// Drain announces that the endpoint wants no new requests and returns once the
+// drain wait is over: until then the caller goes on serving. When ctx ends first
+// it returns ctx's error, and the endpoint stays draining.
+func (r *Registration) Drain(ctx context.Context) error {
+	announced := r.setDraining(true)
+	if errors.Is(announced, ErrClosed) {
+		return announced
+	}
+	wait := time.NewTimer(r.opts.drainWait)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return announced
+	case <-ctx.Done():
+		return errors.Join(announced, ctx.Err())
+	case <-r.done:
+		return errors.Join(announced, ErrClosed)
+	}
+}
+
+// Undrain announces that the endpoint takes requests again.
+func (r *Registration) Undrain() error { return r.setDraining(false) }
+
+func (r *Registration) setDraining(draining bool) error {
+	return r.change(func(*fleet.Member) { r.draining = draining })
+}
+
+// Close announces draining, so that the others know a leaving member from a dead
+// one, and leaves the pool, which takes up to two seconds. No goroutine is left
+// when it returns. Calls after the first wait for it and return the same.
+func (r *Registration) Close() error {
+	r.closing.Do(func() {
+		announced := r.setDraining(true)
+		close(r.done)
+		r.announcing.Lock()
+		r.closed = true
+		r.announcing.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+		defer cancel()
+		r.left = errors.Join(announced, r.pool.Leave(ctx), r.pool.Close())
+	})
+	return r.left
+}
+
+// change applies f to a copy of the member and, if the result is valid and
+// different, announces it. f may write to the fields that announcing guards.
+func (r *Registration) change(f func(*fleet.Member)) error {
+	r.announcing.Lock()
+	defer r.announcing.Unlock()
+	if r.closed {
+		return ErrClosed
+	}
+	old := r.member.Load()
+	m := *old
+	f(&m)
+	m.Endpoint.Health = r.health()
+	if reflect.DeepEqual(m, *old) {
+		return nil
+	}
+	if _, err := fleet.Encode(m); err != nil {
+		return err
+	}
+	r.member.Store(&m)
+	if err := r.pool.Announce(m); err != nil {
+		return fmt.Errorf("announce the change: %w", err)
+	}
+	return nil
+}
+
+func (r *Registration) health() fleet.Health {
+	switch {
+	case r.draining:
+		return fleet.Draining
+	case r.unhealthy:
+		return fleet.Unhealthy
+	default:
+		return fleet.Healthy
+	}
+}

@@ -1,0 +1,81 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+)
+
+// ListenAndServe listens on srv.Addr, registers the listener and serves it as
+// [Registration.Serve] does.
+func ListenAndServe(ctx context.Context, srv *http.Server, svc Service, opts ...Option) error {
+	addr := srv.Addr
+	if addr == "" {
+		addr = ":http"
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	r, err := Register(ctx, ln, svc, opts...)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	return r.Serve(ctx, srv)
+}
+
+// Serve serves the registered listener until ctx ends, with srv.Handler wrapped
+// in [Registration.Handler]. Then it announces draining, goes on serving for the
+// drain wait, leaves the pool, finishes the requests in flight within the
+// shutdown timeout, and returns nil. It closes the listener and the registration
+// in any case, and returns an error when srv stops by itself or when requests
+// had to be cut off.
+func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
+	next := srv.Handler
+	if next == nil {
+		next = http.DefaultServeMux
+	}
+	srv.Handler = r.Handler(next)
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(r.ln) }()
+	select {
+	case err := <-served:
+		return errors.Join(err, r.Close())
+	case <-ctx.Done():
+	}
+	r.opts.log.Info("draining", "service", r.Member().Service, "wait", r.opts.drainWait)
+	return errors.Join(r.stop(context.WithoutCancel(ctx), srv), notClosed(<-served))
+}
+
+// stop takes the steps of a graceful stop in order, and each whatever became of
+// the one before.
+func (r *Registration) stop(ctx context.Context, srv *http.Server) error {
+	drained := r.Drain(ctx)
+	if errors.Is(drained, ErrClosed) { // by the caller, who wants no drain wait then
+		drained = nil
+	}
+	left := r.Close()
+	return errors.Join(drained, left, r.shutdown(ctx, srv))
+}
+
+// notClosed drops the error by which Serve says that Shutdown was called.
+func notClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// shutdown finishes the requests in flight, and cuts off what takes too long.
+func (r *Registration) shutdown(ctx context.Context, srv *http.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, r.opts.shutdownTimeout)
+	defer cancel()
+	err := srv.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.Join(fmt.Errorf("requests still in flight after %s were cut off: %w", r.opts.shutdownTimeout, err), srv.Close())
+	}
+	return err
+}

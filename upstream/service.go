@@ -1,0 +1,83 @@
+package upstream
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// Service says what a listener serves. Name is required: it is the EDS service
+// name. All of it, with the address, must fit into [fleet.MaxMeta] bytes.
+type Service struct {
+	Name   string
+	Weight uint32 // load balancing weight, 1 to 65535; 0 stands for 1
+	Region string
+	Zone   string
+	Canary bool
+	Tags   map[string]string // further tags for subset load balancing
+}
+
+// newMember describes svc at ln as it is first announced, checked.
+func newMember(ln net.Addr, svc Service, opts options) (fleet.Member, error) {
+	addr, err := endpointAddr(ln, opts.advertise)
+	if err != nil {
+		return fleet.Member{}, err
+	}
+	m := fleet.Member{
+		ID: uuid.New(), Role: fleet.RoleUpstream, Version: fleet.FormatVersion,
+		Started: time.Now().UTC().Truncate(time.Millisecond),
+		Service: svc.Name,
+		Endpoint: fleet.Endpoint{
+			Addr: addr, Weight: cmp.Or(svc.Weight, fleet.DefaultWeight),
+			Locality: fleet.Locality{Region: svc.Region, Zone: svc.Zone},
+			Canary:   svc.Canary, Tags: maps.Clone(svc.Tags), Health: fleet.Healthy,
+		},
+		Probe: opts.probe,
+	}
+	_, err = fleet.Encode(m)
+	return m, err
+}
+
+// endpointAddr is the address that Envoy is told: the advertised one, filled up
+// from the listener's.
+func endpointAddr(ln net.Addr, advertise netip.AddrPort) (netip.AddrPort, error) {
+	bound, err := listenAddr(ln)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	if advertise.IsValid() {
+		return netip.AddrPortFrom(advertise.Addr().Unmap(), cmp.Or(advertise.Port(), bound.Port())), nil
+	}
+	if bound.Addr().IsUnspecified() {
+		return netip.AddrPort{}, fmt.Errorf("listener on %s is on every interface: pass WithAdvertise with the address at which clients reach it", bound)
+	}
+	return bound, nil
+}
+
+// gossipBind is where to gossip unless the caller said: at the listener's IP
+// address, which is known to be this machine's, else at the advertised one.
+func gossipBind(ln net.Addr, endpoint netip.AddrPort) (netip.AddrPort, error) {
+	bound, err := listenAddr(ln)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	if bound.Addr().IsUnspecified() {
+		return netip.AddrPortFrom(endpoint.Addr(), 0), nil
+	}
+	return netip.AddrPortFrom(bound.Addr(), 0), nil
+}
+
+func listenAddr(ln net.Addr) (netip.AddrPort, error) {
+	addr, err := netip.ParseAddrPort(ln.String())
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("listener on %s %s is not on an IP address and port", ln.Network(), ln)
+	}
+	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), nil
+}
