@@ -58,7 +58,7 @@ func splitServer(s string) (host string, port uint16, err error) {
 		if err := fleet.CheckAddr(netip.AddrPortFrom(ip, uint16(n))); err != nil {
 			return "", 0, fmt.Errorf("eds server %q: %w", s, err)
 		}
-	} else if !isHostName(host) {
+	} else if name := strings.TrimSuffix(host, "."); !isHostName(name) || isNumber(name[strings.LastIndex(name, ".")+1:]) {
 		return "", 0, fmt.Errorf("eds server %q: %q is neither an IP address nor a DNS name", s, host)
 	}
 	return host, uint16(n), nil
@@ -97,6 +97,11 @@ func isHostName(s string) bool {
 		}
 	}
 	return true
+}
+
+// isNumber tells a mistyped IP address from a name: no top-level domain is a number.
+func isNumber(label string) bool {
+	return !strings.ContainsFunc(label, func(r rune) bool { return r < '0' || r > '9' })
 }
 
 func notHostChar(r rune) bool {

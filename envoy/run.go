@@ -89,16 +89,18 @@ func (o RunOptions) run(ctx context.Context, file string) error {
 	if cmd.ProcessState == nil {
 		return fmt.Errorf("start envoy: %w", err)
 	}
-	return o.outcome(ctx, cmd.ProcessState)
+	return o.outcome(ctx, cmd.ProcessState, err)
 }
 
-// outcome judges how Envoy ended.
-func (o RunOptions) outcome(ctx context.Context, state *os.ProcessState) error {
+// outcome judges how Envoy ended; err is what Cmd made of it.
+func (o RunOptions) outcome(ctx context.Context, state *os.ProcessState, err error) error {
 	status, _ := state.Sys().(syscall.WaitStatus)
 	exit := &exec.ExitError{ProcessState: state}
 	switch {
-	case state.Success():
+	case state.Success() && (err == nil || ctx.Err() != nil):
 		return nil
+	case state.Success():
+		return fmt.Errorf("pass envoy's output on: %w", err)
 	case ctx.Err() == nil:
 		return fmt.Errorf("envoy ended by itself, its log says why: %w", exit)
 	case status.Signaled() && status.Signal() == syscall.SIGTERM:

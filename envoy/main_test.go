@@ -1,0 +1,36 @@
+package envoy
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// asProgram makes the test binary play the program that a test runs.
+const asProgram = "ROLLCALL_TEST_PROGRAM"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(asProgram) {
+	case "":
+		goleak.VerifyTestMain(m)
+	case "deaf": // never stops by itself within a test
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Println("ignoring SIGTERM")
+		time.Sleep(time.Minute)
+	}
+}
+
+// realEnvoy returns the Envoy that make envoy fetches, or another that was named.
+func realEnvoy(t *testing.T) string {
+	t.Helper()
+	path, err := Find("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,71 @@
+package envoy
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the sample files")
+
+func sampleFile(api API) string { return fmt.Sprintf("envoy-%s.yaml", api) }
+
+func TestSamplesAreWhatBootstrapWrites(t *testing.T) {
+	for _, api := range APIs() {
+		out, err := Bootstrap(Options{API: api})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := append(fmt.Appendf(nil, "# Written by: rollcall envoy bootstrap --api %s\n", api), out...)
+		if *update {
+			if err := os.WriteFile(sampleFile(api), want, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(sampleFile(api))
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s is not what Bootstrap writes (%v): go test ./envoy -run Samples -update", sampleFile(api), err)
+		}
+	}
+}
+
+func TestEnvoyTakesEachSample(t *testing.T) {
+	for _, api := range APIs() {
+		validate(t, sampleFile(api))
+	}
+}
+
+func TestEnvoyTakesABootstrapWithEveryOption(t *testing.T) {
+	for _, api := range APIs() {
+		out, err := Bootstrap(Options{
+			API: api, EDS: []string{"localhost:18000", "127.0.0.1:18001", "[::1]:18002"},
+			Services: []string{"any name, first", "second", "third.part_of"}, NodeID: "n1", NodeCluster: "c1",
+			Listener: netip.MustParseAddrPort("[::1]:0"), Admin: netip.MustParseAddrPort("127.0.0.1:0"),
+			RefreshDelay: MinRefreshDelay, NoRetries: true, AccessLog: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "bootstrap.yaml")
+		if err := os.WriteFile(file, out, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		validate(t, file)
+	}
+}
+
+func validate(t *testing.T, file string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), realEnvoy(t), "--mode", "validate", "--config-path", file, "--log-level", "warning").CombinedOutput()
+	if err != nil {
+		t.Errorf("%s: %v\n%s", file, err, out)
+	}
+	if bytes.Contains(out, []byte("[warning]")) {
+		t.Errorf("envoy warns about %s:\n%s", file, out)
+	}
+}
