@@ -14,6 +14,4 @@ fixes=$(go fix -diff ./... 2>/dev/null || true)
 [ -z "$fixes" ] || { echo "$fixes"; fail "go fix wants to change the above"; }
 go mod tidy -diff >/dev/null || fail "go.mod is not tidy: run go mod tidy"
 go test ./envoy -run Samples -count=1 >/dev/null || fail "the sample files in envoy/ are not what the code writes: go test ./envoy -run Samples -update"
-long=$(git ls-files '*.go' | xargs wc -l | awk '$2 != "total" && $1 > 400 {print $2 " has " $1 " lines"}')
-[ -z "$long" ] || fail "files over 400 lines: $long"
 echo "lint: ok"

@@ -1,0 +1,107 @@
+// Package rollcall_test holds the rules of the house that a compiler does not:
+// which room may import what, and how large a file may be.
+package rollcall_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/rollcall-fleet/rollcall"
+
+type pkg struct {
+	ImportPath string
+	Dir        string
+	Doc        string
+	GoFiles    []string
+	Deps       []string // transitive
+}
+
+func packages(t *testing.T) map[string]pkg {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Doc,GoFiles,Deps", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	found := make(map[string]pkg)
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return found
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		found[strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")] = p
+	}
+}
+
+func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
+	const (
+		memberlist   = "github.com/hashicorp/memberlist"
+		controlPlane = "github.com/envoyproxy/"
+		own          = module + "/"
+	)
+	rooms := packages(t)
+	for room, forbidden := range map[string][]string{
+		"gossip":         {controlPlane, own + "eds", own + "envoy"},
+		"upstream":       {controlPlane, own + "eds", own + "envoy", "google.golang.org/grpc"},
+		"upstream/hello": {controlPlane, own + "eds", own + "envoy", "google.golang.org/grpc"},
+		"eds/registry":   {memberlist, controlPlane, "net/http"},
+		"eds/override":   {memberlist, controlPlane},
+		"eds/xds":        {memberlist, own + "gossip", own + "eds/api"},
+		"eds/api":        {memberlist, own + "gossip"},
+		"envoy":          {memberlist, own + "eds", own + "gossip"},
+	} {
+		p, ok := rooms[room]
+		if !ok {
+			t.Errorf("there is no room %s", room)
+			continue
+		}
+		for _, dep := range p.Deps {
+			for _, f := range forbidden {
+				if strings.HasPrefix(dep, f) {
+					t.Errorf("%s depends on %s", room, dep)
+				}
+			}
+		}
+	}
+	for _, dep := range rooms["fleet"].Deps {
+		if strings.Contains(dep, ".") && dep != "github.com/google/uuid" && !strings.HasPrefix(dep, "vendor/") {
+			t.Errorf("fleet depends on %s", dep)
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+	for room, p := range packages(t) {
+		if len(p.GoFiles) > 0 && p.Doc == "" {
+			t.Errorf("%s has no package comment", room)
+		}
+		if filepath.Base(p.ImportPath) == "util" {
+			t.Errorf("%s says nothing about what it is for", room)
+		}
+	}
+}
+
+func TestNoFileIsOver400Lines(t *testing.T) {
+	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if n := bytes.Count(b, []byte("\n")); n > 400 {
+			t.Errorf("%s has %d lines", path, n)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/rollcall-fleet/rollcall/envoy"
+)
+
+func newEnvoy() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "envoy",
+		Short: "Write a bootstrap for Envoy, or run one",
+		Example: `  rollcall envoy bootstrap --api delta-ads > envoy.yaml
+  rollcall envoy run`,
+	}
+	c.AddCommand(newEnvoyBootstrap(), newEnvoyRun())
+	return c
+}
+
+func newEnvoyBootstrap() *cobra.Command {
+	var flags bootstrapFlags
+	c := &cobra.Command{
+		Use:   "bootstrap",
+		Short: "Write a bootstrap to standard output",
+		Long: `Writes a bootstrap with which an Envoy gets its endpoints from the EDS servers. Its
+listener sends every request to the first service; further services are reached
+by their name as Host.`,
+		Example: `  rollcall envoy bootstrap --api rest
+  rollcall envoy bootstrap --api delta-ads --service payments --service users --eds 10.0.0.5:18000`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			yaml, err := flags.bootstrap()
+			if err != nil {
+				return err
+			}
+			_, err = c.OutOrStdout().Write(yaml)
+			return err
+		},
+	}
+	flags.add(c.Flags())
+	return c
+}
+
+func newEnvoyRun() *cobra.Command {
+	var (
+		flags bootstrapFlags
+		opts  envoy.RunOptions
+		path  string
+	)
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run Envoy with such a bootstrap",
+		Long: `Runs Envoy with the bootstrap that rollcall envoy bootstrap writes. Envoy is looked
+for at --envoy, $ENVOY, on the PATH, and in the cache that make envoy fills.`,
+		Example: `  rollcall envoy run
+  rollcall envoy run --api rest --refresh-delay 100ms --listen 127.0.0.1:10001 --admin 127.0.0.1:9902`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if opts.Path, err = envoy.Find(path); err != nil {
+				return err
+			}
+			if opts.BootstrapFile == "" {
+				if opts.Bootstrap, err = flags.bootstrap(); err != nil {
+					return err
+				}
+			}
+			opts.Stdout, opts.Stderr = os.Stdout, os.Stderr
+			return envoy.Run(c.Context(), opts)
+		},
+	}
+	flags.add(c.Flags())
+	c.Flags().StringVar(&path, "envoy", "", "the Envoy binary")
+	c.Flags().StringVar(&opts.BootstrapFile, "bootstrap", "", "a bootstrap file to run with, in place of what the flags say")
+	c.Flags().StringVar(&opts.LogLevel, "log-level", envoy.DefaultLogLevel, "Envoy's own log level: trace, debug, info, warning, error, critical or off")
+	return c
+}
+
+// bootstrapFlags say what a bootstrap holds.
+type bootstrapFlags struct {
+	api  string
+	opts envoy.Options
+}
+
+func (b *bootstrapFlags) add(fs *pflag.FlagSet) {
+	fs.StringVar(&b.api, "api", string(envoy.GRPC), "how Envoy asks: rest, grpc, delta, ads or delta-ads")
+	fs.StringSliceVar(&b.opts.EDS, "eds", nil, fmt.Sprintf("EDS servers, as host:port (default %s, with --api rest %s)", envoy.DefaultGRPCServer, envoy.DefaultRESTServer))
+	fs.StringSliceVar(&b.opts.Services, "service", []string{envoy.DefaultService}, "services; the first one is what every Host reaches")
+	fs.StringVar(&b.opts.NodeID, "node-id", envoy.DefaultNodeID, "how this Envoy is called at the EDS servers")
+	fs.StringVar(&b.opts.NodeCluster, "node-cluster", envoy.DefaultNodeCluster, "the group of Envoys it belongs to")
+	addrPortVar(fs, &b.opts.Listener, "listen", envoy.DefaultListener, "address that takes requests")
+	addrPortVar(fs, &b.opts.Admin, "admin", envoy.DefaultAdmin, "address of Envoy's admin interface")
+	fs.DurationVar(&b.opts.RefreshDelay, "refresh-delay", envoy.DefaultRefreshDelay, "between two polls, with --api rest")
+	fs.DurationVar(&b.opts.ConnectTimeout, "connect-timeout", envoy.DefaultConnectTimeout, "for a connection to an endpoint or an EDS server")
+	fs.BoolVar(&b.opts.NoRetries, "no-retries", false, "pass every failure on to the caller")
+	fs.BoolVar(&b.opts.AccessLog, "access-log", false, "log each request to standard output")
+}
+
+func (b *bootstrapFlags) bootstrap() ([]byte, error) {
+	api, err := envoy.ParseAPI(b.api)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--api: %w", err)}
+	}
+	b.opts.API = api
+	return envoy.Bootstrap(b.opts)
+}

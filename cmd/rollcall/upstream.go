@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/upstream/hello"
+)
+
+func newUpstream() *cobra.Command {
+	var (
+		opts    hello.Options
+		pool    poolFlags
+		logs    logFlags
+		port    uint16
+		address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		listen  netip.Addr
+	)
+	c := &cobra.Command{
+		Use:   "upstream",
+		Short: "Run a sample upstream that registers itself",
+		Long: `Serves its uuid at / and its health at /healthz, joins the gossip pool and says
+what it serves. SIGTERM drains it: no request is lost.`,
+		Example: `  rollcall upstream -p 8081
+  rollcall upstream -p 0 --service payments --weight 50 --az us-central1-a --tag version=2
+  rollcall upstream -p 8081 --address 10.0.0.7 --gossip 10.0.0.7:7946 --join 10.0.0.5,10.0.0.6`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if opts.Logger, err = logs.logger(); err != nil {
+				return err
+			}
+			if opts.Keys, err = pool.keys(); err != nil {
+				return err
+			}
+			if err := fleet.CheckWeight(opts.Service.Weight); err != nil {
+				return usageError{fmt.Errorf("--weight: %w", err)}
+			}
+			opts.Listen = netip.AddrPortFrom(address, port)
+			if listen.IsValid() {
+				opts.Listen, opts.Advertise = netip.AddrPortFrom(listen, port), netip.AddrPortFrom(address, 0)
+			}
+			if opts.Gossip = pool.gossip; !opts.Gossip.IsValid() {
+				opts.Gossip = netip.AddrPortFrom(address, 0)
+			}
+			opts.GossipAdvertise, opts.Seeds, opts.Fleet = pool.advertise, pool.join, pool.fleet
+			return hello.Run(c.Context(), opts)
+		},
+	}
+	fs := c.Flags()
+	fs.Uint16VarP(&port, "port", "p", 8081, "port to serve on; 0 picks one")
+	fs.Var(ipAddr{&address}, "address", "IP address to serve on, the one Envoy connects to")
+	fs.Var(ipAddr{&listen}, "listen", "IP address to listen on, when it is not --address (such as 0.0.0.0)")
+	fs.StringVar(&opts.Service.Name, "service", "myservice", "name of the service")
+	fs.Uint32Var(&opts.Service.Weight, "weight", 1, "load balancing weight, 1 to 65535")
+	fs.StringVar(&opts.Service.Region, "region", "", "region it runs in")
+	fs.StringVar(&opts.Service.Zone, "az", "", "availability zone it runs in")
+	fs.BoolVar(&opts.Service.Canary, "canary", false, "mark it as a canary")
+	fs.StringToStringVar(&opts.Service.Tags, "tag", nil, "further tags, as key=value, for subset load balancing")
+	fs.DurationVar(&opts.DrainWait, "drain-wait", time.Second, "how long to go on serving after it said that it leaves")
+	pool.add(fs, "", []string{"127.0.0.1:7946"})
+	fs.Lookup("gossip").Usage = "address to gossip on; port 0 picks one (default --address:0)"
+	logs.add(fs)
+	return c
+}
