@@ -1,0 +1,34 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+// result is a row that was measured, with at least one trial.
+type result struct {
+	name string
+	took []time.Duration
+}
+
+func printTable(w io.Writer, results []result) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "trials\tmedian\t99 %\tmax\t  what")
+	for _, r := range results {
+		sorted := slices.Sorted(slices.Values(r.took))
+		fmt.Fprintf(t, "%d\t%.1f ms\t%.1f ms\t%.1f ms\t  %s\n", len(sorted),
+			millis(percentile(sorted, 50)), millis(percentile(sorted, 99)), millis(sorted[len(sorted)-1]), r.name)
+	}
+	return t.Flush()
+}
+
+// percentile returns the smallest value that p percent of the sorted values do not
+// exceed.
+func percentile(sorted []time.Duration, p int) time.Duration {
+	return sorted[(len(sorted)*p+99)/100-1]
+}
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
