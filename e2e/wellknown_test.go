@@ -24,22 +24,35 @@ func wellKnown(t *testing.T) stage.Addresses {
 	return a
 }
 
-// terminal starts a command line as one would type it, in a home of its own.
+// terminal starts a command line as one would type it, in a home of its own that
+// is also the working directory, with rollcall on the PATH.
 func terminal(t *testing.T, home, line string) *stage.Process {
 	t.Helper()
-	words := strings.Fields(line)
 	p := must2(stage.Start(stage.Command{
-		Name: line, Path: binary, Args: words[1:],
-		Env:     []string{"HOME=" + home, "XDG_STATE_HOME=", "ENVOY=" + envoyPath},
-		LogFile: filepath.Join(home, strings.ReplaceAll(line, " ", "_")+".log"),
+		Name: line, Path: "/bin/sh", Args: []string{"-c", "exec " + line}, Dir: home,
+		Env: []string{
+			"HOME=" + home, "XDG_STATE_HOME=", "ENVOY=" + envoyPath,
+			"PATH=" + filepath.Dir(binary) + ":" + os.Getenv("PATH"),
+		},
+		LogFile: must2(logFile())(t),
 	}))(t)
 	t.Cleanup(func() {
 		p.Kill()
 		if t.Failed() {
 			t.Logf("the last lines of %s:\n%s", line, p.Tail(25))
 		}
+		os.Remove(p.LogFile)
 	})
 	return p
+}
+
+// logFile makes an empty file for one process.
+func logFile() (string, error) {
+	f, err := os.CreateTemp(filepath.Dir(binary), "terminal-*.log")
+	if err != nil {
+		return "", err
+	}
+	return f.Name(), f.Close()
 }
 
 func TestFourTerminals(t *testing.T) {
@@ -144,4 +157,25 @@ func TestDemoNamesATakenPort(t *testing.T) {
 		t.Errorf("exit code %d, want 1 and the port named before anything runs:\n%s", code, out)
 	}
 	first.Kill()
+}
+
+func TestSampleFilesWorkWithTheDefaultPorts(t *testing.T) {
+	samples := must2(filepath.Glob("../envoy/*.yaml"))(t)
+	if len(samples) < 5 {
+		t.Fatalf("%d sample files, want one for each transport at least", len(samples))
+	}
+	a, home := wellKnown(t), t.TempDir()
+	terminal(t, home, "rollcall eds")
+	terminal(t, home, "rollcall upstream -p 8081")
+	client := stage.NewClient(a.Listener, false)
+	for _, sample := range samples {
+		t.Run(filepath.Base(sample), func(t *testing.T) {
+			path := must2(filepath.Abs(sample))(t)
+			proxy := terminal(t, home, envoyPath+" --disable-hot-restart -c "+path)
+			err := proxy.Await(within(t, patience), func(ctx context.Context) error { return client.Get(ctx).Failure() })
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }

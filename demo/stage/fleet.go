@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -81,10 +82,14 @@ func (f *Fleet) EDS(ctx context.Context, args ...string) (*Process, error) {
 	return p, p.Await(ctx, f.API.Ready)
 }
 
-// StartUpstream starts an upstream on port that joins the fleet's EDS server, and
-// returns without waiting for it. Flags in args overrule that.
+// StartUpstream starts an upstream on port and returns without waiting for it. It
+// joins the fleet's EDS server, and serves the fleet's service, unless args say
+// otherwise.
 func (f *Fleet) StartUpstream(port int, args ...string) (*Process, error) {
-	flags := []string{"upstream", "-p", strconv.Itoa(port), "--service", f.Service, "--join", f.Addresses.Gossip}
+	flags := []string{"upstream", "-p", strconv.Itoa(port), "--service", f.Service}
+	if !slices.Contains(args, "--join") { // given again, it would add to the seeds
+		flags = append(flags, "--join", f.Addresses.Gossip)
+	}
 	return f.start(&f.upstreams, "upstream-"+strconv.Itoa(port), append(flags, args...))
 }
 

@@ -21,6 +21,7 @@ type Command struct {
 	Name    string // for messages
 	Path    string // of the program
 	Args    []string
+	Dir     string   // to start in; "" is this process's own
 	Env     []string // added to this process's environment
 	LogFile string   // takes stdout and stderr; appended to
 }
@@ -45,7 +46,7 @@ func Start(c Command) (*Process, error) {
 		return nil, fmt.Errorf("log of %s: %w", c.Name, err)
 	}
 	cmd := exec.Command(c.Path, c.Args...)
-	cmd.Env = append(os.Environ(), c.Env...)
+	cmd.Dir, cmd.Env = c.Dir, append(os.Environ(), c.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = childAttr()
 	p := &Process{Name: c.Name, LogFile: c.LogFile, Started: time.Now(), cmd: cmd, done: make(chan struct{})}
