@@ -63,12 +63,12 @@ func (a Addresses) CheckFree() error {
 func CheckFree(addr string) error {
 	tcp, err := net.Listen("tcp", addr)
 	if err != nil {
-		return fmt.Errorf("%s is taken, stop what listens there: %w", addr, err)
+		return fmt.Errorf("%s cannot be had, something else may run there: %w", addr, err)
 	}
 	defer tcp.Close()
 	udp, err := net.ListenPacket("udp", addr)
 	if err != nil {
-		return fmt.Errorf("%s is taken, stop what listens there: %w", addr, err)
+		return fmt.Errorf("%s cannot be had, something else may run there: %w", addr, err)
 	}
 	return udp.Close()
 }
