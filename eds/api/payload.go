@@ -79,7 +79,10 @@ func decodeHosts(body []byte) ([]fleet.Endpoint, error) {
 		}
 		endpoints = append(endpoints, e)
 	}
-	return endpoints, override.Override{Service: "any", Mode: override.Pin, Hosts: endpoints}.Check()
+	if err := (override.Override{Service: "any", Mode: override.Pin, Hosts: endpoints}).Check(); err != nil {
+		return nil, err
+	}
+	return endpoints, nil
 }
 
 // endpoint checks what the types of fleet cannot hold; override.Check does the rest.
