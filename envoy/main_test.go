@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/signal"
@@ -22,6 +23,12 @@ func TestMain(m *testing.M) {
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("ignoring SIGTERM")
 		time.Sleep(time.Minute)
+	case "runner": // runs the Envoy and the bootstrap file that it is given
+		opts := RunOptions{Path: os.Args[1], BootstrapFile: os.Args[2], Stderr: os.Stderr}
+		if err := Run(context.Background(), opts); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
 }
 
