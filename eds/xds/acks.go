@@ -1,0 +1,213 @@
+package xds
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The bounds of what is kept of a client's words.
+const (
+	maxPending = 16   // responses of one delta stream that wait for their ACK
+	maxDetail  = 1000 // bytes of a NACK's reason
+)
+
+// acks knows what one client has been sent and what it has acknowledged, by
+// name. Versions name content, and content may come back to an older one; what a
+// client has seen is therefore told by the push sequence number: a client whose
+// sequence number for a name is n acknowledged the content that was current at n.
+// All methods may be called from any goroutine.
+type acks struct {
+	mu       sync.Mutex
+	services map[string]standing
+	pending  []sent // waiting for their ACK, oldest first
+	nack     *NACK
+}
+
+// standing is where a client is with one name.
+type standing struct {
+	sent  string // version; "" when nothing was sent
+	acked string // version; "" when nothing was acknowledged
+	seq   uint64 // of acked; 0 when nothing was acknowledged
+}
+
+// item is one assignment in a response.
+type item struct{ name, version string }
+
+// sent is a response on its way.
+type sent struct {
+	nonce   string
+	version string // of the response
+	seq     uint64
+	items   []item
+}
+
+// subscribe starts following names.
+func (a *acks) subscribe(names []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, name := range names {
+		if _, ok := a.services[name]; !ok {
+			a.put(name, standing{})
+		}
+	}
+}
+
+// unsubscribe forgets names.
+func (a *acks) unsubscribe(names []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, name := range names {
+		delete(a.services, name)
+	}
+}
+
+// pushed notes a response that is about to be sent. With replaces, it makes the
+// ones before it moot, as state of the world does; else they wait on, as in delta.
+func (a *acks) pushed(s sent, replaces bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if replaces {
+		a.pending = a.pending[:0]
+	}
+	if len(a.pending) == maxPending { // a client that asks on without ever answering: the oldest stays unacknowledged
+		a.pending = slices.Delete(a.pending, 0, 1)
+	}
+	a.pending = append(a.pending, s)
+	for _, i := range s.items {
+		st := a.services[i.name]
+		st.sent = i.version
+		a.put(i.name, st)
+	}
+}
+
+// hold notes that the client came with the current content of the items.
+func (a *acks) hold(seq uint64, items []item) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, i := range items {
+		a.put(i.name, standing{sent: i.version, acked: i.version, seq: seq})
+	}
+}
+
+// ack notes that the response with this nonce was accepted. A nonce that is not
+// pending means nothing: it repeats an answer, or belongs to no response.
+func (a *acks) ack(nonce string) (sent, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s, ok := a.take(nonce)
+	if ok {
+		a.accept(s)
+	}
+	return s, ok
+}
+
+// ackVersion is ack for state of the world, where a request that only changes
+// the names repeats the last nonce: it acknowledges only if it also says that
+// the response's version is in force.
+func (a *acks) ackVersion(nonce, version string) (sent, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := a.find(nonce)
+	if i < 0 || a.pending[i].version != version {
+		return sent{}, false
+	}
+	s, _ := a.take(nonce)
+	a.accept(s)
+	return s, true
+}
+
+// reject notes that the response with this nonce was refused, and why.
+func (a *acks) reject(nonce, detail string, at time.Time) (sent, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s, ok := a.take(nonce)
+	if ok {
+		a.nack = &NACK{Version: s.version, Detail: shorten(detail, maxDetail), At: at}
+	}
+	return s, ok
+}
+
+// refuse notes a refusal that belongs to no nonce, over REST.
+func (a *acks) refuse(version, detail string, at time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.nack = &NACK{Version: version, Detail: shorten(detail, maxDetail), At: at}
+}
+
+// polled notes one poll over REST, where a client has no nonce and tells what it
+// holds by the version. It was answered with current, be it in full or as "not
+// modified". A version that this server does not remember acknowledges nothing.
+func (a *acks) polled(version string, current sent) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch i := slices.IndexFunc(a.pending, func(s sent) bool { return s.version == version }); {
+	case version == current.version:
+		a.accept(current)
+	case i >= 0:
+		a.accept(a.pending[i])
+	default:
+		for name, st := range a.services {
+			st.acked, st.seq = "", 0
+			a.services[name] = st
+		}
+	}
+	// What it holds, and what it may hold next.
+	a.pending = slices.DeleteFunc(a.pending, func(s sent) bool { return s.version != version || s.version == current.version })
+	a.pending = append(a.pending, current)
+	for _, i := range current.items {
+		st := a.services[i.name]
+		st.sent = i.version
+		a.put(i.name, st)
+	}
+}
+
+// list returns the names with where the client is, sorted, and its last NACK.
+func (a *acks) list() ([]ClientService, *NACK) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list := make([]ClientService, 0, len(a.services))
+	for name, st := range a.services {
+		list = append(list, ClientService{Name: name, Sent: st.sent, Acked: st.acked, AckedSeq: st.seq})
+	}
+	slices.SortFunc(list, func(a, b ClientService) int { return strings.Compare(a.Name, b.Name) })
+	return list, a.nack
+}
+
+func (a *acks) accept(s sent) {
+	for _, i := range s.items {
+		if st, ok := a.services[i.name]; ok && s.seq >= st.seq {
+			st.acked, st.seq = i.version, s.seq
+			a.services[i.name] = st
+		}
+	}
+}
+
+func (a *acks) take(nonce string) (sent, bool) {
+	i := a.find(nonce)
+	if i < 0 {
+		return sent{}, false
+	}
+	s := a.pending[i]
+	a.pending = slices.Delete(a.pending, i, i+1)
+	return s, true
+}
+
+func (a *acks) find(nonce string) int {
+	if nonce == "" {
+		return -1
+	}
+	return slices.IndexFunc(a.pending, func(s sent) bool { return s.nonce == nonce })
+}
+
+// put keeps a name, unless there are more than a client may ask for: a wildcard
+// client meets every name that ever was.
+func (a *acks) put(name string, st standing) {
+	if a.services == nil {
+		a.services = make(map[string]standing)
+	}
+	if _, ok := a.services[name]; ok || len(a.services) < maxNames {
+		a.services[name] = st
+	}
+}

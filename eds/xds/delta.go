@@ -1,0 +1,94 @@
+package xds
+
+import (
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+)
+
+const wildcardName = "*"
+
+// OnStreamDeltaRequest reads a delta request for what it acknowledges. A delta
+// request carries a nonce only to acknowledge or to reject.
+func (s *stream) OnStreamDeltaRequest(_ int64, req *discoveryv3.DeltaDiscoveryRequest) error {
+	if req.GetTypeUrl() == "" { // go-control-plane fills it in only later, and refuses it on ADS
+		req.TypeUrl = s.defaultType
+	}
+	if ok, err := s.ours(req.GetTypeUrl()); !ok {
+		return err
+	}
+	r := request{names: req.GetResourceNamesSubscribe(), dropped: req.GetResourceNamesUnsubscribe(), verdict: verdictSubscribe}
+	if e := req.GetErrorDetail(); e != nil {
+		sent, pending := s.client.acks.reject(req.GetResponseNonce(), e.GetMessage(), time.Now())
+		r.verdict, r.reason, r.version, r.repeated = verdictNACK, e.GetMessage(), sent.version, !pending
+		r.names = sent.names()
+	} else if sent, ok := s.client.acks.ack(req.GetResponseNonce()); ok {
+		r.verdict, r.version, r.names = verdictACK, sent.version, sent.names()
+	}
+	s.heard(req.GetNode(), r)
+	return nil
+}
+
+// CreateDeltaWatch opens a delta watch. All types of a stream share one channel,
+// which go-control-plane drains before each request and closes after it has
+// canceled every watch; watcher.queued keeps at most one response of ours in it.
+func (s *stream) CreateDeltaWatch(req *cachev3.DeltaRequest, sub cachev3.Subscription, out chan cachev3.DeltaResponse) (func(), error) {
+	if req.GetTypeUrl() != typeV3 {
+		return nil, nil
+	}
+	return s.interest(s.deltaChange(req, sub), sub.SubscribedResources(), func() {
+		select {
+		case out <- deltaResponse{answer{s}, req}:
+		default: // cannot be: the channel holds two for each type
+		}
+	})
+}
+
+// deltaChange reads what a request adds and removes. A name that is subscribed
+// once more is sent once more: the client may have dropped it meanwhile. On the
+// first request, names that the client says it holds in their current version
+// are not sent (DeltaDiscoveryRequest.initial_resource_versions).
+func (s *stream) deltaChange(req *discoveryv3.DeltaDiscoveryRequest, sub cachev3.Subscription) change {
+	names := sub.SubscribedResources() // the same map all along, already brought up to date
+	ch := change{all: sub.IsWildcard()}
+	if !s.started {
+		ch.held = req.GetInitialResourceVersions()
+		ch.due = ch.all && len(ch.held) == 0 // a wildcard client waits for the answer that there is nothing
+	}
+	for _, name := range req.GetResourceNamesSubscribe() {
+		if _, ok := names[name]; ok {
+			ch.add = append(ch.add, name)
+		}
+	}
+	for _, name := range req.GetResourceNamesUnsubscribe() {
+		if _, ok := names[name]; !ok && name != wildcardName {
+			ch.remove = append(ch.remove, name)
+			if ch.all { // the wildcard still covers it, and the client wants to be told what it is
+				ch.resend = append(ch.resend, name)
+			}
+		}
+	}
+	return ch
+}
+
+// OnStreamDeltaResponse notes what go-control-plane is about to send.
+func (s *stream) OnStreamDeltaResponse(_ int64, _ *discoveryv3.DeltaDiscoveryRequest, resp *discoveryv3.DeltaDiscoveryResponse) {
+	s.pushed(resp.GetNonce(), false)
+}
+
+// deltaResponse answers with what the client does not have yet.
+type deltaResponse struct {
+	answer
+	req *discoveryv3.DeltaDiscoveryRequest
+}
+
+var _ cachev3.DeltaResponse = deltaResponse{}
+
+// GetDeltaRequest returns the request that opened the watch.
+func (r deltaResponse) GetDeltaRequest() *discoveryv3.DeltaDiscoveryRequest { return r.req }
+
+// GetDeltaDiscoveryResponse collects what is current.
+func (r deltaResponse) GetDeltaDiscoveryResponse() (*discoveryv3.DeltaDiscoveryResponse, error) {
+	return r.stream.collect(false).deltaResponse(), nil
+}

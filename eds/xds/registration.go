@@ -1,0 +1,49 @@
+package xds
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/rollcall-fleet/rollcall/eds/registry"
+)
+
+// registration is a service in the form of Envoy's v1 service discovery.
+type registration struct {
+	Hosts []registeredHost `json:"hosts"`
+}
+
+type registeredHost struct {
+	IPAddress string         `json:"ip_address"`
+	Port      uint16         `json:"port"`
+	Tags      registeredTags `json:"tags"`
+}
+
+type registeredTags struct {
+	AZ     string `json:"az"`
+	Canary bool   `json:"canary"`
+	Weight uint32 `json:"load_balancing_weight"`
+}
+
+// ServeRegistration answers GET /v1/registration/{service}: 200 with the hosts
+// that serve it, none for a service that is not there; 503 until the pool has
+// settled.
+func (s *Server) ServeRegistration(w http.ResponseWriter, r *http.Request, service string) {
+	current, settled := s.cache.lookup([]string{service})
+	s.logger.Debug("registration request", "peer", r.RemoteAddr, "service", shorten(service, maxNode))
+	if !settled {
+		refuse(w, http.StatusServiceUnavailable, errNotSettled)
+		return
+	}
+	writeJSON(w, func() ([]byte, error) { return json.Marshal(register(current.assignments[0].hosts)) })
+}
+
+func register(hosts []registry.Host) registration {
+	reg := registration{Hosts: make([]registeredHost, len(hosts))}
+	for i, h := range hosts {
+		reg.Hosts[i] = registeredHost{
+			IPAddress: h.Addr.Addr().String(), Port: h.Addr.Port(),
+			Tags: registeredTags{AZ: h.Locality.Zone, Canary: h.Canary, Weight: h.Weight},
+		}
+	}
+	return reg
+}

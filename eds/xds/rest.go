@@ -1,0 +1,188 @@
+package xds
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+// The bounds of a poll. Envoy asks for one name.
+const (
+	maxBody      = 1 << 20 // bytes
+	maxPollNames = 100
+)
+
+// flavor is a version of the REST API.
+type flavor struct{ transport, typeURL string }
+
+var (
+	flavorV3 = flavor{TransportREST, typeV3}
+	flavorV2 = flavor{TransportRESTv2, typeV2}
+)
+
+// ServeRESTv3 answers POST /v3/discovery:endpoints: a DiscoveryRequest as JSON,
+// answered with the services that it names, with 304 when its version_info is the
+// current one, with 503 until the pool has settled, else with an error that says
+// what is wrong.
+func (s *Server) ServeRESTv3(w http.ResponseWriter, r *http.Request) { s.serveREST(w, r, flavorV3) }
+
+// ServeRESTv2 answers POST /v2/discovery:endpoints, the same with the type URL of
+// the v2 API.
+func (s *Server) ServeRESTv2(w http.ResponseWriter, r *http.Request) { s.serveREST(w, r, flavorV2) }
+
+func (s *Server) serveREST(w http.ResponseWriter, r *http.Request, f flavor) {
+	body, status, err := readBody(w, r)
+	if err != nil {
+		refuse(w, status, err)
+		return
+	}
+	req, err := decodePoll(body, f.typeURL)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	c, ok := s.clients.poll(f.poller(req, r.RemoteAddr), r.RemoteAddr, time.Now())
+	if !ok {
+		refuse(w, http.StatusServiceUnavailable, fmt.Errorf("there are more than %d clients", s.clients.max))
+		return
+	}
+	current, settled := s.cache.lookup(req.GetResourceNames())
+	s.polled(c, req, current, settled)
+	switch {
+	case !settled:
+		refuse(w, http.StatusServiceUnavailable, errNotSettled)
+	case req.GetVersionInfo() == current.version:
+		w.WriteHeader(http.StatusNotModified)
+	default:
+		writeJSON(w, func() ([]byte, error) { return current.restResponse(f.typeURL) })
+	}
+}
+
+// polled notes and logs a poll.
+func (s *Server) polled(c *client, req *discoveryv3.DiscoveryRequest, current push, settled bool) {
+	r := request{node: req.GetNode().GetId(), names: req.GetResourceNames(), version: req.GetVersionInfo(), verdict: verdictPoll}
+	c.acks.subscribe(r.names)
+	if settled {
+		c.acks.polled(req.GetVersionInfo(), current.as(""))
+	}
+	if e := req.GetErrorDetail(); e != nil {
+		r.verdict, r.reason = verdictNACK, e.GetMessage()
+		c.acks.refuse(current.version, r.reason, time.Now())
+	}
+	s.logRequest(s.clients.heard(c, r, time.Now()))
+}
+
+// poller says who polls, from what the request tells.
+func (f flavor) poller(req *discoveryv3.DiscoveryRequest, address string) poller {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		host = address
+	}
+	names, _ := json.Marshal(req.GetResourceNames())
+	return poller{transport: f.transport, node: shorten(req.GetNode().GetId(), maxNode), host: host, names: string(names)}
+}
+
+// readBody reads the body of a poll; with an error it says which status fits.
+func readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int, err error) {
+	if ct := r.Header.Get("Content-Type"); ct != "" {
+		if mediaType, _, err := mime.ParseMediaType(ct); err != nil || mediaType != "application/json" {
+			return nil, http.StatusUnsupportedMediaType, fmt.Errorf("content type is %q, send application/json", shorten(ct, maxNode))
+		}
+	}
+	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the body is larger than %d bytes", maxBody)
+	case err != nil:
+		return nil, http.StatusBadRequest, fmt.Errorf("read the body: %w", err)
+	}
+	return body, 0, nil
+}
+
+// decodePoll reads a DiscoveryRequest, from an Envoy of any age: fields that are
+// unknown here, be they new or long gone, mean nothing. Its names are sorted and
+// without repeats, at least one.
+func decodePoll(body []byte, typeURL string) (*discoveryv3.DiscoveryRequest, error) {
+	var req discoveryv3.DiscoveryRequest
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(body, &req); err != nil {
+		return nil, fmt.Errorf("the body is not a DiscoveryRequest as JSON: %s", protoError(err))
+	}
+	if got := req.GetTypeUrl(); got != "" && got != typeURL {
+		return nil, fmt.Errorf("type_url is %q, this path serves %s", shorten(got, maxNode), typeURL)
+	}
+	if len(req.GetResourceNames()) == 0 {
+		return nil, errors.New("resource_names is empty: name the services to answer with")
+	}
+	if slices.Contains(req.GetResourceNames(), wildcardName) {
+		return nil, errors.New(`resource_names has the wildcard "*": over REST, name the services to answer with`)
+	}
+	slices.Sort(req.ResourceNames)
+	req.ResourceNames = slices.Compact(req.ResourceNames)
+	return &req, errors.Join(checkCount(len(req.ResourceNames), maxPollNames), checkNames(req.ResourceNames))
+}
+
+// protoError is err with ordinary white space: protobuf's messages vary theirs on
+// purpose, so that nobody compares them.
+func protoError(err error) string { return strings.ReplaceAll(err.Error(), "\u00a0", " ") }
+
+// restResponse writes a DiscoveryResponse as JSON, around the shared assignments.
+func (p push) restResponse(typeURL string) ([]byte, error) {
+	version, err := json.Marshal(p.version)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, `{"version_info":%s,"type_url":%q,"resources":[`, version, typeURL)
+	for i, a := range p.assignments {
+		j, err := a.json()
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, `{"@type":%q,`, typeURL)
+		b.Write(j[1:]) // never "{}": cluster_name is not empty
+	}
+	b.WriteString("]}\n")
+	return b.Bytes(), nil
+}
+
+var errNotSettled = errors.New("this EDS server has not heard from the whole fleet yet: ask again in a moment")
+
+// writeJSON answers 200 with what encode returns.
+func writeJSON(w http.ResponseWriter, encode func() ([]byte, error)) {
+	b, err := encode()
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(b) // a client that went away needs no answer
+}
+
+// refuse answers with an RFC 9457 problem.
+func refuse(w http.ResponseWriter, status int, err error) {
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(struct {
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+	}{http.StatusText(status), status, err.Error()})
+}

@@ -1,0 +1,161 @@
+package xds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	endpointservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/endpoint/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/server/delta/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
+	streamv3 "github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
+)
+
+// The settings of the gRPC server.
+const (
+	maxStreams     = 10_000  // of one connection: an Envoy without ADS opens one for each cluster
+	maxRequestSize = 4 << 20 // bytes
+	handshakeTime  = 10 * time.Second
+	pingAfter      = 10 * time.Second // of silence, to find an Envoy that vanished
+	pingTimeout    = 5 * time.Second
+	minClientPing  = time.Second // below any interval that an Envoy is set to ping at
+	stopTimeout    = 2 * time.Second
+)
+
+// Serve serves gRPC on lis until ctx ends, and closes lis. It returns once every
+// stream has ended, at most two seconds later: nil then, an error if lis broke.
+func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	server := s.grpcServer(ctx)
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(lis) }()
+	select {
+	case err := <-done:
+		server.Stop()
+		return fmt.Errorf("serve xDS on %s: %w", lis.Addr(), err)
+	case <-ctx.Done():
+	}
+	// The end of ctx has ended the streams, or GracefulStop would wait for them.
+	// One that cannot write to its client has not noticed: Stop cuts it off.
+	force := time.AfterFunc(stopTimeout, server.Stop)
+	defer force.Stop()
+	server.GracefulStop()
+	if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serve xDS on %s: %w", lis.Addr(), err)
+	}
+	return nil
+}
+
+// grpcServer registers everything that is served. ctx ends its streams.
+func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
+	server := grpc.NewServer(
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxRecvMsgSize(maxRequestSize),
+		grpc.ConnectionTimeout(handshakeTime),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minClientPing, PermitWithoutStream: true}),
+		grpc.StreamInterceptor(endWith(ctx)),
+	)
+	endpointservicev3.RegisterEndpointDiscoveryServiceServer(server, endpointService{server: s})
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, aggregatedService{server: s})
+	healthv1.RegisterHealthServer(server, s.health)
+	reflection.Register(server)
+	return server
+}
+
+type endpointService struct {
+	endpointservicev3.UnimplementedEndpointDiscoveryServiceServer
+	server *Server
+}
+
+// StreamEndpoints serves EDS, state of the world.
+func (e endpointService) StreamEndpoints(stream endpointservicev3.EndpointDiscoveryService_StreamEndpointsServer) error {
+	return e.server.serveSotw(stream, TransportEDS, typeV3)
+}
+
+// DeltaEndpoints serves EDS, incremental.
+func (e endpointService) DeltaEndpoints(stream endpointservicev3.EndpointDiscoveryService_DeltaEndpointsServer) error {
+	return e.server.serveDelta(stream, TransportDeltaEDS, typeV3)
+}
+
+type aggregatedService struct {
+	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
+	server *Server
+}
+
+// StreamAggregatedResources serves ADS, state of the world.
+func (a aggregatedService) StreamAggregatedResources(stream discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
+	return a.server.serveSotw(stream, TransportADS, resource.AnyType)
+}
+
+// DeltaAggregatedResources serves ADS, incremental.
+func (a aggregatedService) DeltaAggregatedResources(stream discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	return a.server.serveDelta(stream, TransportDeltaADS, resource.AnyType)
+}
+
+func (s *Server) serveSotw(grpcStream streamv3.Stream, transport, typeURL string) error {
+	return s.serveStream(grpcStream.Context(), transport, typeURL, func(st *stream) error {
+		server := sotw.NewServer(grpcStream.Context(), st, st, sotw.WithLogger(libraryLogger(s.logger)))
+		return server.StreamHandler(grpcStream, typeURL)
+	})
+}
+
+func (s *Server) serveDelta(grpcStream streamv3.DeltaStream, transport, typeURL string) error {
+	return s.serveStream(grpcStream.Context(), transport, typeURL, func(st *stream) error {
+		server := delta.NewServer(grpcStream.Context(), st, st, delta.WithLogger(libraryLogger(s.logger)))
+		return server.DeltaStreamHandler(grpcStream, typeURL)
+	})
+}
+
+// serveStream runs one stream from beginning to end.
+func (s *Server) serveStream(ctx context.Context, transport, typeURL string, handle func(*stream) error) error {
+	address := ""
+	if p, ok := peer.FromContext(ctx); ok {
+		address = p.Addr.String()
+	}
+	c, ok := s.clients.open(transport, address, time.Now())
+	if !ok {
+		s.logger.Warn("stream refused: too many clients", "peer", address, "max", s.clients.max)
+		return status.Errorf(codes.ResourceExhausted, "more than %d clients", s.clients.max)
+	}
+	st := s.newStream(c, typeURL)
+	defer func() {
+		s.cache.forget(st.watcher)
+		s.clients.close(c)
+	}()
+	s.logger.Debug("stream opened", "transport", transport, "peer", address)
+	err := handle(st)
+	s.logger.Debug("stream closed", "transport", transport, "peer", address, "error", err)
+	return err
+}
+
+// endWith makes streams end with ctx too, of whatever service they are: health
+// and reflection know of nothing but their stream's own context.
+func endWith(ctx context.Context) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		both, cancel := context.WithCancel(stream.Context())
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		return handler(srv, ending{stream, both})
+	}
+}
+
+type ending struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context ends with the stream or the server.
+func (e ending) Context() context.Context { return e.ctx }

@@ -1,0 +1,64 @@
+package xds
+
+import (
+	"context"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+)
+
+// OnStreamRequest reads a state-of-the-world request for what it acknowledges.
+// go-control-plane calls it for stale nonces too, which acks tells apart.
+func (s *stream) OnStreamRequest(_ int64, req *discoveryv3.DiscoveryRequest) error {
+	if ok, err := s.ours(req.GetTypeUrl()); !ok {
+		return err
+	}
+	r := request{names: req.GetResourceNames(), version: req.GetVersionInfo(), verdict: verdictSubscribe}
+	if e := req.GetErrorDetail(); e != nil {
+		sent, pending := s.client.acks.reject(req.GetResponseNonce(), e.GetMessage(), time.Now())
+		r.verdict, r.reason, r.version, r.repeated = verdictNACK, e.GetMessage(), sent.version, !pending
+	} else if _, ok := s.client.acks.ackVersion(req.GetResponseNonce(), req.GetVersionInfo()); ok {
+		r.verdict = verdictACK
+	}
+	s.heard(req.GetNode(), r)
+	return nil
+}
+
+// CreateWatch opens a state-of-the-world watch. go-control-plane makes a channel
+// of capacity one for each, and drops what is in the older one.
+func (s *stream) CreateWatch(req *cachev3.Request, sub cachev3.Subscription, out chan cachev3.Response) (func(), error) {
+	if req.GetTypeUrl() != typeV3 {
+		return nil, nil
+	}
+	names := sub.SubscribedResources() // a new map with each request
+	ch := change{add: minus(names, s.watcher.names), remove: minus(s.watcher.names, names), all: sub.IsWildcard(), fresh: true}
+	ch.due = !s.started // a client that asks for the first time waits for an answer, whatever version it names
+	return s.interest(ch, names, func() {
+		select {
+		case out <- sotwResponse{answer{s}, req}:
+		default: // cannot be: one watch, one response
+		}
+	})
+}
+
+// OnStreamResponse notes what go-control-plane is about to send.
+func (s *stream) OnStreamResponse(_ context.Context, _ int64, _ *discoveryv3.DiscoveryRequest, resp *discoveryv3.DiscoveryResponse) {
+	s.pushed(resp.GetNonce(), true)
+}
+
+// sotwResponse answers with every name that the stream asked for.
+type sotwResponse struct {
+	answer
+	req *discoveryv3.DiscoveryRequest
+}
+
+var _ cachev3.Response = sotwResponse{}
+
+// GetRequest returns the request that opened the watch.
+func (r sotwResponse) GetRequest() *discoveryv3.DiscoveryRequest { return r.req }
+
+// GetDiscoveryResponse collects what is current.
+func (r sotwResponse) GetDiscoveryResponse() (*discoveryv3.DiscoveryResponse, error) {
+	return r.stream.collect(true).discoveryResponse(), nil
+}

@@ -1,0 +1,189 @@
+package xds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// The bounds of one stream. reflect.Select, which go-control-plane waits with,
+// panics past 65,536 cases, so the number of types must be bounded.
+const (
+	maxNames   = 10_000
+	maxNameLen = 1024 // bytes; longer ones cannot be a service here (fleet.MaxServiceName)
+	maxTypes   = 32   // that are not ours, on an aggregated stream
+)
+
+// stream is one gRPC stream. It is the cachev3.ConfigWatcher and the callbacks
+// of a go-control-plane server of its own, which calls it from the stream's
+// goroutine only; that server keeps the protocol, the stream keeps the state.
+type stream struct {
+	server      *Server
+	client      *client
+	defaultType string // of requests that name none; "" on ADS
+	watcher     *watcher
+	started     bool                // a first request for assignments was seen
+	others      map[string]struct{} // further types that were asked for, and are never answered
+	pushing     push                // collected, about to be sent
+}
+
+func (s *Server) newStream(c *client, defaultType string) *stream {
+	return &stream{
+		server: s, client: c, defaultType: defaultType, others: make(map[string]struct{}),
+		watcher: &watcher{hold: c.acks.hold, stale: make(map[string]struct{})},
+	}
+}
+
+// ours reports whether a request is for load assignments. On ADS an Envoy may ask
+// for other types too; an error would end the stream and the assignments with it,
+// so such a watch is held open and never answered.
+func (s *stream) ours(typeURL string) (bool, error) {
+	if typeURL == typeV3 {
+		return true, nil
+	}
+	if _, ok := s.others[typeURL]; ok {
+		return false, nil
+	}
+	if len(s.others) == maxTypes {
+		return false, status.Errorf(codes.InvalidArgument, "more than %d resource types on one stream", maxTypes)
+	}
+	s.others[typeURL] = struct{}{}
+	s.server.logger.Info("discovery request for a type that is not served", "transport", s.client.transport, "type", shorten(typeURL, maxNode))
+	return false, nil
+}
+
+// interest brings the watcher and the acknowledgements in line with a request and
+// opens a watch.
+func (s *stream) interest(ch change, names map[string]struct{}, notify func()) (cancel func(), err error) {
+	if err := errors.Join(checkCount(max(len(names), len(ch.held)), maxNames), checkNames(ch.add)); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	s.started = true
+	s.watcher.names = names
+	s.client.acks.subscribe(ch.add)
+	s.client.acks.unsubscribe(ch.remove)
+	return s.server.cache.watch(s.watcher, ch, notify), nil
+}
+
+// collect takes what the response that is about to be sent carries.
+func (s *stream) collect(full bool) push {
+	s.pushing = s.server.cache.collect(s.watcher, full)
+	return s.pushing
+}
+
+// pushed notes that what was collected is on its way under this nonce.
+func (s *stream) pushed(nonce string, replaces bool) {
+	s.client.acks.pushed(s.pushing.as(nonce), replaces)
+	s.pushing = push{}
+}
+
+// heard notes a request and logs it: at debug level when it only says again
+// what the one before it said.
+func (s *stream) heard(node *corev3.Node, r request) {
+	r.node = node.GetId()
+	s.server.logRequest(s.server.clients.heard(s.client, r, time.Now()))
+}
+
+// as describes p as a response with a nonce.
+func (p push) as(nonce string) sent {
+	s := sent{nonce: nonce, version: p.version, seq: p.seq, items: make([]item, len(p.assignments))}
+	for i, a := range p.assignments {
+		s.items[i] = item{a.name, a.version}
+	}
+	return s
+}
+
+// names returns the names in a response.
+func (s sent) names() []string {
+	names := make([]string, len(s.items))
+	for i, item := range s.items {
+		names[i] = item.name
+	}
+	return names
+}
+
+// answer is what the two kinds of response have in common. Both are only filled
+// when go-control-plane asks for the message, so that a stream that was busy
+// sends what is current by then.
+type answer struct{ stream *stream }
+
+// GetReturnedResources returns an empty map: what the client has is known from
+// the stale names. It may not be nil, go-control-plane writes to it.
+func (answer) GetReturnedResources() map[string]string { return map[string]string{} }
+
+// GetNextVersionMap is the older name of GetReturnedResources.
+func (answer) GetNextVersionMap() map[string]string { return map[string]string{} }
+
+// GetResponseVersion returns the version of what was collected.
+func (a answer) GetResponseVersion() string { return a.stream.pushing.version }
+
+// GetVersion is the older name of GetResponseVersion.
+func (a answer) GetVersion() (string, error) { return a.stream.pushing.version, nil }
+
+// GetSystemVersion is the older name of GetResponseVersion.
+func (a answer) GetSystemVersion() (string, error) { return a.stream.pushing.version, nil }
+
+// GetContext returns a context that carries nothing.
+func (answer) GetContext() context.Context { return context.Background() }
+
+// minus returns what is in a and not in b.
+func minus(a, b map[string]struct{}) []string {
+	var names []string
+	for name := range a {
+		if _, ok := b[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func checkCount(n, limit int) error {
+	if n > limit {
+		return fmt.Errorf("%d resource names, at most %d are allowed", n, limit)
+	}
+	return nil
+}
+
+func checkNames(names []string) error {
+	for _, name := range names {
+		if name == "" {
+			return errors.New("a resource name is empty")
+		}
+		if len(name) > maxNameLen {
+			return fmt.Errorf("resource name %q… is %d bytes long, at most %d are allowed", name[:32], len(name), maxNameLen)
+		}
+	}
+	return nil
+}
+
+// The callbacks that need nothing done: newStream and Serve see to it.
+
+func (s *stream) OnStreamOpen(context.Context, int64, string) error      { return nil }
+func (s *stream) OnStreamClosed(int64, *corev3.Node)                     {}
+func (s *stream) OnDeltaStreamOpen(context.Context, int64, string) error { return nil }
+func (s *stream) OnDeltaStreamClosed(int64, *corev3.Node)                {}
+
+// The responses share the encoded assignments and nothing else: go-control-plane
+// writes the nonce into the message.
+
+func (p push) discoveryResponse() *discoveryv3.DiscoveryResponse {
+	out := &discoveryv3.DiscoveryResponse{VersionInfo: p.version, TypeUrl: typeV3}
+	for _, a := range p.assignments {
+		out.Resources = append(out.Resources, a.resource.GetResource())
+	}
+	return out
+}
+
+func (p push) deltaResponse() *discoveryv3.DeltaDiscoveryResponse {
+	out := &discoveryv3.DeltaDiscoveryResponse{SystemVersionInfo: p.version, TypeUrl: typeV3}
+	for _, a := range p.assignments {
+		out.Resources = append(out.Resources, a.resource)
+	}
+	return out
+}
