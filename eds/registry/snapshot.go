@@ -1,3 +1,7 @@
+// Package registry decides which endpoints serve: from what gossip reports, what
+// operators decided and what the probes saw, to an immutable Snapshot. It reads no
+// clock, starts no goroutine and does no I/O, so that every rule can be told as a
+// table of events.
 package registry
 
 import (
@@ -29,6 +33,10 @@ type Snapshot struct {
 	// Revision is the override store's revision that went in.
 	Revision uint64
 
+	// Isolated is true while this server hears of no endpoint at all: everything
+	// stays as it was.
+	Isolated bool
+
 	Services []Service      // sorted by name
 	Members  []fleet.Member // sorted by id, quarantined and gone ones too
 }
@@ -38,6 +46,7 @@ type Service struct {
 	Name  string
 	Mode  override.Mode
 	Hosts []Host // sorted by address, then id
+	Guard *Guard // nil unless it holds
 }
 
 // Host is one endpoint of a service as the registry sees it.
@@ -45,8 +54,10 @@ type Host struct {
 	fleet.Endpoint
 	ID      string // the member's uuid; "" for a manual host
 	Source  Source
-	State   string    // healthy, unhealthy, draining
+	State   string    // StateHealthy and its like
 	Served  bool      // in the assignment
+	Held    bool      // served only because guard or isolation say so
+	Until   time.Time // with StateDamped: when it is served again
 	Since   time.Time // of State, by this server's clock
 	Started time.Time // of the member's process; zero for a manual host
 }

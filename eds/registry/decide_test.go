@@ -29,6 +29,13 @@ func upstream(n byte, change ...func(*fleet.Member)) fleet.Member {
 	return m
 }
 
+// decide asks a new Registry, at the epoch.
+func decide(in Input) *Snapshot {
+	in.Now = epoch
+	snap, _ := New(Options{Guard: DefaultGuard, GuardHold: DefaultGuardHold, Round: DefaultRound}).Decide(in)
+	return snap
+}
+
 func manual(mode override.Mode, ports ...uint16) override.Override {
 	o := override.Override{Service: "myservice", Mode: mode, Since: epoch}
 	for _, p := range ports {
@@ -37,7 +44,7 @@ func manual(mode override.Mode, ports ...uint16) override.Override {
 	return o
 }
 
-func TestMergeDecidesWhoIsServed(t *testing.T) {
+func TestRegistryDecidesWhoIsServed(t *testing.T) {
 	at := func(port uint16) func(*fleet.Member) {
 		return func(m *fleet.Member) { m.Endpoint.Addr = netip.AddrPortFrom(m.Endpoint.Addr.Addr(), port) }
 	}
@@ -80,7 +87,7 @@ func TestMergeDecidesWhoIsServed(t *testing.T) {
 		{name: "an empty pin serves nobody", members: []fleet.Member{upstream(1)}, overrides: []override.Override{manual(override.Pin)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			svc, _ := Merge(Input{Members: tt.members, Overrides: tt.overrides}).Find("myservice")
+			svc, _ := decide(Input{Members: tt.members, Overrides: tt.overrides}).Find("myservice")
 			var got []uint16
 			for _, h := range svc.Served() {
 				got = append(got, h.Addr.Port())
@@ -93,7 +100,7 @@ func TestMergeDecidesWhoIsServed(t *testing.T) {
 }
 
 func TestManualHostOnAMembersAddressIsServedAsManual(t *testing.T) {
-	svc, _ := Merge(Input{Members: []fleet.Member{upstream(1)}, Overrides: []override.Override{manual(override.Merge, 8081)}}).Find("myservice")
+	svc, _ := decide(Input{Members: []fleet.Member{upstream(1)}, Overrides: []override.Override{manual(override.Merge, 8081)}}).Find("myservice")
 	if served := svc.Served(); len(served) != 1 || served[0].Source != Manual {
 		t.Errorf("served %+v, want the manual host", served)
 	}
@@ -103,14 +110,14 @@ func TestManualHostOnAMembersAddressIsServedAsManual(t *testing.T) {
 }
 
 func TestPinShowsWhoItKeepsOut(t *testing.T) {
-	svc, ok := Merge(Input{Members: []fleet.Member{upstream(1)}, Overrides: []override.Override{manual(override.Pin)}}).Find("myservice")
+	svc, ok := decide(Input{Members: []fleet.Member{upstream(1)}, Overrides: []override.Override{manual(override.Pin)}}).Find("myservice")
 	if !ok || svc.Mode != override.Pin || len(svc.Hosts) != 1 || svc.Hosts[0].Served {
 		t.Errorf("got %+v", svc)
 	}
 }
 
 // Two servers hear of the same fleet in different orders and must agree.
-func TestMergeDoesNotDependOnOrder(t *testing.T) {
+func TestRegistryDoesNotDependOnOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var members []fleet.Member
 		for i := range rapid.IntRange(0, 20).Draw(t, "members") {
@@ -124,10 +131,10 @@ func TestMergeDoesNotDependOnOrder(t *testing.T) {
 		}
 		overrides := []override.Override{manual(rapid.SampledFrom([]override.Mode{override.Merge, override.Pin}).Draw(t, "mode"), 3, 4)}
 		overrides[0].Service = "a"
-		first := Merge(Input{Members: members, Overrides: overrides})
+		first := decide(Input{Members: members, Overrides: overrides})
 		shuffled := slices.Clone(members)
 		rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		if second := Merge(Input{Members: shuffled, Overrides: overrides}); !reflect.DeepEqual(first, second) {
+		if second := decide(Input{Members: shuffled, Overrides: overrides}); !reflect.DeepEqual(first, second) {
 			t.Fatalf("%+v\nis not\n%+v", first, second)
 		}
 		for _, s := range first.Services {

@@ -1,0 +1,7 @@
+// Package probe holds a standing connection to each endpoint and says what can be
+// concluded from its answers, its silence and its breaking. A refused connection
+// proves death, within about a millisecond of it; silence proves nothing by
+// itself, so it is weighed against the silence of others, against the word of a
+// second witness, and against the chance that this process was itself asleep.
+// What is done about a verdict is the registry's business.
+package probe
