@@ -79,14 +79,11 @@ func (d *demo) moreUpstreams(ctx context.Context) error {
 		}
 		d.upstreams = append(d.upstreams, u)
 	}
-	if err := d.expectAll(ctx); err != nil {
-		return err
-	}
-	d.say("two more upstreams: Envoy answers with three uuids")
+	d.say("two more upstreams started: Envoy is to answer with three uuids")
 	for _, u := range d.upstreams {
-		d.say("  %s from port %d, process %d", u.ID, u.Port, u.PID())
+		d.say("  %s is on port %d, process %d", u.ID, u.Port, u.PID())
 	}
-	return nil
+	return d.expectAll(ctx)
 }
 
 func (d *demo) kill(ctx context.Context) error {

@@ -107,7 +107,7 @@ func TestShellCompletionIsWritten(t *testing.T) {
 
 func TestUsageMistakesExitWith2(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"eds", "--no-such-flag"}, {"eds", "extra"}, {"eds", "--http", "localhost:http"}, {"nosuchverb"}} {
+	for _, args := range [][]string{{"eds", "--no-such-flag"}, {"eds", "extra"}, {"eds", "--http", "localhost:http"}, {"nosuchverb"}, {"envoy", "nosuchverb"}, {"keygen", "nosuchverb"}} {
 		if code, out := rollcall(t, args...); code != 2 {
 			t.Errorf("rollcall %s: exit code %d, want 2\n%s", strings.Join(args, " "), code, out)
 		}

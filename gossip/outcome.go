@@ -14,7 +14,7 @@ func (r *rejoiner) report(t target, err error, outcome map[string]string) {
 		why, denied := reason(err, r.fleet)
 		switch {
 		case t.seed != "":
-			r.say(t.seed+" at "+t.addr.String(), slog.LevelWarn, why, outcome)
+			r.say(t.String(), slog.LevelWarn, why, outcome)
 		case denied && len(r.remembered) > 0:
 			r.say("remembered members", slog.LevelWarn, why, outcome)
 		default:
@@ -23,10 +23,18 @@ func (r *rejoiner) report(t target, err error, outcome map[string]string) {
 	case t.seed == "":
 		r.log.Info("found a member again", "gossip", t.addr, "others", r.members.others())
 	case r.members.others() == 0:
-		r.say(t.seed+" at "+t.addr.String(), slog.LevelInfo, "it is this process itself", outcome)
+		r.say(t.String(), slog.LevelInfo, "it is this process itself", outcome)
 	default:
-		r.say(t.seed+" at "+t.addr.String(), slog.LevelInfo, joinedText, outcome)
+		r.say(t.String(), slog.LevelInfo, joinedText, outcome)
 	}
+}
+
+// String names a seed's address, and by which name it came.
+func (t target) String() string {
+	if addr := t.addr.String(); t.seed != addr {
+		return t.seed + " at " + addr
+	}
+	return t.seed
 }
 
 const joinedText = "" // the outcome of a seed that let us in
@@ -47,7 +55,7 @@ func (r *rejoiner) say(seed string, level slog.Level, why string, outcome map[st
 // refusals are the words by which memberlist 0.7.0 reports that one side does not
 // let the other in, and what they mean to an operator.
 var refusals = []struct{ text, meaning string }{
-	{"No installed keys could decrypt the message", "it has another gossip key than this process: check --gossip-key-file on both"},
+	{"no installed keys could decrypt the message", "it has another gossip key than this process: check --gossip-key-file on both"},
 	{"remote state is encrypted and encryption is not configured", "it has a gossip key and this process has none: pass --gossip-key-file"},
 	{"encryption is configured but remote state is not encrypted", "it has no gossip key and this process has one: check --gossip-key-file on both"},
 	{"received invalid msgType", "what listens there does not speak gossip: check the address"},
@@ -73,9 +81,14 @@ func reason(err error, fleetName string) (why string, denied bool) {
 			return fmt.Sprintf("it hung up without an answer, most likely because it is of another fleet: this process has --fleet %s", fleetName), true
 		}
 	}
-	// Only the end of the text: what comes before names a local port, another each time.
+	return cause(text), false
+}
+
+// cause is the end of an error's text: what comes before it names a local port,
+// another one each time.
+func cause(text string) string {
 	if i := strings.LastIndex(text, ": "); i >= 0 {
 		text = text[i+2:]
 	}
-	return text[:min(len(text), maxReason)], false
+	return text[:min(len(text), maxReason)]
 }

@@ -2,7 +2,6 @@ package gossip
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -129,7 +128,7 @@ func (r *rejoiner) resolve(ctx context.Context, outcome map[string]string) []tar
 	var targets []target
 	for i, s := range r.seeds {
 		if errs[i] != nil && ctx.Err() != context.Canceled {
-			r.say(s.text, slog.LevelWarn, fmt.Sprintf("its name cannot be resolved: %v", errs[i]), outcome)
+			r.say(s.text, slog.LevelWarn, "its name cannot be resolved: "+cause(errs[i].Error()), outcome)
 		}
 		for _, a := range found[i] {
 			targets = append(targets, target{addr: a, seed: s.text})

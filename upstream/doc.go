@@ -5,6 +5,6 @@
 //
 // [ListenAndServe] does all of it around an [http.Server]. [Register] does the
 // registration alone and leaves serving to the caller. The package starts
-// goroutines only for a [Registration], ends them in [Registration.Close],
-// handles no signals and never ends the process.
+// goroutines only for a [Registration] and ends them with it, handles no signals
+// and never ends the process.
 package upstream

@@ -96,6 +96,9 @@ func (r *Registration) ID() uuid.UUID { return r.member.Load().ID }
 // not write to its tags.
 func (r *Registration) Member() fleet.Member { return *r.member.Load() }
 
+// Joined is closed once another member of the pool was met.
+func (r *Registration) Joined() <-chan struct{} { return r.pool.Joined() }
+
 // SetWeight announces another load balancing weight, 1 to 65535.
 func (r *Registration) SetWeight(weight uint32) error {
 	return r.change(func(m *fleet.Member) { m.Endpoint.Weight = weight })
@@ -141,8 +144,9 @@ func (r *Registration) setDraining(draining bool) error {
 }
 
 // Close announces draining, so that the others know a leaving member from a dead
-// one, and leaves the pool, which takes up to two seconds. No goroutine is left
-// when it returns. Calls after the first wait for it and return the same.
+// one, and leaves the pool, which takes up to two seconds. Afterwards no goroutine
+// stays; a probe that memberlist has under way may take a moment to notice. Calls
+// after the first wait for it and return the same.
 func (r *Registration) Close() error {
 	r.closing.Do(func() {
 		announced := r.setDraining(true)
@@ -152,7 +156,7 @@ func (r *Registration) Close() error {
 		r.announcing.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 		defer cancel()
-		r.left = errors.Join(announced, r.pool.Leave(ctx), r.pool.Close())
+		r.left = errors.Join(announced, r.pool.Leave(ctx))
 	})
 	return r.left
 }

@@ -16,6 +16,8 @@ func newEnvoy() *cobra.Command {
 		Short: "Write a bootstrap for Envoy, or run one",
 		Example: `  rollcall envoy bootstrap --api delta-ads > envoy.yaml
   rollcall envoy run`,
+		Args: noArgs,
+		RunE: help,
 	}
 	c.AddCommand(newEnvoyBootstrap(), newEnvoyRun())
 	return c

@@ -13,6 +13,8 @@ func newKeygen() *cobra.Command {
 		Use:     "keygen",
 		Short:   "Make keys",
 		Example: "  rollcall keygen gossip > gossip.key",
+		Args:    noArgs,
+		RunE:    help,
 	}
 	c.AddCommand(&cobra.Command{
 		Use:     "gossip",

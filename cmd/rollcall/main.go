@@ -59,7 +59,8 @@ flag on the command line wins over the environment.`,
   curl localhost:10000/`,
 		SilenceUsage: true, SilenceErrors: true,
 		PersistentPreRunE: fromEnvironment,
-		Args:              cobra.NoArgs,
+		Args:              noArgs,
+		RunE:              help,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
@@ -67,3 +68,7 @@ flag on the command line wins over the environment.`,
 	root.AddCommand(newEDS(), newUpstream(), newEnvoy(), newKeygen(), newDemo(), newVersion())
 	return root
 }
+
+// help is what a command that only holds others does. It is a RunE, because cobra
+// looks at the arguments, and so finds a verb that is none, only where there is one.
+func help(c *cobra.Command, _ []string) error { return c.Help() }

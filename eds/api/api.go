@@ -33,7 +33,7 @@ type Overrides interface {
 	Delete(service string) (uint64, error)
 }
 
-// Discovery answers Envoys that poll over REST.
+// Discovery answers Envoys that poll over REST, and bounds what it reads of them.
 type Discovery interface {
 	ServeRESTv3(w http.ResponseWriter, r *http.Request)
 	ServeRESTv2(w http.ResponseWriter, r *http.Request)
@@ -56,7 +56,7 @@ func New(opts Options) http.Handler { return harden(newRouter(opts)) }
 
 type api struct{ Options }
 
-// services matches everything below its prefix, so that a name that is empty or
+// serviceVar matches everything below its prefix, so that a name that is empty or
 // has a slash is told what is wrong with it.
 const serviceVar = "{service:.*}"
 
@@ -77,9 +77,9 @@ func newRouter(opts Options) *mux.Router {
 	get("/members", a.listMembers)
 	get("/clients", a.listClients)
 
-	on(http.MethodPost, "/v3/discovery:endpoints", a.discoverV3)
-	on(http.MethodPost, "/v2/discovery:endpoints", a.discoverV2)
-	get("/v1/registration/"+serviceVar, a.discoverV1)
+	r.HandleFunc("/v3/discovery:endpoints", opts.Discovery.ServeRESTv3).Methods(http.MethodPost)
+	r.HandleFunc("/v2/discovery:endpoints", opts.Discovery.ServeRESTv2).Methods(http.MethodPost)
+	get("/v1/registration/"+serviceVar, a.registration)
 
 	get("/healthz", healthz)
 	get("/readyz", a.readyz)

@@ -58,10 +58,11 @@ func (m *merged) Wait(ctx context.Context, revision uint64) error {
 // upstream of "myservice", and one whose metadata was refused.
 type rig struct {
 	*testing.T
-	opts     Options
-	registry *merged
-	store    *override.Store
-	url      string
+	opts      Options
+	registry  *merged
+	store     *override.Store
+	discovery *xds.Server // has what the registry had at the start
+	url       string
 }
 
 func newRig(t *testing.T) *rig {
@@ -78,8 +79,9 @@ func newRig(t *testing.T) *rig {
 	reg := &merged{store: store, settled: true, members: []fleet.Member{upstream(), quarantined()}}
 	discovery := xds.New(xds.Options{Logger: logger})
 	discovery.Update(reg.Snapshot())
-	r := &rig{T: t, registry: reg, store: store, opts: Options{
-		Registry: reg, Overrides: store, Discovery: discovery, Clients: clients,
+	r := &rig{T: t, registry: reg, store: store, discovery: discovery, opts: Options{
+		Registry: reg, Overrides: store, Discovery: discovery,
+		Clients: func() []xds.Client { return append(discovery.Clients(), stubborn()) },
 		Metrics: promhttp.HandlerFor(prometheus.NewRegistry(), promhttp.HandlerOpts{}), Logger: logger,
 	}}
 	server := httptest.NewServer(New(r.opts))
@@ -106,12 +108,13 @@ func quarantined() fleet.Member {
 	}
 }
 
-func clients() []xds.Client {
-	return []xds.Client{{
-		Node: "envoy-1", Transport: "delta-ads", Peer: "127.0.0.1:40000", Connected: start, Seen: start,
+// stubborn is a client that refused what it was sent.
+func stubborn() xds.Client {
+	return xds.Client{
+		Node: "envoy-1", Transport: xds.TransportDeltaADS, Peer: "127.0.0.1:40000", Connected: start, Seen: start,
 		Services: []xds.ClientService{{Name: "myservice", Sent: "b", Acked: "a"}},
 		NACK:     &xds.NACK{Version: "b", Detail: "weight is 0", At: start},
-	}}
+	}
 }
 
 type reply struct {

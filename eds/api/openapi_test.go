@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
-	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 	"github.com/gorilla/mux"
 )
@@ -65,71 +65,108 @@ func TestTheDocumentAndTheRouterHaveTheSameRoutes(t *testing.T) {
 	}
 }
 
-// Every status that the document promises is brought about, and each answer has
-// the form that the document gives it.
+// answers asks for something and expects a status.
+type answers struct {
+	status             int
+	method, path, body string
+}
+
 func TestAnswersHaveTheFormInTheDocument(t *testing.T) {
-	doc := loadDocument(t)
-	doc.Servers = nil
-	find, err := gorillamux.NewRouter(doc)
-	if err != nil {
+	r := newRig(t)
+	check := r.form()
+	const poll = `{"node":{"id":"n"},"resource_names":["myservice"]}`
+	tooLong := strings.Repeat(" ", 2<<20)
+	for _, step := range []answers{
+		{200, "GET", "/edsservice", ""},
+		{200, "GET", "/edsservice/myservice", ""},
+		{404, "GET", "/edsservice/unknown", ""},
+		{201, "POST", "/edsservice/myservice", payload},
+		{409, "POST", "/edsservice/myservice", payload},
+		{400, "POST", "/edsservice/myservice", `{}`},
+		{413, "POST", "/edsservice/myservice", tooLong},
+		{200, "GET", "/edsservice/myservice", ""},
+		{200, "GET", "/edsservice", ""},
+		{200, "PUT", "/edsservice/myservice", payload},
+		{200, "PUT", "/edsservice/myservice", `{"hosts":[]}`},
+		{404, "PUT", "/edsservice/unknown", payload},
+		{400, "PUT", "/edsservice/myservice", `{}`},
+		{413, "PUT", "/edsservice/myservice", tooLong},
+		{204, "DELETE", "/edsservice/myservice", ""},
+		{404, "DELETE", "/edsservice/myservice", ""},
+		{200, "GET", "/members", ""},
+		{200, "POST", "/v3/discovery:endpoints", poll},
+		{400, "POST", "/v3/discovery:endpoints", `{`},
+		{413, "POST", "/v3/discovery:endpoints", tooLong},
+		{200, "POST", "/v2/discovery:endpoints", poll},
+		{400, "POST", "/v2/discovery:endpoints", `{`},
+		{413, "POST", "/v2/discovery:endpoints", tooLong},
+		{200, "GET", "/v1/registration/myservice", ""},
+		{200, "GET", "/v1/registration/unknown", ""},
+		{200, "GET", "/clients", ""},
+		{200, "GET", "/healthz", ""},
+		{200, "GET", "/readyz", ""},
+		{200, "GET", "/metrics", ""},
+		{200, "GET", "/openapi.yaml", ""},
+	} {
+		check(step)
+	}
+	var polled struct {
+		Version string `json:"version_info"`
+	}
+	if err := json.Unmarshal([]byte(r.must(200, "POST", "/v3/discovery:endpoints", poll).body), &polled); err != nil {
 		t.Fatal(err)
 	}
+	again := fmt.Sprintf(`{"version_info":%q,%s`, polled.Version, poll[1:])
+	check(answers{304, "POST", "/v3/discovery:endpoints", again})
+	check(answers{304, "POST", "/v2/discovery:endpoints", again})
+}
+
+func TestAnswersHaveTheFormInTheDocumentBeforeGossipHasSettled(t *testing.T) {
 	r := newRig(t)
+	r.registry.settled = false
+	r.discovery.Update(r.registry.Snapshot())
+	check := r.form()
 	const poll = `{"node":{"id":"n"},"resource_names":["myservice"]}`
-	steps := []struct {
-		method, path, body string
-		status             int
-	}{
-		{"GET", "/edsservice", "", 200},
-		{"GET", "/edsservice/myservice", "", 200},
-		{"GET", "/edsservice/unknown", "", 404},
-		{"POST", "/edsservice/myservice", payload, 201},
-		{"POST", "/edsservice/myservice", payload, 409},
-		{"POST", "/edsservice/myservice", `{}`, 400},
-		{"POST", "/edsservice/myservice", strings.Repeat(" ", 2<<20), 413},
-		{"GET", "/edsservice/myservice", "", 200},
-		{"GET", "/edsservice", "", 200},
-		{"PUT", "/edsservice/myservice", payload, 200},
-		{"PUT", "/edsservice/myservice", `{"hosts":[]}`, 200},
-		{"PUT", "/edsservice/unknown", payload, 404},
-		{"PUT", "/edsservice/myservice", `{}`, 400},
-		{"DELETE", "/edsservice/myservice", "", 204},
-		{"DELETE", "/edsservice/myservice", "", 404},
-		{"GET", "/members", "", 200},
-		{"GET", "/clients", "", 200},
-		{"POST", "/v3/discovery:endpoints", poll, 200},
-		{"POST", "/v3/discovery:endpoints", `{`, 400},
-		{"POST", "/v2/discovery:endpoints", poll, 200},
-		{"POST", "/v2/discovery:endpoints", `{`, 400},
-		{"GET", "/v1/registration/myservice", "", 200},
-		{"GET", "/healthz", "", 200},
-		{"GET", "/readyz", "", 200},
-		{"GET", "/metrics", "", 200},
-		{"GET", "/openapi.yaml", "", 200},
-	}
-	for _, step := range steps {
-		got := r.must(step.status, step.method, step.path, step.body)
-		req, err := http.NewRequestWithContext(t.Context(), step.method, step.path, http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		route, params, err := find.FindRoute(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := conforms(t, req, route, params, got); err != nil {
-			t.Errorf("%s %s answers %d %s: %v", step.method, step.path, got.status, got.body, err)
-		}
+	for _, step := range []answers{
+		{503, "GET", "/readyz", ""},
+		{503, "GET", "/edsservice/unknown", ""},
+		{503, "PUT", "/edsservice/unknown", payload},
+		{503, "POST", "/v3/discovery:endpoints", poll},
+		{503, "POST", "/v2/discovery:endpoints", poll},
+		{503, "GET", "/v1/registration/myservice", ""},
+	} {
+		check(step)
 	}
 }
 
-func conforms(t *testing.T, req *http.Request, route *routers.Route, params map[string]string, got reply) error {
-	input := &openapi3filter.ResponseValidationInput{
-		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: req, PathParams: params, Route: route},
-		Status:                 got.status, Header: got.header,
-		Options: &openapi3filter.Options{IncludeResponseStatus: true},
+// form returns a check of an answer's status, and of its body and headers against
+// the document.
+func (r *rig) form() func(answers) {
+	doc := loadDocument(r.T)
+	router, err := gorillamux.NewRouter(doc)
+	if err != nil {
+		r.Fatal(err)
 	}
-	return openapi3filter.ValidateResponse(t.Context(), input.SetBodyBytes([]byte(got.body)))
+	return func(step answers) {
+		r.Helper()
+		got := r.must(step.status, step.method, step.path, step.body)
+		req, err := http.NewRequestWithContext(r.Context(), step.method, step.path, http.NoBody)
+		if err != nil {
+			r.Fatal(err)
+		}
+		route, params, err := router.FindRoute(req)
+		if err != nil {
+			r.Fatalf("%s %s: %v", step.method, step.path, err)
+		}
+		input := &openapi3filter.ResponseValidationInput{
+			RequestValidationInput: &openapi3filter.RequestValidationInput{Request: req, PathParams: params, Route: route},
+			Status:                 got.status, Header: got.header,
+			Options: &openapi3filter.Options{IncludeResponseStatus: true},
+		}
+		if err := openapi3filter.ValidateResponse(r.Context(), input.SetBodyBytes([]byte(got.body))); err != nil {
+			r.Errorf("%s %s answers %d %s: %v", step.method, step.path, got.status, got.body, err)
+		}
+	}
 }
 
 // What the document gives as the example is what the console sends.

@@ -2,14 +2,14 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"net/http/httptest"
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -216,6 +216,4 @@ func (brokenStore) Create(override.Override) (uint64, error)  { return 0, errDis
 func (brokenStore) Replace(override.Override) (uint64, error) { return 0, errDisk }
 func (brokenStore) Delete(string) (uint64, error)             { return 0, errDisk }
 
-var errDisk = http.ErrAbortHandler
-
-var _ Registry = (*merged)(nil)
+var errDisk = errors.New("the disk is full")

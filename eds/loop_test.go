@@ -1,0 +1,230 @@
+package eds
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"go.etcd.io/bbolt"
+
+	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip"
+	"github.com/rollcall-fleet/rollcall/gossip/memnet"
+)
+
+const service = "myservice"
+
+// world is a fleet in virtual time: real gossip on a network in memory, and the
+// registry's goroutine on top of it.
+type world struct {
+	t    *testing.T
+	net  *memnet.Network
+	last uint16
+}
+
+// play runs f in a bubble of virtual time with a world of its own.
+func play(t *testing.T, f func(*testing.T, *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, net: memnet.New(1)}
+		t.Cleanup(func() { time.Sleep(time.Minute) }) // memberlist's last probes end
+		f(t, w)
+	})
+}
+
+func (w *world) addr() netip.AddrPort {
+	w.last++
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(w.last >> 8), byte(w.last)}), gossip.DefaultPort)
+}
+
+func (w *world) join(m fleet.Member, opts gossip.Options) *gossip.Pool {
+	w.t.Helper()
+	if !opts.Bind.IsValid() {
+		opts.Bind = w.addr()
+	}
+	opts.Member, opts.Transport, opts.Logger = m, w.net.Transport(opts.Bind), slog.New(slog.DiscardHandler)
+	p, err := gossip.Start(opts)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+// upstream starts a member that serves.
+func (w *world) upstream(seed *gossip.Pool) *gossip.Pool {
+	bind := w.addr()
+	return w.join(fleet.Member{
+		ID: uuid.New(), Role: fleet.RoleUpstream, Started: time.Now(), Version: fleet.FormatVersion, Service: service,
+		Endpoint: fleet.Endpoint{Addr: netip.AddrPortFrom(bind.Addr(), 8080), Weight: 1, Health: fleet.Healthy},
+		Probe:    fleet.Probe{Kind: fleet.ProbeHTTP, Path: fleet.DefaultHealthPath},
+	}, gossip.Options{Bind: bind, Seeds: []string{seed.Self().Gossip.String()}})
+}
+
+// server is an EDS server as far as virtual time reaches: pool and registry.
+type server struct {
+	*loop
+	pool *gossip.Pool
+	stop func()
+
+	mu       sync.Mutex
+	snapshot []*registry.Snapshot // every one that was published
+}
+
+func (w *world) eds(opts gossip.Options, db *bbolt.DB) *server {
+	w.t.Helper()
+	overrides, err := override.NewStore(db)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	self := fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion}
+	mem := newMemory(db, self.ID, slog.New(slog.DiscardHandler))
+	if opts.Remembered, err = mem.recall(); err != nil {
+		w.t.Fatal(err)
+	}
+	s := &server{pool: w.join(self, opts)}
+	s.loop = newLoop(s.pool, overrides, slog.New(slog.DiscardHandler), len(opts.Seeds)+len(opts.Remembered) > 0, s.record, mem.update)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { s.run(ctx) })
+	wg.Go(func() { mem.run(ctx) })
+	s.stop = func() {
+		cancel()
+		wg.Wait()
+		_ = s.pool.Close()
+	}
+	w.t.Cleanup(s.stop)
+	return s
+}
+
+func (s *server) record(snap *registry.Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.snapshot = append(s.snapshot, snap)
+}
+
+// served counts the endpoints of the service.
+func served(snap *registry.Snapshot) int {
+	svc, _ := snap.Find(service)
+	return len(svc.Served())
+}
+
+// within waits in virtual time.
+func (w *world) within(limit time.Duration, what string, ok func() bool) {
+	w.t.Helper()
+	for start := time.Now(); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Since(start) > limit {
+			w.t.Fatalf("not within %s: %s", limit, what)
+		}
+	}
+}
+
+func openTestDB(t *testing.T) *bbolt.DB {
+	t.Helper()
+	db, err := bbolt.Open(filepath.Join(t.TempDir(), "test.db"), 0o600, &bbolt.Options{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func TestFiftyUpstreamsComeAndGo(t *testing.T) {
+	db := openTestDB(t)
+	play(t, func(t *testing.T, w *world) {
+		s := w.eds(gossip.Options{}, db)
+		if !s.Snapshot().Settled {
+			synctest.Wait()
+		}
+		var fleet []*gossip.Pool
+		for range 50 {
+			fleet = append(fleet, w.upstream(s.pool))
+		}
+		w.within(10*time.Second, "all 50 are served", func() bool { return served(s.Snapshot()) == 50 })
+		for _, p := range fleet[:20] {
+			w.net.Cut(p.Self().Gossip)
+			_ = p.Close()
+		}
+		w.within(time.Minute, "30 are served after 20 were killed", func() bool { return served(s.Snapshot()) == 30 })
+		if err := fleet[20].Leave(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.within(time.Second, "29 are served after one left", func() bool { return served(s.Snapshot()) == 29 })
+		for range 5 {
+			w.upstream(fleet[30])
+		}
+		w.within(5*time.Second, "34 are served after 5 came", func() bool { return served(s.Snapshot()) == 34 })
+	})
+}
+
+func TestAPartitionedServerSeesTheWholePoolAgain(t *testing.T) {
+	db := openTestDB(t)
+	play(t, func(t *testing.T, w *world) {
+		s := w.eds(gossip.Options{}, db)
+		for range 10 {
+			w.upstream(s.pool)
+		}
+		w.within(10*time.Second, "all 10 are served", func() bool { return served(s.Snapshot()) == 10 })
+		w.net.Cut(s.pool.Self().Gossip)
+		time.Sleep(2 * time.Minute)
+		w.net.Heal(s.pool.Self().Gossip)
+		w.within(15*time.Second, "all 10 are served again", func() bool { return served(s.Snapshot()) == 10 })
+	})
+}
+
+func TestARestartedServerServesNothingShorterThanTheTruth(t *testing.T) {
+	db := openTestDB(t)
+	play(t, func(t *testing.T, w *world) {
+		first := w.eds(gossip.Options{}, db)
+		for range 10 {
+			w.upstream(first.pool)
+		}
+		w.within(10*time.Second, "all 10 are served", func() bool { return served(first.Snapshot()) == 10 })
+		time.Sleep(2 * memoryEvery) // they are remembered
+		bind := first.pool.Self().Gossip
+		first.stop()
+		time.Sleep(time.Second)
+
+		second := w.eds(gossip.Options{Bind: bind}, db)
+		w.within(settleMost+time.Second, "it settles", func() bool { return second.Snapshot().Settled })
+		second.mu.Lock()
+		defer second.mu.Unlock()
+		for _, snap := range second.snapshot {
+			if snap.Settled && served(snap) < 10 {
+				t.Errorf("a settled snapshot has %d of 10 endpoints", served(snap))
+			}
+		}
+	})
+}
+
+func TestAWriteIsSeenByWhoWaitsForIt(t *testing.T) {
+	db := openTestDB(t)
+	play(t, func(t *testing.T, w *world) {
+		s := w.eds(gossip.Options{}, db)
+		revision, err := s.overrides.Create(override.Override{Service: service, Mode: override.Merge, Hosts: []fleet.Endpoint{
+			{Addr: netip.MustParseAddrPort("127.0.0.1:18080"), Weight: 1, Health: fleet.Healthy},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Wait(t.Context(), revision); err != nil {
+			t.Fatal(err)
+		}
+		if n := served(s.Snapshot()); n != 1 {
+			t.Errorf("%d endpoints, want the manual one", n)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Wait(ctx, revision+1); err == nil {
+			t.Error("a revision that never comes was there")
+		}
+	})
+}

@@ -1,0 +1,346 @@
+package upstream_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip"
+	"github.com/rollcall-fleet/rollcall/upstream"
+)
+
+var shop = upstream.Service{
+	Name: "shop", Weight: 50, Region: "us-central1", Zone: "us-central1-a", Canary: true,
+	Tags: map[string]string{"version": "2"},
+}
+
+func TestThePoolSeesWhatIsRegistered(t *testing.T) {
+	t.Parallel()
+	o := observe(t, gossip.Options{})
+	ln := listen(t)
+	reg := register(t, ln, shop, o.seed(), upstream.WithHealthPath("/ready"))
+
+	m := o.meet(t, reg)
+	want := fleet.Endpoint{
+		Addr: netip.MustParseAddrPort(ln.Addr().String()), Weight: 50, Canary: true,
+		Locality: fleet.Locality{Region: "us-central1", Zone: "us-central1-a"},
+		Tags:     map[string]string{"version": "2"}, Health: fleet.Healthy,
+	}
+	if m.Role != fleet.RoleUpstream || m.Service != "shop" || !reflect.DeepEqual(m.Endpoint, want) {
+		t.Errorf("the pool sees %+v, want %+v", m, want)
+	}
+	if want := (fleet.Probe{Kind: fleet.ProbeHTTP, Path: "/ready"}); m.Probe != want {
+		t.Errorf("the pool sees probe %+v, want %+v", m.Probe, want)
+	}
+	self := reg.Member()
+	if !reflect.DeepEqual(self.Endpoint, want) || self.Gossip != m.Gossip || !self.Started.Equal(m.Started) {
+		t.Errorf("Member = %+v, the pool sees %+v", self, m)
+	}
+	if self.Gossip.Addr() != want.Addr.Addr() || self.Gossip.Port() == 0 {
+		t.Errorf("gossips at %s, want a port at the listener's IP", self.Gossip)
+	}
+}
+
+func TestDefaultsOfAService(t *testing.T) {
+	t.Parallel()
+	m := register(t, listen(t), upstream.Service{Name: "shop"}).Member()
+	if m.Endpoint.Weight != 1 || m.Endpoint.Health != fleet.Healthy || m.Endpoint.Tags != nil {
+		t.Errorf("endpoint is %+v, want weight 1, healthy, no tags", m.Endpoint)
+	}
+	if want := (fleet.Probe{Kind: fleet.ProbeHTTP, Path: "/healthz"}); m.Probe != want {
+		t.Errorf("probe is %+v, want %+v", m.Probe, want)
+	}
+}
+
+func TestChangesAreSeen(t *testing.T) {
+	t.Parallel()
+	o := observe(t, gossip.Options{})
+	reg := register(t, listen(t), shop, o.seed(), upstream.WithDrainWait(0))
+	o.meet(t, reg)
+	tags := map[string]string{"version": "3", "track": "beta"}
+	health := func(want fleet.Health) func(fleet.Endpoint) bool {
+		return func(e fleet.Endpoint) bool { return e.Health == want }
+	}
+	for _, step := range []struct {
+		what string
+		do   func() error
+		seen func(fleet.Endpoint) bool
+	}{
+		{"weight 7", func() error { return reg.SetWeight(7) }, func(e fleet.Endpoint) bool { return e.Weight == 7 }},
+		{"other tags", func() error { return reg.SetTags(tags) }, func(e fleet.Endpoint) bool { return maps.Equal(e.Tags, tags) }},
+		{"no tags", func() error { return reg.SetTags(nil) }, func(e fleet.Endpoint) bool { return e.Tags == nil }},
+		{"unhealthy", func() error { return reg.SetHealthy(false) }, health(fleet.Unhealthy)},
+		{"draining", func() error { return reg.Drain(t.Context()) }, health(fleet.Draining)},
+		{"unhealthy again", reg.Undrain, health(fleet.Unhealthy)},
+		{"healthy", func() error { return reg.SetHealthy(true) }, health(fleet.Healthy)},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.what, err)
+		}
+		o.await(t, reg.ID(), step.what, func(m fleet.Member) bool { return alive(m) && step.seen(m.Endpoint) })
+	}
+}
+
+func TestARefusedChangeChangesNothing(t *testing.T) {
+	t.Parallel()
+	reg := register(t, listen(t), shop)
+	before := reg.Member()
+	wantError(t, reg.SetWeight(0), "weight is 0, give 1 to 65535")
+	wantError(t, reg.SetWeight(65536), "weight is 65536")
+	wantError(t, reg.SetTags(map[string]string{"canary": "x"}), "has an option of its own")
+	long := strings.Repeat("x", 190)
+	wantError(t, reg.SetTags(map[string]string{"a": long, "b": long, "c": long}), "at most 512 fit")
+	if after := reg.Member(); !reflect.DeepEqual(after, before) {
+		t.Errorf("after refusals the member is %+v, want %+v", after, before)
+	}
+}
+
+func TestTheCallersTagsAreCopied(t *testing.T) {
+	t.Parallel()
+	first, second := map[string]string{"a": "1"}, map[string]string{"b": "1"}
+	reg := register(t, listen(t), upstream.Service{Name: "shop", Tags: first})
+	first["a"] = "2"
+	if got := reg.Member().Endpoint.Tags["a"]; got != "1" {
+		t.Errorf("tag a is %q, want 1", got)
+	}
+	if err := reg.SetTags(second); err != nil {
+		t.Fatal(err)
+	}
+	second["b"] = "2"
+	if got := reg.Member().Endpoint.Tags["b"]; got != "1" {
+		t.Errorf("tag b is %q, want 1", got)
+	}
+}
+
+func TestDrainWaits(t *testing.T) {
+	t.Parallel()
+	const wait = 200 * time.Millisecond
+	reg := register(t, listen(t), shop, upstream.WithDrainWait(wait))
+	start := time.Now()
+	if err := reg.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(start); d < wait {
+		t.Errorf("Drain returned after %s, want %s at least", d, wait)
+	}
+}
+
+func TestDrainEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	reg := register(t, listen(t), shop, upstream.WithDrainWait(time.Hour))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := reg.Drain(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Drain = %v, want context.Canceled", err)
+	}
+	if h := reg.Member().Endpoint.Health; h != fleet.Draining {
+		t.Errorf("the endpoint is %s, want draining", h)
+	}
+}
+
+func TestDrainEndsWithTheRegistration(t *testing.T) {
+	t.Parallel()
+	o := observe(t, gossip.Options{})
+	reg := register(t, listen(t), shop, o.seed(), upstream.WithDrainWait(time.Hour))
+	o.meet(t, reg)
+	drained := make(chan error, 1)
+	go func() { drained <- reg.Drain(context.Background()) }()
+	o.await(t, reg.ID(), "draining", draining)
+	if err := reg.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := receive(t, drained, "Drain's end"); !errors.Is(err, upstream.ErrClosed) {
+		t.Errorf("Drain = %v, want ErrClosed", err)
+	}
+}
+
+func TestCloseLeavesThePoolAndTheListener(t *testing.T) {
+	t.Parallel()
+	o := observe(t, gossip.Options{})
+	ln := listen(t)
+	reg := register(t, ln, shop, o.seed())
+	o.meet(t, reg)
+
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			if err := reg.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	o.await(t, reg.ID(), "left", left)
+	wantAccepting(t, ln)
+	for what, err := range map[string]error{
+		"SetWeight": reg.SetWeight(3), "SetTags": reg.SetTags(nil), "SetHealthy": reg.SetHealthy(false),
+		"Drain": reg.Drain(t.Context()), "Undrain": reg.Undrain(),
+	} {
+		if !errors.Is(err, upstream.ErrClosed) {
+			t.Errorf("%s after Close = %v, want ErrClosed", what, err)
+		}
+	}
+}
+
+func TestSeedsThatAreAwayAreTriedUntilTheyCome(t *testing.T) {
+	t.Parallel()
+	seat := observe(t, gossip.Options{})
+	addr := seat.Self().Gossip
+	if err := seat.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reg := register(t, listen(t), shop, upstream.WithSeeds(addr.String()))
+	o := observe(t, gossip.Options{Bind: addr})
+	o.meet(t, reg)
+}
+
+func TestKeyAndFleetAreThePools(t *testing.T) {
+	t.Parallel()
+	key := []byte("0123456789abcdef")
+	o := observe(t, gossip.Options{Fleet: "blue", Keys: [][]byte{key}})
+	reg := register(t, listen(t), shop, o.seed(), upstream.WithFleet("blue"), upstream.WithKeys(key))
+	o.meet(t, reg)
+}
+
+func TestAListenerOnEveryInterfaceIsRegisteredAtTheAdvertisedAddress(t *testing.T) {
+	t.Parallel()
+	ln := everywhere{listen(t)}
+	port := netip.MustParseAddrPort(ln.Listener.Addr().String()).Port()
+	for advertise, want := range map[string]uint16{"127.0.0.1:0": port, "[::ffff:127.0.0.1]:80": 80} {
+		reg := register(t, ln, shop, upstream.WithAdvertise(netip.MustParseAddrPort(advertise)))
+		if want := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), want); reg.Member().Endpoint.Addr != want {
+			t.Errorf("advertising %s, the endpoint is %s, want %s", advertise, reg.Member().Endpoint.Addr, want)
+		}
+		if ip := reg.Member().Gossip.Addr(); ip != netip.MustParseAddr("127.0.0.1") {
+			t.Errorf("gossips at %s, want 127.0.0.1", ip)
+		}
+	}
+}
+
+func TestRegisterRefuses(t *testing.T) {
+	t.Parallel()
+	taken := listen(t)
+	unix, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close() })
+	with := func(change func(*upstream.Service)) upstream.Service {
+		svc := shop
+		change(&svc)
+		return svc
+	}
+	anywhere := netip.MustParseAddrPort("0.0.0.0:0")
+	long := strings.Repeat("x", 190)
+	for name, tc := range map[string]struct {
+		ln   net.Listener
+		svc  upstream.Service
+		opt  upstream.Option
+		want string
+	}{
+		"no service name":        {svc: upstream.Service{}, want: "service name is empty"},
+		"a slash":                {svc: with(func(s *upstream.Service) { s.Name = "a/b" }), want: "contains a slash"},
+		"a weight out of range":  {svc: with(func(s *upstream.Service) { s.Weight = 65536 }), want: "weight is 65536"},
+		"a reserved tag":         {svc: with(func(s *upstream.Service) { s.Tags = map[string]string{"az": "x"} }), want: "option of its own"},
+		"too much metadata":      {svc: with(func(s *upstream.Service) { s.Name, s.Region, s.Zone = long, long, long }), want: "at most 512 fit"},
+		"every interface":        {ln: everywhere{taken}, want: "is on every interface: pass WithAdvertise"},
+		"advertising all":        {opt: upstream.WithAdvertise(anywhere), want: "means every interface"},
+		"a unix socket":          {ln: unix, want: "is not on an IP address and port"},
+		"a relative health path": {opt: upstream.WithHealthPath("healthz"), want: "must begin with a slash"},
+		"an unknown probe":       {opt: upstream.WithProbe("icmp"), want: `probe "icmp" is none of`},
+		"a key of odd length":    {opt: upstream.WithKeys([]byte("short")), want: "give 16, 24 or 32"},
+		"gossip on all":          {opt: upstream.WithGossip(anywhere), want: "every interface"},
+		"a gossip port taken":    {opt: upstream.WithGossip(netip.MustParseAddrPort(taken.Addr().String())), want: taken.Addr().String()},
+		"a bad seed":             {opt: upstream.WithSeeds("a:b:c"), want: "a:b:c"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ln, svc, opts := tc.ln, tc.svc, []upstream.Option(nil)
+			if ln == nil {
+				ln = listen(t)
+			}
+			if svc.Name == "" && name != "no service name" {
+				svc = shop
+			}
+			if tc.opt != nil {
+				opts = append(opts, tc.opt)
+			}
+			reg, err := upstream.Register(t.Context(), ln, svc, opts...)
+			wantError(t, err, tc.want)
+			wantError(t, err, `register service "`+svc.Name+`": `)
+			if reg != nil {
+				t.Error("there is a registration beside the error")
+			}
+		})
+	}
+}
+
+func TestARefusedListenerStaysOpen(t *testing.T) {
+	t.Parallel()
+	ln := listen(t)
+	if _, err := upstream.Register(t.Context(), ln, upstream.Service{}); err == nil {
+		t.Fatal("registered a service without a name")
+	}
+	wantAccepting(t, ln)
+}
+
+func TestRegisterMindsItsContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := upstream.Register(ctx, listen(t), shop); !errors.Is(err, context.Canceled) {
+		t.Errorf("Register = %v, want context.Canceled", err)
+	}
+}
+
+func TestTheLastOfConcurrentChangesIsAnnounced(t *testing.T) {
+	t.Parallel()
+	o := observe(t, gossip.Options{})
+	reg := register(t, listen(t), shop, o.seed())
+	o.meet(t, reg)
+	var wg sync.WaitGroup
+	for i := range uint32(3) {
+		wg.Go(func() {
+			if err := errors.Join(reg.SetWeight(100+i), reg.SetHealthy(i%2 == 0)); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Go(func() { _, _ = reg.Member(), reg.ID() })
+	}
+	wg.Wait()
+	o.await(t, reg.ID(), "as announced last", func(m fleet.Member) bool {
+		return reflect.DeepEqual(m.Endpoint, reg.Member().Endpoint)
+	})
+}
+
+// everywhere is a listener that says it is on every interface, without being so.
+type everywhere struct{ net.Listener }
+
+func (e everywhere) Addr() net.Addr {
+	return &net.TCPAddr{IP: net.IPv6unspecified, Port: e.Listener.Addr().(*net.TCPAddr).Port}
+}
+
+// wantAccepting fails unless ln takes a connection.
+func wantAccepting(t *testing.T, ln net.Listener) {
+	t.Helper()
+	var d net.Dialer
+	conn, err := d.DialContext(t.Context(), "tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatalf("the listener does not accept: %v", err)
+	}
+	defer conn.Close()
+	accepted, err := ln.Accept()
+	if err != nil {
+		t.Fatalf("the listener does not accept: %v", err)
+	}
+	accepted.Close()
+}
