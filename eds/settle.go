@@ -2,10 +2,12 @@ package eds
 
 import "time"
 
-// How long a new server waits for gossip before it speaks to an Envoy.
+// How long a new server waits for gossip, and then for its probes, before it
+// speaks to an Envoy.
 const (
 	settleQuiet = 2 * time.Second  // without a change of the pool, once joined
 	settleMost  = 10 * time.Second // in any case
+	settleProbe = time.Second      // for each endpoint's first probe to have an outcome
 )
 
 // settling tells when gossip knows enough to be believed: a seed or a remembered
@@ -17,6 +19,7 @@ type settling struct {
 	start   time.Time
 	joined  bool
 	quiet   time.Time // since when the pool has not changed
+	heard   time.Time // when gossip was done
 	settled bool
 }
 
@@ -28,8 +31,9 @@ func newSettling(now time.Time, expects bool) *settling {
 func (s *settling) changed(now time.Time)   { s.quiet = now }
 func (s *settling) hasJoined(now time.Time) { s.joined, s.quiet = true, now }
 
-// at reports whether gossip is settled, and if not, when to ask again.
-func (s *settling) at(now time.Time) (bool, time.Time) {
+// at reports whether the server is settled, and if not, when to ask again. untried
+// says that some endpoint was not probed yet; it is waited for once gossip is done.
+func (s *settling) at(now time.Time, untried bool) (bool, time.Time) {
 	if s.settled {
 		return true, time.Time{}
 	}
@@ -37,6 +41,13 @@ func (s *settling) at(now time.Time) (bool, time.Time) {
 	if quiet := s.quiet.Add(settleQuiet); s.joined && quiet.Before(due) {
 		due = quiet
 	}
-	s.settled = !now.Before(due)
+	if now.Before(due) {
+		return false, due
+	}
+	if s.heard.IsZero() {
+		s.heard = now
+	}
+	due = s.heard.Add(settleProbe)
+	s.settled = !untried || !now.Before(due)
 	return s.settled, due
 }
