@@ -48,6 +48,9 @@ func Run(ctx context.Context, o Options) error {
 	})
 	defer d.fleet.Kill() // whatever is still there
 	err = d.run(ctx, o.Once)
+	if !o.Once && ctx.Err() != nil {
+		err = nil // whoever watches has seen enough, be it in the middle of a step
+	}
 	d.say("stopping: upstreams, Envoy, EDS server")
 	if stopErr := d.fleet.Stop(); stopErr != nil {
 		err = errors.Join(err, fmt.Errorf("stop: %w", stopErr))

@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -17,7 +16,7 @@ func (d *demo) stayUp(ctx context.Context) error {
 	d.invite()
 	seen, err := d.fleet.API.Service(ctx, d.service)
 	if err != nil {
-		return d.unlessEnded(ctx, err)
+		return err
 	}
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
@@ -39,13 +38,6 @@ func (d *demo) stayUp(ctx context.Context) error {
 		}
 		seen = now
 	}
-}
-
-func (d *demo) unlessEnded(ctx context.Context, err error) error {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return nil
-	}
-	return err
 }
 
 // invite shows commands that do something here.

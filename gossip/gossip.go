@@ -21,11 +21,16 @@ import (
 )
 
 const (
-	// announceWait bounds how long an announcement waits until it was handed to
-	// the first members; it takes about 0.6 s.
+	// announceWait bounds how long an announcement waits until memberlist has sent
+	// it as often as it will: 0.3 s with few members, above a second with 100.
 	announceWait = 2 * time.Second
 
-	// leaveWait bounds the same for the word of leaving.
+	// spread is how long a change takes to reach all of 100 members, measured at
+	// up to 0.46 s. The word of leaving overtakes an earlier one, so it waits: who
+	// hears of it first takes the member for dead.
+	spread = 600 * time.Millisecond
+
+	// leaveWait is the bound for the word of leaving.
 	leaveWait = 5 * time.Second
 
 	// linger is how long a leaving member stays to pass that word on.
@@ -109,8 +114,8 @@ func (p *Pool) Joined() <-chan struct{} { return p.members.joined }
 
 // Announce publishes m in place of what this process announced before. The id
 // cannot change. It returns an error, and publishes nothing, when m is not valid
-// or does not fit; otherwise it returns once the word was handed to some members,
-// which takes about half a second, or after two seconds: it spreads either way.
+// or does not fit; otherwise it returns once the word was sent to some members, or
+// after two seconds: it spreads either way.
 func (p *Pool) Announce(m fleet.Member) error {
 	if m.ID != p.id {
 		return fmt.Errorf("announce: id %s is not this member's, which is %s", m.ID, p.id)
@@ -134,8 +139,9 @@ func (p *Pool) Announce(m fleet.Member) error {
 }
 
 // Leave tells the pool that this process goes, stays about a second so that the
-// word spreads, and shuts down. It is final. Once ctx is done it hurries; it
-// returns an error when the word may not have reached anybody.
+// word spreads, and shuts down: 1 s if draining was announced before, else up to
+// 3 s, at once if nobody else is there. It is final. Once ctx is done it hurries;
+// it returns an error when the word may not have reached anybody.
 func (p *Pool) Leave(ctx context.Context) error {
 	p.ending.Lock()
 	defer p.ending.Unlock()
@@ -148,19 +154,26 @@ func (p *Pool) Leave(ctx context.Context) error {
 		m.Endpoint.Health = fleet.Draining // else the others take it for a crash
 		errs = append(errs, p.Announce(m))
 	}
+	p.pause(ctx, time.Until(p.Self().Since.Add(spread)))
 	left := time.Now()
 	if err := p.list.Leave(within(ctx, leaveWait)); err != nil {
 		errs = append(errs, fmt.Errorf("leave the pool: %w", err))
 	}
-	if p.members.others() > 0 {
-		select {
-		case <-time.After(time.Until(left.Add(linger))):
-		case <-ctx.Done():
-		case <-p.ctx.Done():
-		}
-	}
+	p.pause(ctx, time.Until(left.Add(linger)))
 	p.shutdown()
 	return errors.Join(errs...)
+}
+
+// pause waits for d, unless nobody is there to hear us or somebody hurries.
+func (p *Pool) pause(ctx context.Context, d time.Duration) {
+	if p.members.others() == 0 {
+		return
+	}
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	case <-p.ctx.Done():
+	}
 }
 
 // Close shuts down without a word: to the others it is a crash. It waits for a

@@ -43,15 +43,16 @@ func upstreamMember() fleet.Member {
 
 // book collects log lines.
 type book struct {
+	level slog.Level // what is below is not collected
 	mu    sync.Mutex
 	lines []string
 	news  chan struct{}
 }
 
-func newBook() *book { return &book{news: make(chan struct{}, 1)} }
+func newBook(level slog.Level) *book { return &book{level: level, news: make(chan struct{}, 1)} }
 
 func (b *book) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: b.level}))
 }
 
 func (b *book) Write(p []byte) (int, error) {

@@ -3,6 +3,7 @@ package gossip
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -137,7 +138,7 @@ func TestSeedsThatAreAwayAreJoinedWhenTheyCome(t *testing.T) {
 	first := open(t, Options{})
 	addr := first.Self().Gossip
 	_ = first.Close()
-	log := newBook()
+	log := newBook(slog.LevelDebug)
 	p := open(t, Options{Seeds: []string{addr.String()}, Logger: log.logger()})
 	log.wait(t, "level=WARN", addr.String(), "connection refused")
 	late := open(t, Options{Bind: addr})

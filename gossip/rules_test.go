@@ -112,7 +112,7 @@ func TestMemberlistsLevelsAreKept(t *testing.T) {
 
 func TestAFloodOfLinesIsLoggedAtDebug(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		book := newBook()
+		book := newBook(slog.LevelDebug)
 		out := bridge(book.logger(), newThrottle())
 		for port := range 1000 {
 			out.Printf("[ERR] memberlist: Decrypt packet failed: No installed keys could decrypt the message from=10.0.0.1:%d", port)

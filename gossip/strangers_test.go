@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -29,7 +30,7 @@ func TestStrangersAreNotLetInAndTheLogSaysWhy(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			inside, outside := newBook(), newBook()
+			inside, outside := newBook(slog.LevelDebug), newBook(slog.LevelDebug)
 			c.pool.Logger, c.other.Logger = inside.logger(), outside.logger()
 			p := open(t, c.pool)
 			c.other.Seeds = seedOf(p)
@@ -99,7 +100,7 @@ func TestMembersThatCannotBeUnderstoodAreQuarantined(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			log := newBook()
+			log := newBook(slog.LevelDebug)
 			p := open(t, Options{Logger: log.logger()})
 			other := open(t, Options{Seeds: seedOf(p)})
 			stranger := raw(t, p, c.node, c.meta)
@@ -152,7 +153,7 @@ func TestAQuarantinedMemberThatMendsItsWaysIsBelieved(t *testing.T) {
 
 func TestWhoClaimsAnIDThatIsTakenIsIgnoredAndLogged(t *testing.T) {
 	t.Parallel()
-	log := newBook()
+	log := newBook(slog.LevelDebug)
 	p := open(t, Options{Logger: log.logger()})
 	good, err := fleet.Encode(change(p.Self()))
 	if err != nil {

@@ -116,7 +116,7 @@ func (f *Fleet) StartEnvoy(api string, args ...string) (*Process, error) {
 		eds = f.Addresses.HTTP
 	}
 	flags := []string{"envoy", "run", "--api", api, "--eds", eds, "--service", f.Service,
-		"--listen", f.Addresses.Listener, "--admin", f.Addresses.Admin}
+		"--listen", f.Addresses.Listener, "--admin", f.Addresses.Admin, "--log-level", "warning"}
 	if f.Options.Envoy != "" {
 		flags = append(flags, "--envoy", f.Options.Envoy)
 	}

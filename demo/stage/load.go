@@ -123,14 +123,3 @@ type Answers []Answer
 func (as Answers) Failed() Answers {
 	return slices.DeleteFunc(slices.Clone(as), func(a Answer) bool { return a.Failure() == nil })
 }
-
-// IDs returns how often each upstream answered.
-func (as Answers) IDs() map[string]int {
-	ids := make(map[string]int)
-	for _, a := range as {
-		if id := a.ID(); id != "" {
-			ids[id]++
-		}
-	}
-	return ids
-}

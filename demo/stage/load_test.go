@@ -39,9 +39,6 @@ func TestLoadKeepsEveryAnswer(t *testing.T) {
 		t.Errorf("%d answers, %d failed; the server saw %d and refused %d",
 			len(answers), len(answers.Failed()), served.Load(), refused.Load())
 	}
-	if got := answers.IDs()[id]; got != len(answers)-len(answers.Failed()) {
-		t.Errorf("%d answers from the upstream of %d", got, len(answers))
-	}
 }
 
 func TestAnswerWithoutAUUIDIsAFailure(t *testing.T) {

@@ -75,11 +75,7 @@ func (a *acks) pushed(s sent, replaces bool) {
 		a.pending = slices.Delete(a.pending, 0, 1)
 	}
 	a.pending = append(a.pending, s)
-	for _, i := range s.items {
-		st := a.services[i.name]
-		st.sent = i.version
-		a.put(i.name, st)
-	}
+	a.sent(s.items)
 }
 
 // hold notes that the client came with the current content of the items.
@@ -142,6 +138,7 @@ func (a *acks) refuse(version, detail string, at time.Time) {
 func (a *acks) polled(version string, current sent) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.sent(current.items)
 	switch i := slices.IndexFunc(a.pending, func(s sent) bool { return s.version == version }); {
 	case version == current.version:
 		a.accept(current)
@@ -156,11 +153,6 @@ func (a *acks) polled(version string, current sent) {
 	// What it holds, and what it may hold next.
 	a.pending = slices.DeleteFunc(a.pending, func(s sent) bool { return s.version != version || s.version == current.version })
 	a.pending = append(a.pending, current)
-	for _, i := range current.items {
-		st := a.services[i.name]
-		st.sent = i.version
-		a.put(i.name, st)
-	}
 }
 
 // list returns the names with where the client is, sorted, and its last NACK.
@@ -173,6 +165,14 @@ func (a *acks) list() ([]ClientService, *NACK) {
 	}
 	slices.SortFunc(list, func(a, b ClientService) int { return strings.Compare(a.Name, b.Name) })
 	return list, a.nack
+}
+
+func (a *acks) sent(items []item) {
+	for _, i := range items {
+		st := a.services[i.name]
+		st.sent = i.version
+		a.put(i.name, st)
+	}
 }
 
 func (a *acks) accept(s sent) {
