@@ -53,11 +53,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	d.say("stopping: upstreams, Envoy, EDS server")
 	if stopErr := d.fleet.Stop(); stopErr != nil {
-		err = errors.Join(err, fmt.Errorf("stop: %w", stopErr))
+		return errors.Join(err, fmt.Errorf("stop: %w", stopErr))
 	}
-	if err == nil {
-		d.say("everything has stopped")
-	}
+	d.say("everything has stopped")
 	return err
 }
 

@@ -62,7 +62,7 @@ func raiseParallelism() error {
 	if said {
 		return nil
 	}
-	return flag.Set("test.parallel", strconv.Itoa(2*runtime.NumCPU()))
+	return flag.Set("test.parallel", strconv.Itoa(4*runtime.NumCPU()))
 }
 
 // dependOnSources looks at every folder of the module, so that `go test` knows

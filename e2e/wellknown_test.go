@@ -31,7 +31,7 @@ func terminal(t *testing.T, home, line string) *stage.Process {
 	p := must2(stage.Start(stage.Command{
 		Name: line, Path: "/bin/sh", Args: []string{"-c", "exec " + line}, Dir: home,
 		Env: []string{
-			"HOME=" + home, "XDG_STATE_HOME=", "ENVOY=" + envoyPath,
+			"HOME=" + home, "TMPDIR=" + home, "XDG_STATE_HOME=", "ENVOY=" + envoyPath,
 			"PATH=" + filepath.Dir(binary) + ":" + os.Getenv("PATH"),
 		},
 		LogFile: must2(logFile())(t),

@@ -138,6 +138,7 @@ func (f *Fleet) start(list *[]*Process, name string, args []string) (*Process, e
 	f.count++
 	p, err := Start(Command{
 		Name: name, Path: f.Binary, Args: args,
+		Env:     []string{"TMPDIR=" + f.Dir}, // what a killed process leaves behind goes with the rest
 		LogFile: filepath.Join(f.Dir, fmt.Sprintf("%02d-%s.log", f.count, name)),
 	})
 	if err != nil {

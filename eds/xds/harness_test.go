@@ -47,6 +47,16 @@ func service(name string, addrs ...string) registry.Service {
 	return s
 }
 
+// crowd is a service of n hosts, the first of which has a weight.
+func crowd(n int, weight uint32) registry.Service {
+	s := registry.Service{Name: "crowd"}
+	for i := range n {
+		s.Hosts = append(s.Hosts, host(fmt.Sprintf("10.1.%d.%d:80", i/250, i%250+1)))
+	}
+	s.Hosts[0].Weight = weight
+	return s
+}
+
 func settled(services ...registry.Service) *registry.Snapshot {
 	return &registry.Snapshot{Settled: true, Services: services}
 }

@@ -26,7 +26,8 @@ type registeredTags struct {
 
 // ServeRegistration answers GET /v1/registration/{service}: 200 with the hosts
 // that serve it, none for a service that is not there; 503 until the pool has
-// settled.
+// settled. Weights are told as they are; v1 defines them from 1 to 100
+// (Envoy 1.8, api-v1/cluster_manager/sds).
 func (s *Server) ServeRegistration(w http.ResponseWriter, r *http.Request, service string) {
 	current, settled := s.cache.lookup([]string{service})
 	s.logger.Debug("registration request", "peer", r.RemoteAddr, "service", shorten(service, maxNode))

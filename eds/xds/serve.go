@@ -24,9 +24,9 @@ import (
 
 // The settings of the gRPC server.
 const (
-	maxStreams     = 10_000  // of one connection: an Envoy without ADS opens one for each cluster
-	maxRequestSize = 4 << 20 // bytes
-	handshakeTime  = 10 * time.Second
+	maxStreams     = 10_000           // of one connection: an Envoy without ADS opens one for each cluster
+	maxRequestSize = 4 << 20          // bytes
+	handshakeTime  = 5 * time.Second  // Stop waits for handshakes, so this bounds Serve too
 	pingAfter      = 10 * time.Second // of silence, to find an Envoy that vanished
 	pingTimeout    = 5 * time.Second
 	minClientPing  = time.Second // below any interval that an Envoy is set to ping at
@@ -34,7 +34,7 @@ const (
 )
 
 // Serve serves gRPC on lis until ctx ends, and closes lis. It returns once every
-// stream has ended, at most two seconds later: nil then, an error if lis broke.
+// stream has ended, at most five seconds later: nil then, an error if lis broke.
 func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

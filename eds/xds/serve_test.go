@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"testing"
 	"time"
@@ -41,10 +42,36 @@ func TestServeEndsPromptlyWithOpenStreams(t *testing.T) {
 	}
 }
 
-func TestServeEndsThoughAClientDoesNotRead(t *testing.T) {
+func TestServeEndsThoughAClientSaysNothing(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
-	conn := deafClient(t, s.conn.Target())
-	defer conn.Close()
+	conn, err := net.Dial("tcp", s.conn.Target())
+	must(t, err)
+	defer func() { _ = conn.Close() }()
+	time.Sleep(10 * time.Millisecond) // accepted, and in the middle of the handshake
+	began := time.Now()
+	must(t, s.stop())
+	if took := time.Since(began); took > 2*handshakeTime {
+		t.Errorf("took %s", took)
+	}
+}
+
+func TestServeEndsThoughAStreamCannotWrite(t *testing.T) {
+	t.Parallel()
+	s := start(t, Options{})
+	s.Update(settled(crowd(1_500, 1)))
+	c := openEDS(t, s.conn)
+	c.subscribe("crowd")
+	// It acknowledges and never reads: the second response does not fit the window.
+	for i := range 3 {
+		nonce := fmt.Sprint(i + 1)
+		s.eventually(t, "pushed", func(Client) bool { return s.waitsForACK(nonce) })
+		if i == 2 {
+			break
+		}
+		s.Update(settled(crowd(1_500, uint32(i+2))))
+		c.send(&discoveryv3.DiscoveryRequest{ResourceNames: []string{"crowd"}, ResponseNonce: nonce})
+	}
 	began := time.Now()
 	must(t, s.stop())
 	if took := time.Since(began); took > 10*stopTimeout {
@@ -52,11 +79,18 @@ func TestServeEndsThoughAClientDoesNotRead(t *testing.T) {
 	}
 }
 
-// deafClient connects and says nothing, not even HTTP/2's preface.
-func deafClient(t *testing.T, addr string) net.Conn {
-	conn, err := net.Dial("tcp", addr)
-	must(t, err)
-	return conn
+// waitsForACK reports whether a stream was sent a response under nonce.
+func (s *running) waitsForACK(nonce string) bool {
+	s.clients.mu.Lock()
+	defer s.clients.mu.Unlock()
+	for c := range s.clients.streams {
+		c.acks.mu.Lock()
+		defer c.acks.mu.Unlock()
+		if c.acks.find(nonce) >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func TestServeReportsABrokenListener(t *testing.T) {

@@ -10,8 +10,6 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	"github.com/rollcall-fleet/rollcall/eds/registry"
 )
 
 const (
@@ -83,29 +81,23 @@ func TestNACKIsNotAnsweredWithTheSameContent(t *testing.T) {
 func TestSlowStreamGetsTheLatestAndDelaysNobody(t *testing.T) {
 	onEachStream(t, func(t *testing.T, s *running, c subscriber) {
 		quick := openEDS(t, s.conn) // over the same connection
-		big := make([]registry.Host, 1_500)
-		for i := range big {
-			big[i] = host(fmt.Sprintf("10.1.%d.%d:80", i/250, i%250+1))
-		}
-		s.Update(settled(registry.Service{Name: "big", Hosts: big}, service("web", hostA)))
-		c.subscribe("big") // and does not read: one assignment is larger than the window of a stream
+		s.Update(settled(crowd(1_500, 1), service("web", hostA)))
+		c.subscribe("crowd") // and does not read: one assignment is larger than the window of a stream
 		quick.subscribe("web")
 		quick.ack(next(t, quick, "1", "web: "+hostA))
 		for i := range 5 {
-			weighed := append([]registry.Host(nil), big...)
-			weighed[0].Weight = uint32(i + 2)
 			addr := fmt.Sprintf("10.0.0.1:%d", i+100)
-			s.Update(settled(registry.Service{Name: "big", Hosts: weighed}, service("web", addr)))
+			s.Update(settled(crowd(1_500, uint32(i+2)), service("web", addr)))
 			quick.ack(next(t, quick, fmt.Sprint(i+2), "web: "+addr))
 		}
-		s.Update(settled(service("big", hostC)))
+		s.Update(settled(service("crowd", hostC)))
 		r, err := c.recv()
 		must(t, err)
-		if len(r.hosts["big"]) != len(big) {
-			t.Fatalf("the reply that waited has %d hosts, want %d", len(r.hosts["big"]), len(big))
+		if n := len(r.hosts["crowd"]); n != 1_500 {
+			t.Fatalf("the reply that waited has %d hosts", n)
 		}
 		c.ack(r)
-		next(t, c, "2", "big: "+hostC)
+		next(t, c, "2", "crowd: "+hostC)
 	})
 }
 
