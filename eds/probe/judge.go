@@ -17,14 +17,16 @@ const (
 	Silent   Verdict = "silent"   // its port and its gossip are silent
 )
 
-// witness is what the gossip port said when the serving port refused.
-type witness int
+// word is what a second witness said: the gossip port after a refusal, or gossip
+// itself after time-outs.
+type word int
 
 const (
-	witnessNone    witness = iota // there is none
-	witnessRefuses                // it refuses too
-	witnessAccepts                // it accepts
-	witnessMute                   // it says nothing
+	unasked word = iota
+	nobody       // there is no second witness
+	refuses      // the port refuses too
+	answers      // the port accepts, or a ping was answered
+	mute         // nothing was heard
 )
 
 const (
@@ -42,15 +44,20 @@ const (
 type judge struct {
 	expect  string // the uuid that answers should carry; "" accepts any
 	verdict Verdict
-	bad     int // answers other than good ones, in a row
-	silent  int // time-outs in a row since the last answer or the last look for witnesses
+	gone    bool // it refused or was judged silent: no answer is expected of it
+	late    bool // the last probe timed out
+	bad     int  // answers other than good ones, in a row
+
+	silent int  // time-outs in a row since the last answer or the last verdict on them
+	enough int  // so many make a verdict
+	said   word // by gossip, of this silence
 }
 
 // answer notes an answer: whether it was a good one, and the uuid it carried, if any.
 func (j *judge) answer(good bool, id string) {
-	j.silent = 0
+	j.heard()
 	if j.expect != "" && id != "" && id != j.expect {
-		j.verdict = Replaced
+		j.bad, j.verdict = 0, Replaced
 		return
 	}
 	if good {
@@ -62,33 +69,58 @@ func (j *judge) answer(good bool, id string) {
 	}
 }
 
-// timeout notes a time-out while the given share of the other endpoints has them
-// too. It reports whether witnesses are to be asked now.
-func (j *judge) timeout(share float64) bool {
-	j.bad = 0
-	j.silent++
-	return j.silent >= silentAfter+int(math.Ceil(silentMore*share))
-}
-
-// pinged notes what gossip said when it was asked after the time-outs.
-func (j *judge) pinged(answered bool) {
-	if j.silent == 0 {
-		return // an answer was quicker
-	}
-	j.silent = 0
-	j.verdict = Silent
-	if answered {
-		j.verdict = Hanging
-	}
-}
-
-// refused notes that the serving port refused, and what the witness said.
-func (j *judge) refused(w witness) {
-	j.silent, j.bad = 0, 0
-	switch w {
-	case witnessNone, witnessRefuses:
+// refused notes that the serving port refused, and what the gossip port said.
+func (j *judge) refused(said word) {
+	j.heard()
+	j.bad, j.gone = 0, true
+	if said == nobody || said == refuses {
 		j.verdict = Dead
-	default:
-		j.verdict = Refused
+		return
 	}
+	j.suspect(Refused)
+}
+
+func (j *judge) heard() { j.gone, j.late, j.silent, j.said = false, false, 0, unasked }
+
+// suspect gives a verdict that is no proof, unless there was proof before that the
+// process is gone.
+func (j *judge) suspect(v Verdict) {
+	if j.verdict != Dead && j.verdict != Replaced {
+		j.verdict = v
+	}
+}
+
+// timeout notes a time-out while the given share of the other endpoints has them
+// too. It reports whether gossip is to be asked now: one time-out before its word
+// is needed, so that nobody waits for it.
+func (j *judge) timeout(share float64) bool {
+	j.late, j.bad = true, 0
+	j.silent++
+	j.enough = silentAfter + int(math.Ceil(silentMore*share))
+	if j.silent < j.enough-1 {
+		j.said = unasked // what it said would be old by then
+		return false
+	}
+	j.weigh()
+	return j.silent > 0 && j.said == unasked
+}
+
+// pinged notes what gossip said when it was asked after time-outs.
+func (j *judge) pinged(said word) {
+	if j.silent > 0 { // else an answer was quicker
+		j.said = said
+		j.weigh()
+	}
+}
+
+func (j *judge) weigh() {
+	if j.silent < j.enough || j.said == unasked {
+		return
+	}
+	if j.said == answers {
+		j.suspect(Hanging)
+	} else {
+		j.suspect(Silent)
+	}
+	j.gone, j.silent, j.said = true, 0, unasked
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -17,10 +18,6 @@ const (
 	DefaultInterval = time.Second
 	DefaultTimeout  = 500 * time.Millisecond
 )
-
-// lateFor is how long a time-out counts as a sign that the network, or this
-// process, is slow for others too.
-const lateFor = 3 * time.Second
 
 // Key names an endpoint that is watched: the same address under another id is
 // another process.
@@ -41,8 +38,8 @@ type Target struct {
 type Evidence struct {
 	Verdict  Verdict
 	Tried    bool      // a first probe had an outcome of some kind
-	Verified bool      // an answer carried the uuid that was expected
-	Late     bool      // its last probe timed out
+	Verified bool      // its last answer carried the uuid that was expected
+	Late     bool      // its last probe timed out, and its gossip is not heard either
 	Since    time.Time // of Verdict
 }
 
@@ -62,14 +59,21 @@ type Prober struct {
 	opts    Options
 	pulse   *pulse
 	crowd   crowd
-	changed chan struct{}
-	targets chan []Target // capacity one, latest wins
+	changed chan struct{} // capacity one
 
-	handover sync.Mutex // between two Watch calls
+	handover sync.Mutex    // between two Watch calls
+	targets  chan []Target // capacity one, latest wins
+
+	watchers map[Key]watching // owned by Run
 
 	mu       sync.Mutex
 	evidence map[Key]Evidence
-	woke     time.Time
+}
+
+// watching is a watcher that runs.
+type watching struct {
+	target Target
+	stop   context.CancelFunc
 }
 
 // New returns a Prober that watches nobody yet.
@@ -83,8 +87,10 @@ func New(opts Options) *Prober {
 	if opts.Dial == nil {
 		opts.Dial = new(net.Dialer).DialContext
 	}
-	return &Prober{opts: opts, pulse: newPulse(), changed: make(chan struct{}, 1),
-		targets: make(chan []Target, 1), evidence: make(map[Key]Evidence)}
+	return &Prober{
+		opts: opts, pulse: newPulse(), changed: make(chan struct{}, 1), targets: make(chan []Target, 1),
+		watchers: make(map[Key]watching), evidence: make(map[Key]Evidence),
+	}
 }
 
 // Watch makes targets the endpoints that are watched, in place of those before.
@@ -108,25 +114,17 @@ func (p *Prober) Evidence() map[Key]Evidence {
 
 // Woke returns when this process last came back from a pause of a second or more;
 // zero when it never did.
-func (p *Prober) Woke() time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.woke
-}
+func (p *Prober) Woke() time.Time { return p.pulse.wokeAt() }
 
 // Changed receives after Evidence or Woke would answer differently.
 func (p *Prober) Changed() <-chan struct{} { return p.changed }
 
-// Run probes until ctx ends, and returns after every connection is closed.
+// Run probes until ctx ends, and returns after every connection is closed. It is
+// called once.
 func (p *Prober) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { p.pulse.run(ctx, p.onWake) })
-	type running struct {
-		target Target
-		cancel context.CancelFunc
-	}
-	watchers := make(map[Key]running)
+	wg.Go(func() { p.pulse.run(ctx, p.signal) })
 	for {
 		select {
 		case <-ctx.Done():
@@ -136,40 +134,61 @@ func (p *Prober) Run(ctx context.Context) {
 			for _, t := range targets {
 				wanted[t.Key] = t
 			}
-			for key, r := range watchers {
-				if wanted[key] != r.target {
-					r.cancel()
-					delete(watchers, key)
-				}
-			}
-			p.forget(wanted)
-			fresh := len(wanted) - len(watchers)
-			for key, t := range wanted {
-				if _, ok := watchers[key]; ok {
-					continue
-				}
-				watched, cancel := context.WithCancel(ctx)
-				watchers[key] = running{t, cancel}
-				w := p.newWatcher(watched, t)
-				delay := spread(len(watchers), fresh, p.opts.Interval)
-				wg.Go(func() { w.run(watched, delay) })
-			}
+			p.stop(wanted)
+			p.start(ctx, &wg, wanted)
 		}
 	}
 }
 
-// spread delays the first probe when very many endpoints come at once.
-func spread(i, n int, interval time.Duration) time.Duration {
-	const atOnce = 100
-	if n <= atOnce {
-		return 0
+// stop ends the watchers that are not wanted or not as they are, and forgets the
+// evidence of endpoints that are not.
+func (p *Prober) stop(wanted map[Key]Target) {
+	for key, w := range p.watchers {
+		if wanted[key] != w.target {
+			w.stop()
+			delete(p.watchers, key)
+		}
 	}
-	return interval * time.Duration(i%n) / time.Duration(n)
+	p.mu.Lock()
+	before := len(p.evidence)
+	maps.DeleteFunc(p.evidence, func(k Key, _ Evidence) bool { _, ok := wanted[k]; return !ok })
+	forgot := len(p.evidence) < before
+	p.mu.Unlock()
+	if forgot {
+		p.signal()
+	}
 }
 
+// start starts the watchers that are missing. Few endpoints are probed at once,
+// very many in the course of an interval. Each goes on in a phase of its own, so
+// that all probes are spread evenly in time.
+func (p *Prober) start(ctx context.Context, wg *sync.WaitGroup, wanted map[Key]Target) {
+	const few = 100
+	fresh := len(wanted) - len(p.watchers)
+	now := time.Now()
+	for key, t := range wanted {
+		if _, ok := p.watchers[key]; ok {
+			continue
+		}
+		phase := rand.N(p.opts.Interval)
+		if fresh <= few {
+			phase -= p.opts.Interval
+		}
+		watched, stop := context.WithCancel(ctx)
+		p.watchers[key] = watching{t, stop}
+		w := p.newWatcher(watched, t)
+		wg.Go(func() { w.run(watched, now.Add(phase)) })
+	}
+}
+
+// newWatcher returns a watcher that starts from what is known of its endpoint.
 func (p *Prober) newWatcher(ctx context.Context, t Target) *watcher {
+	p.mu.Lock()
+	known := p.evidence[t.Key]
+	p.mu.Unlock()
 	return &watcher{
-		target: t, opts: &p.opts, pulse: p.pulse, crowd: &p.crowd, judge: judge{expect: t.ID},
+		target: t, opts: &p.opts, pulse: p.pulse, crowd: &p.crowd,
+		judge: judge{expect: t.ID, verdict: known.Verdict}, tried: known.Tried, verified: known.Verified, reported: known,
 		request: fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: rollcall-probe\r\n\r\n", t.Path, t.Addr),
 		events:  make(chan event, 4),
 		report: func(e Evidence) {
@@ -181,19 +200,6 @@ func (p *Prober) newWatcher(ctx context.Context, t Target) *watcher {
 			p.signal()
 		},
 	}
-}
-
-func (p *Prober) forget(wanted map[Key]Target) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	maps.DeleteFunc(p.evidence, func(k Key, _ Evidence) bool { _, ok := wanted[k]; return !ok })
-}
-
-func (p *Prober) onWake() {
-	p.mu.Lock()
-	p.woke = time.Now()
-	p.mu.Unlock()
-	p.signal()
 }
 
 func (p *Prober) signal() {

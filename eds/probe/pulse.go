@@ -8,8 +8,8 @@ import (
 
 const (
 	beatEvery = 100 * time.Millisecond
-	// A beat later than this says that this process was paused: stopped, starved
-	// of processor time, or its machine suspended.
+	// A beat later than this says that this process was paused: stopped, or
+	// starved of processor time.
 	beatLate = time.Second
 )
 
@@ -25,6 +25,7 @@ func newPulse() *pulse { return &pulse{start: time.Now()} }
 
 // run beats until ctx ends. onWake is called after each pause.
 func (p *pulse) run(ctx context.Context, onWake func()) {
+	p.last.Store(int64(time.Since(p.start)))
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
 	for {
@@ -32,13 +33,22 @@ func (p *pulse) run(ctx context.Context, onWake func()) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			now := time.Since(p.start)
-			if now-time.Duration(p.last.Swap(int64(now))) >= beatLate {
-				p.woke.Store(int64(now))
+			if p.beat() {
 				onWake()
 			}
 		}
 	}
+}
+
+// beat reports whether it comes after a pause.
+func (p *pulse) beat() bool {
+	now := time.Since(p.start)
+	late := now-time.Duration(p.last.Load()) >= beatLate
+	if late {
+		p.woke.Store(int64(now)) // before last, or asleepSince could miss both
+	}
+	p.last.Store(int64(now))
+	return late
 }
 
 // asleepSince reports whether the process was paused at some time since t, or is
@@ -50,4 +60,13 @@ func (p *pulse) asleepSince(t time.Time) bool {
 	}
 	woke := p.woke.Load()
 	return woke > 0 && time.Duration(woke) >= t.Sub(p.start)
+}
+
+// wokeAt returns the end of the last pause; zero when there was none.
+func (p *pulse) wokeAt() time.Time {
+	woke := p.woke.Load()
+	if woke == 0 {
+		return time.Time{}
+	}
+	return p.start.Add(time.Duration(woke))
 }

@@ -2,12 +2,9 @@ package probe
 
 import (
 	"context"
-	"errors"
-	"hash/fnv"
 	"net"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -15,11 +12,18 @@ import (
 
 const (
 	maxLines = 3 // on a lossy network an old connection may answer before a new one
+	// reopenings is how many broken lines are replaced at once between two ticks. A
+	// process that dies may accept once more before it closes its port.
+	reopenings = 3
 	// A timer that fires this late says that the process lacks processor time.
 	timerLate = 250 * time.Millisecond
+	// lateFor is how long a time-out counts as a sign that the network, or this
+	// process, is slow for others too.
+	lateFor = 3 * time.Second
 )
 
-// watcher probes one endpoint. Everything in it belongs to its run goroutine.
+// watcher probes one endpoint. Everything in it belongs to its run goroutine,
+// which hears from the goroutines that it starts through events.
 type watcher struct {
 	target  Target
 	opts    *Options
@@ -28,33 +32,33 @@ type watcher struct {
 	report  func(Evidence)
 	request []byte
 	events  chan event
-	wg      sync.WaitGroup // of the goroutines it started
+	wg      sync.WaitGroup
 
 	judge    judge
-	reported Evidence
-	verified bool // an answer carried the uuid that was expected
-	tried    bool // some probe had an outcome
+	tried    bool     // some probe had an outcome
+	verified bool     // the last answer carried the uuid that is expected
+	reported Evidence // the last one
 
-	lines     []*line // open and opening ones, the newest last
-	waiting   bool    // a probe is out
-	asked     time.Time
-	deadline  time.Time // of that probe
-	tick      time.Time // of the next one
-	reopened  time.Time // when a broken line was last replaced at once
-	late      bool      // counted in crowd
-	lateSince time.Time // the last time-out
+	lines    []*line  // open and opening ones, the newest last
+	inquiry  *inquiry // of a second witness; nil when there is none
+	reopened int      // lines that were replaced at once since the last tick
+	tick     time.Time
+	waiting  bool // a probe is out
+	asked    time.Time
+	deadline time.Time // of that probe
+
+	place  place     // in crowd
+	lateAt time.Time // the last time-out that says something of others
 }
 
-// run probes until ctx ends, and returns after all its goroutines have.
-func (w *watcher) run(ctx context.Context, delay time.Duration) {
-	ctx, cancel := context.WithCancel(ctx)
+// run probes until ctx ends, and returns after all its goroutines have. The first
+// probe is at first, or now if that is past; one follows every interval from first.
+func (w *watcher) run(ctx context.Context, first time.Time) {
 	defer w.wg.Wait()
-	defer cancel()
-	w.crowd.all.Add(1)
-	defer w.crowd.all.Add(-1)
-	defer w.setLate(false)
-	w.tick = time.Now().Add(delay)
-	timer := time.NewTimer(delay)
+	w.tick = first
+	w.tell(time.Now())
+	defer func() { w.crowd.move(w.place, place{}) }()
+	timer := time.NewTimer(time.Until(first))
 	defer timer.Stop()
 	for {
 		select {
@@ -65,7 +69,7 @@ func (w *watcher) run(ctx context.Context, delay time.Duration) {
 		case <-timer.C:
 			w.onTime(ctx, time.Now())
 		}
-		w.tell()
+		w.tell(time.Now())
 		timer.Reset(time.Until(w.next()))
 	}
 }
@@ -82,41 +86,49 @@ func (w *watcher) onTime(ctx context.Context, now time.Time) {
 	if w.waiting && !now.Before(w.deadline) {
 		w.timedOut(ctx, now)
 	}
-	if !now.Before(w.tick) {
-		w.advance(now)
-		if w.late && !w.waiting && now.Sub(w.lateSince) > lateFor {
-			w.setLate(false)
-		}
-		if !w.waiting {
-			w.probe(ctx, now)
-		}
+	if now.Before(w.tick) {
+		return
+	}
+	missed := now.Sub(w.tick) / w.opts.Interval
+	w.tick = w.tick.Add((missed + 1) * w.opts.Interval)
+	w.reopened = 0
+	if !w.waiting {
+		w.probe(ctx, now)
 	}
 }
 
-// advance sets the next tick. Each endpoint has a phase of its own, so that the
-// probes of many are spread evenly in time.
-func (w *watcher) advance(now time.Time) {
-	h := fnv.New32a()
-	h.Write([]byte(w.target.Addr.String()))
-	phase := time.Duration(h.Sum32()) % w.opts.Interval
-	w.tick = now.Truncate(w.opts.Interval).Add(phase)
-	for !w.tick.After(now.Add(w.opts.Interval / 4)) {
-		w.tick = w.tick.Add(w.opts.Interval)
+// timedOut counts a probe that had no answer, unless this process was itself too
+// slow or asleep to hear one. Until there is a verdict it asks again at once.
+func (w *watcher) timedOut(ctx context.Context, now time.Time) {
+	w.waiting = false
+	if now.Sub(w.deadline) > timerLate || w.pulse.asleepSince(w.asked) {
+		w.probe(ctx, now)
+		return
+	}
+	w.tried = true
+	if !w.judge.gone {
+		w.lateAt = now
+	}
+	if w.judge.timeout(w.crowd.share(w.place)) && w.inquiry == nil {
+		w.askGossip(ctx)
+	}
+	if !w.judge.gone {
+		w.probe(ctx, now)
 	}
 }
 
-// probe asks on the line that stands, or opens one to ask on.
+// probe asks on a line that stands, or opens one to ask on.
 func (w *watcher) probe(ctx context.Context, now time.Time) {
 	w.waiting, w.asked = true, now
-	share := w.crowd.share(w.late)
-	w.deadline = now.Add(time.Duration(float64(w.opts.Timeout) * (1 + (patience-1)*share)))
+	w.deadline = now.Add(time.Duration(float64(w.opts.Timeout) * (1 + (patience-1)*w.crowd.share(w.place))))
 	if w.target.Kind == fleet.ProbeHTTP {
 		for _, l := range slices.Backward(w.lines) {
-			if l.stands && !l.asked {
+			if l.conn != nil && !l.asked {
+				l.aged = true
 				w.ask(ctx, l)
 				return
 			}
-			if !l.stands && now.Sub(l.opened) < w.opts.Timeout {
+			if l.conn == nil && now.Sub(l.opened) < w.opts.Timeout {
 				return // it will be asked on once it stands
 			}
 		}
@@ -126,8 +138,7 @@ func (w *watcher) probe(ctx context.Context, now time.Time) {
 
 func (w *watcher) ask(ctx context.Context, l *line) {
 	if err := l.ask(w.request); err != nil {
-		w.drop(l)
-		w.open(ctx)
+		w.onBroken(ctx, l)
 	}
 }
 
@@ -136,7 +147,7 @@ func (w *watcher) open(ctx context.Context) {
 	if len(w.lines) >= maxLines {
 		w.drop(w.lines[0])
 	}
-	w.lines = append(w.lines, openLine(ctx, &w.wg, w.opts.Dial, w.target.Addr.String(), w.events))
+	w.lines = append(w.lines, w.openLine(ctx))
 }
 
 // drop closes lines; what they still say is not heard.
@@ -147,147 +158,58 @@ func (w *watcher) drop(lines ...*line) {
 	w.lines = slices.DeleteFunc(w.lines, func(l *line) bool { return slices.Contains(lines, l) })
 }
 
-func (w *watcher) handle(ctx context.Context, e event) {
-	if e.line != nil && !slices.Contains(w.lines, e.line) {
-		return // it was dropped meanwhile
+// tell reports the evidence if it has changed, and takes the place in the crowd
+// that goes with it.
+func (w *watcher) tell(now time.Time) {
+	late := !w.lateAt.IsZero() && now.Sub(w.lateAt) <= lateFor
+	at := place{counted: late || !w.judge.gone, late: late}
+	if at != w.place {
+		w.crowd.move(w.place, at)
+		w.place = at
 	}
-	switch e.kind {
-	case connected:
-		w.onConnected(ctx, e.line)
-	case answered:
-		w.onAnswer(e)
-	case broke:
-		w.onBroken(ctx, e.line)
-	case refused:
-		w.drop(slices.Clone(w.lines)...)
-		w.askWitness(ctx)
-	case unreachable:
-		w.drop(e.line) // counts once the deadline is there
-	case witnessed:
-		w.tried, w.waiting = true, false
-		w.judge.refused(e.witness)
-	case pinged:
-		w.judge.pinged(e.good)
+	e := Evidence{
+		Verdict: w.judge.verdict, Tried: w.tried, Verified: w.verified,
+		Late: w.judge.late && w.judge.verdict != Hanging, Since: w.reported.Since,
 	}
-}
-
-func (w *watcher) onConnected(ctx context.Context, l *line) {
-	l.stands = true
-	if w.target.Kind == fleet.ProbeTCP {
-		w.onAnswer(event{line: l, good: true})
-		return
-	}
-	if w.waiting {
-		w.ask(ctx, l)
-	}
-}
-
-// onAnswer keeps the line that brought the answer and drops the others.
-func (w *watcher) onAnswer(e event) {
-	w.tried, w.waiting = true, false
-	w.judge.answer(e.good, e.id)
-	w.verified = w.verified || (e.id != "" && e.id == w.target.Key.ID)
-	e.line.asked, e.line.used = false, true
-	others := slices.DeleteFunc(slices.Clone(w.lines), func(l *line) bool { return l == e.line })
-	w.drop(others...)
-}
-
-// onBroken replaces a line. A server may close connections as it likes: only what
-// the reconnect finds counts. A first request that gets a close for an answer is
-// a bad answer; a later one may have met the close of an idle connection.
-func (w *watcher) onBroken(ctx context.Context, l *line) {
-	w.drop(l)
-	if l.asked && !l.used {
-		w.tried, w.waiting = true, false
-		w.judge.answer(false, "")
-	}
-	now := time.Now()
-	if (l.asked && l.used) || (len(w.lines) == 0 && now.Sub(w.reopened) >= w.opts.Interval) {
-		w.reopened = now
-		w.open(ctx)
-	}
-}
-
-// timedOut counts a probe that had no answer, unless this process was itself too
-// slow or asleep to hear one.
-func (w *watcher) timedOut(ctx context.Context, now time.Time) {
-	w.waiting = false
-	if now.Sub(w.deadline) > timerLate || w.pulse.asleepSince(w.asked) {
-		w.probe(ctx, now)
-		return
-	}
-	w.tried, w.lateSince = true, now
-	w.setLate(true)
-	if w.judge.timeout(w.crowd.share(true)) {
-		w.askGossip(ctx)
-	}
-	if v := w.judge.verdict; v != Silent && v != Hanging {
-		w.probe(ctx, now) // do not wait for the tick to be sure
-	}
-}
-
-func (w *watcher) setLate(late bool) {
-	if late == w.late {
-		return
-	}
-	w.late = late
-	if late {
-		w.crowd.late.Add(1)
-	} else {
-		w.crowd.late.Add(-1)
-	}
-}
-
-// askWitness asks the member's gossip port whether it refuses too.
-func (w *watcher) askWitness(ctx context.Context) {
-	if !w.target.Gossip.IsValid() {
-		w.handle(ctx, event{kind: witnessed, witness: witnessNone})
-		return
-	}
-	w.waiting = false
-	w.wg.Go(func() {
-		bounded, cancel := context.WithTimeout(ctx, w.opts.Timeout)
-		defer cancel()
-		conn, err := w.opts.Dial(bounded, "tcp", w.target.Gossip.String())
-		e := event{kind: witnessed, witness: witnessOf(conn, err)}
-		select {
-		case w.events <- e:
-		case <-ctx.Done():
-		}
-	})
-}
-
-func witnessOf(conn net.Conn, err error) witness {
-	switch {
-	case err == nil:
-		conn.Close()
-		return witnessAccepts
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return witnessRefuses
-	default:
-		return witnessMute
-	}
-}
-
-// askGossip sends the direct pings that decide what silence means.
-func (w *watcher) askGossip(ctx context.Context) {
-	w.wg.Go(func() {
-		e := event{kind: pinged, good: w.opts.Ping != nil && w.opts.Ping(ctx, w.target)}
-		select {
-		case w.events <- e:
-		case <-ctx.Done():
-		}
-	})
-}
-
-// tell reports the evidence if it has changed.
-func (w *watcher) tell() {
-	e := Evidence{Verdict: w.judge.verdict, Tried: w.tried, Verified: w.verified, Late: w.judge.silent > 0, Since: w.reported.Since}
 	if e.Verdict != w.reported.Verdict {
-		e.Since = time.Now()
+		e.Since = now
 	}
 	if e != w.reported {
 		w.reported = e
 		w.report(e)
+	}
+}
+
+type eventKind int
+
+const (
+	connected   eventKind = iota
+	refused               // nobody listens
+	unreachable           // the dial failed otherwise, which proves nothing
+	helpless              // this process has not what it takes to dial
+	answered
+	broke
+	witnessed // the gossip port has spoken, or not
+	pinged    // gossip has
+)
+
+// event is what a goroutine of a watcher tells it.
+type event struct {
+	kind    eventKind
+	line    *line    // for the kinds up to broke
+	inquiry *inquiry // for the others
+	conn    net.Conn // connected
+	good    bool     // answered: a 2xx
+	id      string   // answered: the uuid, if there was one
+	said    word     // witnessed, pinged
+}
+
+// send reports false when nobody hears e any more.
+func (w *watcher) send(ctx context.Context, e event) bool {
+	select {
+	case w.events <- e:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
