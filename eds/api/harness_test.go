@@ -43,7 +43,10 @@ func (m *merged) Snapshot() *registry.Snapshot {
 		return m.stale
 	}
 	overrides, revision := m.store.List()
-	return registry.Merge(registry.Input{Settled: m.settled, Revision: revision, Members: m.members, Overrides: overrides})
+	snap, _ := registry.New(registry.Options{}).Decide(registry.Input{
+		Now: start, Settled: m.settled, Revision: revision, Members: m.members, Overrides: overrides,
+	})
+	return snap
 }
 
 func (m *merged) Wait(ctx context.Context, revision uint64) error {

@@ -27,6 +27,7 @@ type hostView struct {
 	IPAddress netip.Addr      `json:"ip_address"`
 	Port      uint16          `json:"port"`
 	Tags      tags            `json:"tags"`
+	Probe     bool            `json:"probe,omitzero"`
 	ID        string          `json:"id,omitempty"`
 	Source    registry.Source `json:"source"`
 	State     string          `json:"state"`
@@ -38,7 +39,7 @@ func viewService(s registry.Service) serviceView {
 	v := serviceView{Mode: s.Mode, Hosts: make([]hostView, 0, len(s.Hosts))}
 	for _, h := range s.Hosts {
 		v.Hosts = append(v.Hosts, hostView{
-			IPAddress: h.Addr.Addr(), Port: h.Addr.Port(), Tags: tagsOf(h.Endpoint),
+			IPAddress: h.Addr.Addr(), Port: h.Addr.Port(), Tags: tagsOf(h.Endpoint), Probe: h.Probe,
 			ID: h.ID, Source: h.Source, State: h.State, Served: h.Served, Since: h.Since,
 		})
 	}
@@ -120,7 +121,8 @@ func (a *api) answerWrite(w http.ResponseWriter, r *http.Request, status int, o 
 	s, ok := snap.Find(o.Service)
 	if !ok || snap.Revision < revision {
 		// Not visible yet: this is what it will look like.
-		s, _ = registry.Merge(registry.Input{Members: snap.Members, Overrides: []override.Override{o}}).Find(o.Service)
+		preview, _ := registry.New(registry.Options{}).Decide(registry.Input{Now: o.Since, Members: snap.Members, Overrides: []override.Override{o}})
+		s, _ = preview.Find(o.Service)
 	}
 	return answer(w, status, viewService(s))
 }

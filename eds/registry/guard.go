@@ -15,94 +15,149 @@ const (
 // Guard is the refusal to take most of a service out because nothing is heard of it.
 type Guard struct {
 	Since time.Time
-	Until time.Time // when it lets go in any case; zero for never
+	Until time.Time // when it lets go in any case; zero while this server hears nobody
 	Held  int       // endpoints that are served although they are silent
 }
 
-// guard is the state of one service's guard. Its hosts are keys of the registry.
-type guard struct {
-	on        bool
-	since     time.Time
-	calmSince time.Time // zero while a majority is missing
-	confirmed bool      // an operator said that the mute ones are dead
-	released  map[probe.Key]bool
+// mute is what is remembered of a host for as long as it would go by silence, or
+// by a refusal that its gossip port contradicts.
+type mute struct {
+	went  time.Time // when it went, or would have but for a hold; zero: it does not count
+	held  bool      // it is still in service
+	final bool      // it is not held again before it was heard
 }
 
-// muted is a host that would go by silence, or by a refusal that its gossip
-// port contradicts.
-type muted struct {
-	key   probe.Key
-	since time.Time
+// newMute is for a host that is mute from now on. Held is held as it is: one that
+// was out of service stays out.
+func newMute(now time.Time, inService bool) *mute {
+	if !inService {
+		return &mute{final: true}
+	}
+	return &mute{went: now, held: true}
 }
 
-// decide says whether the hosts in mute are held. serving counts the others that
-// are to be served, late those among them whose last probe timed out: silences
-// that begin together are judged together. A deaf server, which could not have
-// heard them, does not let go.
-func (g *guard) decide(now time.Time, opts Options, deaf bool, serving, late int, mute []muted) bool {
-	if opts.Guard <= 0 {
-		return false
+func (m *mute) isHeld() bool { return m != nil && m.held }
+
+// recent reports whether m went so lately that its silence belongs to one of now.
+func (m *mute) recent(now time.Time) bool { return now.Sub(m.went) < guardWindow }
+
+// holdable reports whether m would be in service if it were held.
+func (m *mute) holdable(now time.Time) bool { return m.held || (!m.final && m.recent(now)) }
+
+// suspend leaves m as it is; while this server hears nobody, also as it was just
+// before. Its time to go is when the suspension ends.
+func (m *mute) suspend(now time.Time, isolated bool) {
+	if m.held || (isolated && m.holdable(now)) {
+		m.held, m.went = true, now
 	}
-	g.forget(mute)
-	count := 0
-	for _, m := range mute {
-		if !g.released[m.key] && (g.on || now.Sub(m.since) < guardWindow) {
-			count++
-		}
-	}
-	all := serving + count
-	majority := all >= guardLeast && float64(count+late) > opts.Guard*float64(all)
+}
+
+// settle holds m or not.
+func (m *mute) settle(now time.Time, guarded bool) {
 	switch {
-	case !g.on && majority && count > 0:
-		g.on, g.since, g.calmSince = true, now, time.Time{}
-	case g.on && (count == 0 || g.confirmed):
-		g.release(mute)
-	case g.on && deaf:
-		g.since, g.calmSince = now, time.Time{}
-	case g.on && now.Sub(g.since) >= opts.GuardHold:
-		g.release(mute)
-	case g.on && majority:
-		g.calmSince = time.Time{}
-	case g.on && g.calmSince.IsZero():
-		g.calmSince = now
-	case g.on && now.Sub(g.calmSince) >= guardCalm:
-		g.release(mute)
+	case guarded:
+		m.held = m.holdable(now)
+	case m.held:
+		m.held, m.went = false, now
 	}
-	return g.on
 }
 
-// release lets go: whoever is mute now is not held again before it was heard.
-func (g *guard) release(mute []muted) {
-	g.on, g.confirmed = false, false
-	for _, m := range mute {
-		if g.released == nil {
-			g.released = make(map[probe.Key]bool)
+// guard is the state of one service's guard.
+type guard struct {
+	on    bool
+	since time.Time
+	until time.Time // zero while suspended
+	calm  time.Time // since when less than a majority is missing; zero while more is
+}
+
+// tally is what the guard judges by.
+type tally struct {
+	serving int     // endpoints that nothing speaks against
+	late    int     // of these, whose last probe timed out
+	mutes   []*mute // who is held or not
+}
+
+// decide says who of the mute is held. Those whose last probe timed out are
+// counted with them, since silences that begin together are judged together; else
+// half of them would be gone before there was a majority.
+func (g *guard) decide(now time.Time, opts Options, t tally) {
+	gone, held, holdable := t.count(now)
+	all := t.serving + gone
+	majority := opts.Guard > 0 && float64(gone+t.late) > opts.Guard*float64(all)
+	if g.on && g.until.IsZero() {
+		g.until = now.Add(opts.GuardHold)
+	}
+	switch {
+	case !g.on && majority && holdable > 0 && all >= guardLeast:
+		*g = guard{on: true, since: now, until: now.Add(opts.GuardHold)}
+	case !g.on:
+	case held == 0:
+		g.on = false
+	case !now.Before(g.until):
+		g.letGo(time.Time{}, t.mutes)
+	case majority:
+		g.calm = time.Time{}
+	case g.calm.IsZero():
+		g.calm = now
+	case now.Sub(g.calm) >= guardCalm:
+		g.letGo(now, t.mutes)
+	}
+	for _, m := range t.mutes {
+		m.settle(now, g.on)
+	}
+}
+
+func (t tally) count(now time.Time) (gone, held, holdable int) {
+	for _, m := range t.mutes {
+		if m.held {
+			held++
 		}
-		g.released[m.key] = true
-	}
-}
-
-// forget drops the released ones that were heard since.
-func (g *guard) forget(mute []muted) {
-	if len(g.released) == 0 {
-		return
-	}
-	still := make(map[probe.Key]bool, len(g.released))
-	for _, m := range mute {
-		if g.released[m.key] {
-			still[m.key] = true
+		if m.holdable(now) {
+			holdable++
+		}
+		if m.held || m.recent(now) {
+			gone++
 		}
 	}
-	g.released = still
+	return gone, held, holdable
 }
 
-// due is when decide may answer differently by time alone; zero for never.
-func (g *guard) due(opts Options) time.Time {
-	if !g.on {
+// letGo lets those go that are held, for good. They count as gone at the given time.
+func (g *guard) letGo(at time.Time, mutes []*mute) {
+	g.on = false
+	for _, m := range mutes {
+		if m.held {
+			*m = mute{went: at, final: true}
+		}
+	}
+}
+
+// confirm lets go at an operator's word; it reports whether anybody is held. What
+// is known to be dead is no silence that others could belong to.
+func (g *guard) confirm(mutes map[probe.Key]*mute) bool {
+	g.on = false
+	any := false
+	for _, m := range mutes {
+		if m.held {
+			any = true
+			*m = mute{final: true}
+		}
+	}
+	return any
+}
+
+// suspend leaves the guard as it is, for as long as nobody is judged.
+func (g *guard) suspend() { g.until, g.calm = time.Time{}, time.Time{} }
+
+// due is when decide would answer differently though nothing else changes; zero
+// for never.
+func (g *guard) due() time.Time {
+	switch calm := g.calm.Add(guardCalm); {
+	case !g.on:
 		return time.Time{}
-	}
-	if calm := g.calmSince.Add(guardCalm); !g.calmSince.IsZero() && calm.Before(g.since.Add(opts.GuardHold)) {
+	case !g.calm.IsZero() && calm.Before(g.until):
 		return calm
+	default:
+		return g.until
 	}
-	return g.since.Add(opts.GuardHold)
 }

@@ -1,22 +1,28 @@
 package registry
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// The defaults of Options.
+// The defaults of Options. A probe that is lost just before the network heals
+// costs its time-out, which is longest then, and the wait for the next tick: with
+// probes each second, a round of two would be too short by a little.
 const (
 	DefaultGuard     = 0.5
 	DefaultGuardHold = 10 * time.Minute
-	DefaultRound     = 2 * time.Second
+	DefaultRound     = 3 * time.Second
 )
+
+// rejoin is by when gossip sees everybody again, after this server could not.
+const rejoin = 15 * time.Second
 
 // Options says when the registry refuses to believe.
 type Options struct {
@@ -24,13 +30,13 @@ type Options struct {
 	// 30 s; more than that are held. 0 turns the guard off.
 	Guard     float64
 	GuardHold time.Duration // the longest that the guard holds
-	Round     time.Duration // in which every endpoint is probed at least once
+	Round     time.Duration // in which every endpoint that can be heard is heard
 }
 
 // Input is what Decide decides from. Decide keeps no reference to the slices and
 // the map but shares the values in them.
 type Input struct {
-	Now       time.Time
+	Now       time.Time // never before that of the last call
 	Settled   bool
 	Revision  uint64 // of Overrides
 	Members   []fleet.Member
@@ -39,189 +45,218 @@ type Input struct {
 	Woke      time.Time // when this process last came back from a pause
 }
 
-// Registry decides which endpoints serve. It is a deterministic machine: its state
-// is what guard and damping remember, its only clock is Input.Now, and it does no
-// I/O. One goroutine owns it.
+// Registry decides which endpoints serve. It is a deterministic machine: its only
+// clock is Input.Now, and it does no I/O. One goroutine owns it.
 type Registry struct {
 	opts Options
 
-	isolated  bool
-	deafUntil time.Time // until then silence takes nobody out
+	last     *Snapshot          // what was decided last
+	memories map[string]*memory // of the services of which more than that matters
 
-	guards map[string]*guard  // by service
-	damped map[place]*damping // of those that were taken out lately
-	served map[place]bool     // in the last Snapshot
+	isolated     bool
+	deafUntil    time.Time // until then what is not heard is held
+	hearsayUntil time.Time // until then gossip's word that a member is dead is not believed
+}
+
+// memory is what is remembered of one service.
+type memory struct {
+	guard  guard
+	mutes  map[probe.Key]*mute
+	damped damped
 }
 
 // New returns a Registry that has seen nothing.
 func New(opts Options) *Registry {
-	return &Registry{opts: opts, guards: make(map[string]*guard), damped: make(map[place]*damping), served: make(map[place]bool)}
+	return &Registry{opts: opts, last: &Snapshot{}, memories: make(map[string]*memory)}
 }
 
-// Confirm makes the guard of a service let go: an operator knows that the silent
-// ones are dead. It reports whether the guard was holding.
+// Confirm says that an operator knows the silent hosts of a service to be dead:
+// those that are held now go at the next Decide. It reports whether there are any.
 func (r *Registry) Confirm(service string) bool {
-	g := r.guards[service]
-	if g == nil || !g.on {
-		return false
-	}
-	g.confirmed = true
-	return true
+	m := r.memories[service]
+	return m != nil && m.guard.confirm(m.mutes)
 }
 
 // Decide makes the Snapshot for this moment, and says when it is to be called
 // again even if nothing changes; zero for never.
 func (r *Registry) Decide(in Input) (*Snapshot, time.Time) {
-	r.listen(in)
-	due := dueSoonest{now: in.Now}
-	if !r.isolated {
-		due.add(r.deafUntil)
+	snap := &Snapshot{Settled: in.Settled, Revision: in.Revision, Members: r.keepServed(in.Members)}
+	services := gather(snap.Members, in.Overrides, in.Evidence)
+	for _, c := range services {
+		r.findMute(in.Now, c)
 	}
-	snap := &Snapshot{Settled: in.Settled, Revision: in.Revision, Isolated: r.isolated, Members: slices.Clone(in.Members)}
-	fleet.SortMembers(snap.Members)
-	served := make(map[place]bool, len(r.served))
-	for _, c := range gather(in) {
-		svc := r.decide(in.Now, c, &due)
-		for _, h := range svc.Hosts {
-			if h.Served {
-				served[place{svc.Name, h.Addr}] = true
-			}
+	r.listen(in, services)
+	snap.Isolated = r.isolated
+	due := soonest{now: in.Now}
+	snap.Services = make([]Service, 0, len(services))
+	for _, c := range services {
+		r.hold(in.Now, c, &due)
+		r.countRemovals(in.Now, c)
+		if s := r.serve(in.Now, c, &due); len(s.Hosts) > 0 || c.mode != override.Auto {
+			snap.Services = append(snap.Services, s)
 		}
-		snap.Services = append(snap.Services, svc)
 	}
 	slices.SortFunc(snap.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
-	r.served = served
-	r.tidy(in.Now, snap)
+	r.last = snap
+	r.forget(in.Now, services)
 	return snap, due.at
 }
 
-// listen notes whether anybody is heard at all. A server that reaches nobody, was
-// itself paused, or hears again only now, believes no silence before every
-// endpoint had its turn.
-func (r *Registry) listen(in Input) {
-	was := r.isolated
-	r.isolated = isolated(in.Evidence)
-	if was && !r.isolated {
-		r.deafUntil = in.Now.Add(r.opts.Round)
-	}
-	if deaf := in.Woke.Add(r.opts.Round); !in.Woke.IsZero() && deaf.After(r.deafUntil) {
-		r.deafUntil = deaf
-	}
-}
-
-// isolated reports whether there are endpoints to hear and none is heard.
-func isolated(evidence map[probe.Key]probe.Evidence) bool {
-	watched := 0
-	for _, e := range evidence {
-		if !e.Tried {
+// keepServed sorts the members, and adds those that gossip gave up so long ago
+// that it has forgotten them, but that are still served: because they answer, or
+// because this server has heard nobody for longer than gossip remembers.
+func (r *Registry) keepServed(members []fleet.Member) []fleet.Member {
+	all := slices.Clone(members)
+	fleet.SortMembers(all)
+	known := len(all)
+	for _, m := range r.last.Members {
+		if m.Liveness != fleet.Dead {
 			continue
 		}
-		if !e.Late && e.Verdict != probe.Silent {
-			return false
+		_, found := slices.BinarySearchFunc(all[:known], m.ID, func(m fleet.Member, id uuid.UUID) int { return slices.Compare(m.ID[:], id[:]) })
+		if !found && r.last.host(m.Service, keyOf(m)).Served {
+			all = append(all, m)
 		}
-		watched++
 	}
-	return watched > 0
+	if len(all) > known {
+		fleet.SortMembers(all)
+	}
+	return all
 }
 
-// decide settles one service: claims to an address, then the guard, then damping.
-func (r *Registry) decide(now time.Time, c *candidates, due *dueSoonest) Service {
-	claimants := c.claimants()
-	holds := r.isolated || now.Before(r.deafUntil)
-	g := r.guards[c.name]
-	if g == nil {
-		g = &guard{}
-		r.guards[c.name] = g
-	}
-	serving, late, mute := weigh(claimants)
-	guarded := g.decide(now, r.opts, holds, serving, late, mute)
-	due.add(g.due(r.opts))
-	svc := Service{Name: c.name, Mode: c.mode}
-	held := 0
-	for _, cl := range claimants {
-		h := cl.host
-		switch cl.wish.reason {
-		case none:
-			h.Served = true
-		case silence:
-			h.Served = (holds || guarded) && !g.released[cl.key]
-		case contradicted:
-			h.Served = guarded && !g.released[cl.key]
+// findMute notes who of a service is mute, and since when. To be held, a host must
+// have been in service when it fell silent.
+func (r *Registry) findMute(now time.Time, c *candidates) {
+	m := r.memories[c.name]
+	var mutes map[probe.Key]*mute
+	for _, cand := range c.ranked {
+		if !cand.wish.reason.mute() {
+			continue
 		}
-		h.Held = h.Served && cl.wish.reason != none
+		if m == nil {
+			m = r.memory(c.name)
+		}
+		if mutes == nil {
+			mutes = make(map[probe.Key]*mute)
+		}
+		if cand.mute = m.mutes[cand.key]; cand.mute == nil {
+			was := r.last.host(c.name, cand.key)
+			cand.mute = newMute(now, was.Served || was.State == StateHealthy)
+		}
+		mutes[cand.key] = cand.mute
+	}
+	if m != nil {
+		m.mutes = mutes
+	}
+}
+
+// hold decides which of a service's mute hosts stay in service.
+func (r *Registry) hold(now time.Time, c *candidates, due *soonest) {
+	m := r.memories[c.name]
+	if m == nil {
+		return
+	}
+	deaf := r.isolated || now.Before(r.deafUntil)
+	t := tally{}
+	for _, cand := range c.ranked {
+		switch {
+		case cand.mute != nil && (deaf || cand.outranked):
+			cand.mute.suspend(now, r.isolated)
+		case cand.mute != nil && cand.wish.hearsay && now.Before(r.hearsayUntil):
+			cand.mute.suspend(now, false)
+			due.add(r.hearsayUntil)
+		case cand.mute != nil:
+			t.mutes = append(t.mutes, cand.mute)
+		case cand.wish.reason == none && !cand.outranked:
+			t.serving++
+			if cand.wish.late {
+				t.late++
+			}
+		}
+	}
+	if deaf {
+		m.guard.suspend()
+		if !r.isolated {
+			due.add(r.deafUntil)
+		}
+		return
+	}
+	m.guard.decide(now, r.opts, t)
+	due.add(m.guard.due())
+}
+
+// countRemovals tells damping who goes now against its will.
+func (r *Registry) countRemovals(now time.Time, c *candidates) {
+	for _, cand := range c.ranked {
+		if !cand.wish.reason.against() || cand.mute.isHeld() {
+			continue
+		}
+		if was := r.last.host(c.name, cand.key); was.Served {
+			r.memory(c.name).damped.removed(now, was.Addr)
+		}
+	}
+}
+
+// serve puts together what is shown of a service, and what of it is served.
+func (r *Registry) serve(now time.Time, c *candidates, due *soonest) Service {
+	s := Service{Name: c.name, Mode: c.mode, Hosts: make([]Host, 0, len(c.ranked))}
+	m, held := r.memories[c.name], 0
+	for _, cand := range c.ranked {
+		h := &cand.host
+		switch {
+		case cand.outranked:
+		case cand.wish.reason == none && (m == nil || !cand.judged):
+			h.Served = true
+		case cand.wish.reason == none:
+			m.damped.apply(now, h, due)
+		default:
+			h.Held = cand.mute.isHeld()
+			h.Served = h.Held
+			if m != nil {
+				m.damped.bad(h.Addr)
+			}
+		}
 		if h.Held {
 			held++
 		}
-		r.damp(now, c.name, cl, &h, due)
-		svc.Hosts = append(svc.Hosts, h)
+		if h.Served || !cand.wish.hidden {
+			s.Hosts = append(s.Hosts, *h)
+		}
 	}
-	svc.Hosts = append(svc.Hosts, c.others()...)
-	sortHosts(svc.Hosts)
-	if guarded {
-		svc.Guard = &Guard{Since: g.since, Until: g.since.Add(r.opts.GuardHold), Held: held}
+	if m != nil && m.guard.on {
+		s.Guard = &Guard{Since: m.guard.since, Until: m.guard.until, Held: held}
 	}
-	return svc
+	return s
 }
 
-// weigh counts who serves, who of those is late, and who is mute.
-func weigh(claimants []candidate) (serving, late int, mute []muted) {
-	for _, c := range claimants {
-		switch c.wish.reason {
-		case none:
-			serving++
-			if c.wish.late {
-				late++
-			}
-		case silence, contradicted:
-			mute = append(mute, muted{c.key, c.wish.since})
-		}
+// memory returns what is remembered of a service, to add to it.
+func (r *Registry) memory(service string) *memory {
+	m := r.memories[service]
+	if m == nil {
+		m = &memory{}
+		r.memories[service] = m
 	}
-	return serving, late, mute
+	return m
 }
 
-// damp counts removals, and makes a host that came and went too often wait.
-func (r *Registry) damp(now time.Time, service string, c candidate, h *Host, due *dueSoonest) {
-	at := place{service, h.Addr}
-	d := r.damped[at]
-	switch {
-	case c.wish.reason == none && d != nil:
-		if until := d.until(now); now.Before(until) {
-			h.Served, h.State, h.Until = false, StateDamped, until
-			due.add(until)
+// forget drops what no longer matters.
+func (r *Registry) forget(now time.Time, services map[string]*candidates) {
+	for name, m := range r.memories {
+		if _, known := services[name]; !known {
+			m.mutes, m.guard = nil, guard{}
 		}
-	case c.wish.reason > graceful && !h.Served && r.served[at]:
-		if d == nil {
-			d = &damping{}
-			r.damped[at] = d
-		}
-		d.removed(now)
-	case c.wish.reason != none && d != nil:
-		d.back = time.Time{}
-	}
-}
-
-// tidy forgets what no longer matters.
-func (r *Registry) tidy(now time.Time, snap *Snapshot) {
-	for at, d := range r.damped {
-		if d.spent(now) {
-			delete(r.damped, at)
-		}
-	}
-	for name := range r.guards {
-		if _, ok := snap.Find(name); !ok {
-			delete(r.guards, name)
+		m.damped.forget(now)
+		if len(m.mutes) == 0 && len(m.damped) == 0 && !m.guard.on {
+			delete(r.memories, name)
 		}
 	}
 }
 
-// dueSoonest keeps the earliest of the moments after now that are added to it.
-type dueSoonest struct{ now, at time.Time }
+// soonest keeps the earliest of the moments after now that are added to it.
+type soonest struct{ now, at time.Time }
 
-func (d *dueSoonest) add(t time.Time) {
-	if t.After(d.now) && (d.at.IsZero() || t.Before(d.at)) {
-		d.at = t
+func (s *soonest) add(t time.Time) {
+	if t.After(s.now) && (s.at.IsZero() || t.Before(s.at)) {
+		s.at = t
 	}
 }
-
-// keyOf is what the evidence about a host is filed under.
-func keyOf(id string, addr netip.AddrPort) probe.Key { return probe.Key{ID: id, Addr: addr} }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
@@ -33,8 +34,8 @@ type Snapshot struct {
 	// Revision is the override store's revision that went in.
 	Revision uint64
 
-	// Isolated is true while this server hears of no endpoint at all: everything
-	// stays as it was.
+	// Isolated is true while somebody has fallen silent and nobody is heard:
+	// everything stays as it was, without limit.
 	Isolated bool
 
 	Services []Service      // sorted by name
@@ -45,7 +46,7 @@ type Snapshot struct {
 type Service struct {
 	Name  string
 	Mode  override.Mode
-	Hosts []Host // sorted by address, then id
+	Hosts []Host // sorted by address, the one that has the address first
 	Guard *Guard // nil unless it holds
 }
 
@@ -54,6 +55,7 @@ type Host struct {
 	fleet.Endpoint
 	ID      string // the member's uuid; "" for a manual host
 	Source  Source
+	Probe   bool      // a manual host that the operator wants probed
 	State   string    // StateHealthy and its like
 	Served  bool      // in the assignment
 	Held    bool      // served only because guard or isolation say so
@@ -69,6 +71,18 @@ func (s *Snapshot) Find(name string) (Service, bool) {
 		return Service{}, false
 	}
 	return s.Services[i], true
+}
+
+// host returns what s says of the host that key names, or nothing.
+func (s *Snapshot) host(service string, key probe.Key) Host {
+	svc, _ := s.Find(service)
+	i, _ := slices.BinarySearchFunc(svc.Hosts, key.Addr, func(h Host, addr netip.AddrPort) int { return h.Addr.Compare(addr) })
+	for ; i < len(svc.Hosts) && svc.Hosts[i].Addr == key.Addr; i++ {
+		if svc.Hosts[i].ID == key.ID {
+			return svc.Hosts[i]
+		}
+	}
+	return Host{}
 }
 
 // Served returns the hosts of s that are in its assignment, in order, one for each address.

@@ -30,57 +30,65 @@ const (
 	contradicted        // its port refuses but its gossip port accepts
 )
 
-// wish is what one host's own facts ask for, before guard and damping.
+// against reports whether the host goes against its will.
+func (r reason) against() bool { return r > graceful }
+
+// mute reports whether the host may be held.
+func (r reason) mute() bool { return r == silence || r == contradicted }
+
+// wish is what one host's own facts ask for, before anybody objects.
 type wish struct {
-	state  string
-	reason reason // none: serve it
-	since  time.Time
-	late   bool // its last probe timed out
-	hidden bool // it is gone and not worth showing
+	state   string
+	reason  reason // none: serve it
+	since   time.Time
+	hidden  bool // not worth showing unless it is served
+	hearsay bool // only gossip says that it is gone
+
+	tried bool // some probe had an outcome
+	late  bool // its last probe timed out
+	heard bool // its last probe was answered, be it with a refusal
 }
 
-// wishOf weighs what a member says, what gossip says of it and what its probe saw.
-// A good answer outranks gossip: that a member cannot be heard of does not mean
-// that it does not serve.
-func wishOf(m fleet.Member, e probe.Evidence) wish {
-	switch {
-	case m.Liveness == fleet.Left || e.Verdict == probe.Replaced:
-		return wish{hidden: true, reason: graceful}
-	case m.Endpoint.Health == fleet.Draining:
-		return wish{state: StateDraining, reason: graceful, since: m.Since, hidden: m.Liveness != fleet.Alive}
-	}
-	w := wish{since: e.Since, late: e.Late}
+// probed is what the probes ask for.
+func probed(e probe.Evidence) wish {
+	w := wish{state: StateHealthy, since: e.Since, tried: e.Tried, late: e.Late}
+	w.heard = e.Tried && !e.Late && e.Verdict != probe.Silent && e.Verdict != probe.Hanging
 	switch e.Verdict {
+	case probe.Replaced:
+		w.state, w.reason, w.hidden = StateDead, proven, true
 	case probe.Dead:
-		w.state, w.reason, w.hidden = StateDead, proven, m.Liveness == fleet.Dead
-	case probe.Refused:
-		w.state, w.reason = StateRefusing, contradicted
+		w.state, w.reason = StateDead, proven
 	case probe.Failing:
 		w.state, w.reason = StateUnhealthy, proven
 	case probe.Hanging:
 		w.state, w.reason = StateHanging, proven
 	case probe.Silent:
 		w.state, w.reason = StateSilent, silence
-	default: // good, or not known
-		return published(m, e, w)
+	case probe.Refused:
+		w.state, w.reason = StateRefusing, contradicted
+	case probe.Good, probe.Unknown:
 	}
 	return w
 }
 
-// published goes by what the member and gossip say, where the probe has nothing
-// against it. Only an answer with the member's own uuid outweighs its death.
-func published(m fleet.Member, e probe.Evidence, w wish) wish {
-	w.since = m.Since
+// wishOf weighs what a member says, what gossip says of it and what its probes
+// saw. Its own word to go comes first. An answer with its uuid outranks gossip:
+// that it cannot be heard of does not mean that it does not serve.
+func wishOf(m fleet.Member, e probe.Evidence) wish {
+	w := probed(e)
+	lost := m.Liveness == fleet.Dead
 	switch {
+	case m.Liveness == fleet.Left || m.Endpoint.Health == fleet.Draining:
+		w.state, w.reason, w.since, w.hidden = StateDraining, graceful, m.Since, m.Liveness != fleet.Alive
+	case w.state == StateDead:
+		w.hidden = w.hidden || lost
 	case m.Endpoint.Health == fleet.Unhealthy:
-		w.state, w.reason, w.hidden = StateUnhealthy, proven, m.Liveness == fleet.Dead
-	case m.Liveness == fleet.Dead && !(e.Verdict == probe.Good && e.Verified):
-		w.state, w.reason = StateSilent, silence
-	default:
-		w.state = StateHealthy
-		if e.Verdict == probe.Good && e.Since.After(w.since) {
-			w.since = e.Since
-		}
+		w.state, w.reason, w.since, w.hidden = StateUnhealthy, proven, m.Since, lost
+	case w.reason != none:
+	case lost && !(e.Verdict == probe.Good && e.Verified):
+		w.state, w.reason, w.since, w.hearsay, w.hidden = StateSilent, silence, m.Since, true, !e.Tried
+	case m.Since.After(w.since):
+		w.since = m.Since
 	}
 	return w
 }
