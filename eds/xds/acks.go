@@ -167,6 +167,23 @@ func (a *acks) list() ([]ClientService, *NACK) {
 	return list, a.nack
 }
 
+// asked reports whether the client asked for name.
+func (a *acks) asked(name string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, ok := a.services[name]
+	return ok
+}
+
+// behind reports whether the client asked for name and has not acknowledged what
+// was current at seq or later.
+func (a *acks) behind(name string, seq uint64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	st, ok := a.services[name]
+	return ok && st.seq < seq
+}
+
 func (a *acks) sent(items []item) {
 	for _, i := range items {
 		st := a.services[i.name]

@@ -160,6 +160,35 @@ func (t *clients) list(now time.Time) []Client {
 	return list
 }
 
+// watching reports whether any client asked for name.
+func (t *clients) watching(name string) bool {
+	return t.any(func(c *client) bool { return c.acks.asked(name) })
+}
+
+// acked reports whether every client that asked for name has acknowledged what
+// was current at seq or later.
+func (t *clients) acked(name string, seq uint64) bool {
+	return !t.any(func(c *client) bool { return c.acks.behind(name, seq) })
+}
+
+// any reports whether is holds for some client that is still there.
+func (t *clients) any(is func(*client) bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c := range t.streams {
+		if is(c) {
+			return true
+		}
+	}
+	now := time.Now()
+	for _, c := range t.pollers {
+		if !c.gone(now) && is(c) {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *client) view() Client {
 	v := Client{Node: c.node, Transport: c.transport, Peer: c.peer, Connected: c.connected, Seen: c.seen}
 	v.Services, v.NACK = c.acks.list()

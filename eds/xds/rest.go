@@ -75,6 +75,7 @@ func (s *Server) polled(c *client, req *discoveryv3.DiscoveryRequest, current pu
 	c.acks.subscribe(r.names)
 	if settled {
 		c.acks.polled(req.GetVersionInfo(), current.as(""))
+		s.acknowledged()
 	}
 	if e := req.GetErrorDetail(); e != nil {
 		r.verdict, r.reason = verdictNACK, e.GetMessage()

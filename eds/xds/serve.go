@@ -38,6 +38,7 @@ const (
 func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer s.close()
 	server := s.grpcServer(ctx)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(lis) }()

@@ -8,6 +8,9 @@ package xds
 
 import (
 	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/health"
@@ -34,8 +37,14 @@ type Server struct {
 	clients *clients
 	health  *health.Server
 
-	// Owned by the goroutine that calls Update.
-	built map[string]*assignment
+	departing atomic.Bool // some host is on its way out
+	looking   atomic.Bool // look is about to be called
+
+	mu       sync.Mutex // guards what follows; taken before any other lock
+	settled  bool
+	services map[string]*serving
+	timer    *time.Timer // for the hosts that nobody acknowledges; nil before the first
+	closed   bool
 }
 
 // New returns a Server that holds no snapshot yet, which is one that has not settled.
@@ -48,7 +57,7 @@ func New(opts Options) *Server {
 	}
 	s := &Server{
 		logger: opts.Logger, cache: newCache(), clients: newClients(opts.MaxClients),
-		health: health.NewServer(), built: make(map[string]*assignment),
+		health: health.NewServer(), services: make(map[string]*serving),
 	}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	return s
@@ -56,53 +65,99 @@ func New(opts Options) *Server {
 
 // Update makes snap what is served, and pushes what it changes. One goroutine
 // calls it, the registry's; it waits for no client. Until snap.Settled, streams
-// stay silent and polls are answered 503.
+// stay silent and polls are answered 503. A host that is not served any more is
+// served as unhealthy first, for a second at most.
 func (s *Server) Update(snap *registry.Snapshot) {
-	next := make(map[string]*assignment, len(snap.Services))
-	var changed []*assignment
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for _, sv := range s.services {
+		sv.known = false
+	}
 	for _, service := range snap.Services {
-		old := s.built[service.Name]
-		a := s.build(service, old)
-		if a == nil {
-			continue
-		}
-		next[a.name] = a
-		if a != old {
-			changed = append(changed, a)
+		s.want(service, now)
+	}
+	for name, sv := range s.services {
+		if !sv.known && len(sv.wanted) > 0 {
+			sv.want(nil, s.clients.watching(name), now)
 		}
 	}
-	var gone []string
-	for name := range s.built {
-		if next[name] == nil {
-			gone = append(gone, name)
-		}
-	}
-	s.built = next
-	s.cache.update(snap.Settled, changed, gone)
+	s.settled = snap.Settled
+	s.publish(now)
 	if snap.Settled {
 		s.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	}
 }
 
-// build returns old if nothing changed. Each service passes the border check once
+// want notes what a snapshot says of a service. It passes the border check once
 // more, whoever put it into the snapshot: what Envoy would reject is left out and
-// named in the log. It returns nil for a service that cannot be served at all.
-func (s *Server) build(service registry.Service, old *assignment) *assignment {
+// named in the log.
+func (s *Server) want(service registry.Service, now time.Time) {
+	sv := s.services[service.Name]
+	if sv == nil {
+		if err := fleet.CheckService(service.Name); err != nil {
+			s.logger.Error("service left out", "error", err)
+			return
+		}
+		sv = &serving{}
+		s.services[service.Name] = sv
+	}
+	sv.known = true
 	hosts, bad := sift(service)
-	if old != nil && sameHosts(hosts, old.hosts) {
-		return old
+	if sameHosts(hosts, sv.wanted) {
+		return
 	}
 	if bad != nil {
 		s.logger.Error("hosts left out of the assignment", "service", service.Name, "error", bad)
 	}
-	if err := fleet.CheckService(service.Name); err != nil {
-		s.logger.Error("service left out", "error", err)
-		return nil
+	sv.want(hosts, s.settled && s.clients.watching(service.Name), now)
+}
+
+// publish encodes what has changed and pushes it. The caller holds mu.
+func (s *Server) publish(now time.Time) {
+	var changed []*assignment
+	var gone []string
+	var until time.Time
+	for name, sv := range s.services {
+		if a := s.build(name, sv); a != sv.assignment {
+			sv.assignment = a
+			changed = append(changed, a)
+		}
+		if !sv.known && len(sv.leaving) == 0 {
+			gone = append(gone, name)
+			delete(s.services, name)
+		}
+		for _, d := range sv.leaving {
+			if until.IsZero() || d.until.Before(until) {
+				until = d.until
+			}
+		}
 	}
-	a, err := encode(service.Name, hosts)
+	seq := s.cache.update(s.settled, changed, gone)
+	for _, sv := range s.services {
+		sv.told(seq)
+	}
+	s.departing.Store(!until.IsZero())
+	if until.IsZero() || s.closed {
+		return
+	}
+	if s.timer == nil {
+		s.timer = time.AfterFunc(until.Sub(now), s.look)
+	} else {
+		s.timer.Reset(until.Sub(now))
+	}
+}
+
+// build returns the assignment of a service, the one it has if nothing changed.
+func (s *Server) build(name string, sv *serving) *assignment {
+	hosts := sv.hosts()
+	if sv.assignment != nil && slices.EqualFunc(hosts, sv.assignment.hosts, sameHost) {
+		return sv.assignment
+	}
+	a, err := encode(name, hosts)
 	if err != nil {
-		s.logger.Error("assignment left as it was", "error", err)
-		return old
+		s.logger.Error("assignment left as it was", "service", name, "error", err)
+		return sv.assignment
 	}
 	return a
 }

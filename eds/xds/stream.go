@@ -87,6 +87,9 @@ func (s *stream) pushed(nonce string, replaces bool) {
 // what the one before it said.
 func (s *stream) heard(node *corev3.Node, r request) {
 	r.node = node.GetId()
+	if r.verdict == verdictACK {
+		s.server.acknowledged()
+	}
 	s.server.logRequest(s.server.clients.heard(s.client, r, time.Now()))
 }
 
