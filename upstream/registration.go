@@ -78,7 +78,7 @@ func register(ln net.Listener, svc Service, opts options) (*Registration, error)
 	}
 	pool, err := gossip.Start(gossip.Options{
 		Member: m, Fleet: opts.fleet, Bind: opts.gossip, Advertise: opts.gossipAdvertise,
-		Seeds: opts.seeds, Keys: opts.keys, Logger: opts.log,
+		Seeds: opts.seeds, Keys: opts.keys, Profile: opts.profile, Logger: opts.log,
 	})
 	if err != nil {
 		return nil, err
