@@ -48,10 +48,10 @@ func narrateHosts(logger *slog.Logger, was, now registry.Service) {
 	old, hosts := was.Served(), now.Served()
 	for len(old) > 0 || len(hosts) > 0 {
 		switch {
-		case len(old) == 0 || (len(hosts) > 0 && hosts[0].Addr.Less(old[0].Addr)):
+		case len(old) == 0 || (len(hosts) > 0 && hosts[0].Addr.Compare(old[0].Addr) < 0):
 			logger.Info("host is served", "service", now.Name, "address", hosts[0].Addr, "id", hosts[0].ID, "source", hosts[0].Source)
 			hosts = hosts[1:]
-		case len(hosts) == 0 || old[0].Addr.Less(hosts[0].Addr):
+		case len(hosts) == 0 || old[0].Addr.Compare(hosts[0].Addr) < 0:
 			logger.Info("host is not served any more", "service", now.Name, "address", old[0].Addr, "id", old[0].ID, "state", stateOf(now, old[0]))
 			old = old[1:]
 		default:
