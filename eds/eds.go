@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/rollcall-fleet/rollcall/eds/api"
 	"github.com/rollcall-fleet/rollcall/eds/override"
@@ -147,7 +148,7 @@ func openDB(dir string) (*bbolt.DB, error) {
 	}
 	path := filepath.Join(dir, "rollcall.db")
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("--data-dir %s is in use by another eds server, give each its own", dir)
 	}
 	if err != nil {
