@@ -128,6 +128,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	failed := make(chan error, 2)
 	stops.goRun(prober.Run)
 	stops.goRun(decisions.run)
+	stops.goRun(func(ctx context.Context) { remind(ctx, decisions.Snapshot, members.TellMissing, opts.Logger) })
 	stops.goRun(mem.run)
 	stops.goServe(failed, func(ctx context.Context) error { return server.Serve(ctx, xdsLis) })
 	stops.goServe(failed, func(ctx context.Context) error { return serveHTTP(ctx, web, httpLis) })
@@ -138,6 +139,8 @@ func Run(ctx context.Context, opts Options) (err error) {
 		opts.Logger.Info("stopping")
 		return nil
 	case err := <-failed:
+		return err
+	case err := <-members.Failed():
 		return err
 	}
 }
