@@ -20,6 +20,7 @@ const visibleWithin = 2 * time.Second
 
 type serviceView struct {
 	Mode  override.Mode `json:"mode"`
+	Guard *guardView    `json:"guard,omitempty"` // while it holds
 	Hosts []hostView    `json:"hosts"`
 }
 
@@ -32,15 +33,17 @@ type hostView struct {
 	Source    registry.Source `json:"source"`
 	State     string          `json:"state"`
 	Served    bool            `json:"served"`
+	Held      bool            `json:"held,omitzero"`  // served although it is silent
+	Until     time.Time       `json:"until,omitzero"` // while damped: when it is served again
 	Since     time.Time       `json:"since"`
 }
 
 func viewService(s registry.Service) serviceView {
-	v := serviceView{Mode: s.Mode, Hosts: make([]hostView, 0, len(s.Hosts))}
+	v := serviceView{Mode: s.Mode, Guard: viewGuard(s.Guard), Hosts: make([]hostView, 0, len(s.Hosts))}
 	for _, h := range s.Hosts {
 		v.Hosts = append(v.Hosts, hostView{
 			IPAddress: h.Addr.Addr(), Port: h.Addr.Port(), Tags: tagsOf(h.Endpoint), Probe: h.Probe,
-			ID: h.ID, Source: h.Source, State: h.State, Served: h.Served, Since: h.Since,
+			ID: h.ID, Source: h.Source, State: h.State, Served: h.Served, Held: h.Held, Until: h.Until, Since: h.Since,
 		})
 	}
 	return v
