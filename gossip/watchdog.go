@@ -60,8 +60,8 @@ func (p *Pool) watch(w watchdog) {
 	p.rest = rest
 	p.guard.Go(func() {
 		if w.run(ctx) {
-			p.failed <- ErrWedged
 			close(p.wedged)
+			p.failed <- ErrWedged
 		}
 	})
 }
