@@ -1,15 +1,12 @@
 package registry
 
 import (
-	"math/rand/v2"
 	"net/netip"
-	"reflect"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"pgregory.net/rapid"
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -32,7 +29,7 @@ func upstream(n byte, change ...func(*fleet.Member)) fleet.Member {
 // decide asks a new Registry, at the epoch.
 func decide(in Input) *Snapshot {
 	in.Now = epoch
-	snap, _ := New(Options{Guard: DefaultGuard, GuardHold: DefaultGuardHold, Round: DefaultRound}).Decide(in)
+	snap, _ := New(defaults).Decide(in)
 	return snap
 }
 
@@ -114,35 +111,4 @@ func TestPinShowsWhoItKeepsOut(t *testing.T) {
 	if !ok || svc.Mode != override.Pin || len(svc.Hosts) != 1 || svc.Hosts[0].Served {
 		t.Errorf("got %+v", svc)
 	}
-}
-
-// Two servers hear of the same fleet in different orders and must agree.
-func TestRegistryDoesNotDependOnOrder(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var members []fleet.Member
-		for i := range rapid.IntRange(0, 20).Draw(t, "members") {
-			m := upstream(byte(i))
-			m.Service = rapid.SampledFrom([]string{"a", "b"}).Draw(t, "service")
-			m.Endpoint.Addr = netip.AddrPortFrom(m.Endpoint.Addr.Addr(), rapid.Uint16Range(1, 8).Draw(t, "port"))
-			m.Endpoint.Health = rapid.SampledFrom([]fleet.Health{fleet.Healthy, fleet.Unhealthy, fleet.Draining}).Draw(t, "health")
-			m.Liveness = rapid.SampledFrom([]fleet.Liveness{fleet.Alive, fleet.Dead}).Draw(t, "liveness")
-			m.Started = epoch.Add(time.Duration(rapid.IntRange(0, 2).Draw(t, "started")))
-			members = append(members, m)
-		}
-		overrides := []override.Override{manual(rapid.SampledFrom([]override.Mode{override.Merge, override.Pin}).Draw(t, "mode"), 3, 4)}
-		overrides[0].Service = "a"
-		first := decide(Input{Members: members, Overrides: overrides})
-		shuffled := slices.Clone(members)
-		rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		if second := decide(Input{Members: shuffled, Overrides: overrides}); !reflect.DeepEqual(first, second) {
-			t.Fatalf("%+v\nis not\n%+v", first, second)
-		}
-		for _, s := range first.Services {
-			for i, h := range s.Served() {
-				if i > 0 && h.Addr == s.Served()[i-1].Addr {
-					t.Fatalf("%s is served twice", h.Addr)
-				}
-			}
-		}
-	})
 }

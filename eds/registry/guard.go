@@ -22,18 +22,18 @@ type Guard struct {
 // mute is what is remembered of a host for as long as it would go by silence, or
 // by a refusal that its gossip port contradicts.
 type mute struct {
-	went  time.Time // when it went, or would have but for a hold; zero: it does not count
-	held  bool      // it is still in service
+	went  time.Time // when it went, unless it is held; zero: it does not count
+	held  bool      // it is in service nevertheless
 	final bool      // it is not held again before it was heard
 }
 
 // newMute is for a host that is mute from now on. Held is held as it is: one that
 // was out of service stays out.
-func newMute(now time.Time, inService bool) *mute {
+func newMute(inService bool) *mute {
 	if !inService {
 		return &mute{final: true}
 	}
-	return &mute{went: now, held: true}
+	return &mute{held: true}
 }
 
 func (m *mute) isHeld() bool { return m != nil && m.held }
@@ -44,20 +44,12 @@ func (m *mute) recent(now time.Time) bool { return now.Sub(m.went) < guardWindow
 // holdable reports whether m would be in service if it were held.
 func (m *mute) holdable(now time.Time) bool { return m.held || (!m.final && m.recent(now)) }
 
-// suspend leaves m as it is; while this server hears nobody, also as it was just
-// before. Its time to go is when the suspension ends.
-func (m *mute) suspend(now time.Time, isolated bool) {
-	if m.held || (isolated && m.holdable(now)) {
-		m.held, m.went = true, now
-	}
-}
+// hold keeps m in service, or brings it back if it has only just gone.
+func (m *mute) hold(now time.Time) { m.held = m.holdable(now) }
 
-// settle holds m or not.
-func (m *mute) settle(now time.Time, guarded bool) {
-	switch {
-	case guarded:
-		m.held = m.holdable(now)
-	case m.held:
+// release lets m go.
+func (m *mute) release(now time.Time) {
+	if m.held {
 		m.held, m.went = false, now
 	}
 }
@@ -103,7 +95,11 @@ func (g *guard) decide(now time.Time, opts Options, t tally) {
 		g.letGo(now, t.mutes)
 	}
 	for _, m := range t.mutes {
-		m.settle(now, g.on)
+		if g.on {
+			m.hold(now)
+		} else {
+			m.release(now)
+		}
 	}
 }
 
@@ -151,13 +147,20 @@ func (g *guard) suspend() { g.until, g.calm = time.Time{}, time.Time{} }
 
 // due is when decide would answer differently though nothing else changes; zero
 // for never.
-func (g *guard) due() time.Time {
-	switch calm := g.calm.Add(guardCalm); {
-	case !g.on:
+func (g *guard) due(now time.Time, t tally) time.Time {
+	if !g.on {
 		return time.Time{}
-	case !g.calm.IsZero() && calm.Before(g.until):
-		return calm
-	default:
-		return g.until
 	}
+	due := soonest{now: now}
+	due.add(g.until)
+	if !g.calm.IsZero() {
+		due.add(g.calm.Add(guardCalm))
+		return due.at
+	}
+	for _, m := range t.mutes {
+		if !m.held {
+			due.add(m.went.Add(guardWindow)) // it counts no more
+		}
+	}
+	return due.at
 }

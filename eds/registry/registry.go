@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -33,8 +31,8 @@ type Options struct {
 	Round     time.Duration // in which every endpoint that can be heard is heard
 }
 
-// Input is what Decide decides from. Decide keeps no reference to the slices and
-// the map but shares the values in them.
+// Input is what Decide decides from. Decide keeps Members, and the values in the
+// rest: nobody may write to them afterwards.
 type Input struct {
 	Now       time.Time // never before that of the last call
 	Settled   bool
@@ -83,7 +81,7 @@ func (r *Registry) Decide(in Input) (*Snapshot, time.Time) {
 	snap := &Snapshot{Settled: in.Settled, Revision: in.Revision, Members: r.keepServed(in.Members)}
 	services := gather(snap.Members, in.Overrides, in.Evidence)
 	for _, c := range services {
-		r.findMute(in.Now, c)
+		r.findMute(c)
 	}
 	r.listen(in, services)
 	snap.Isolated = r.isolated
@@ -106,28 +104,39 @@ func (r *Registry) Decide(in Input) (*Snapshot, time.Time) {
 // that it has forgotten them, but that are still served: because they answer, or
 // because this server has heard nobody for longer than gossip remembers.
 func (r *Registry) keepServed(members []fleet.Member) []fleet.Member {
-	all := slices.Clone(members)
-	fleet.SortMembers(all)
-	known := len(all)
-	for _, m := range r.last.Members {
+	if !slices.IsSortedFunc(members, compareMembers) {
+		members = slices.Clone(members)
+		fleet.SortMembers(members)
+	}
+	var forgotten []fleet.Member
+	for i := range r.last.Members {
+		m := &r.last.Members[i]
 		if m.Liveness != fleet.Dead {
 			continue
 		}
-		_, found := slices.BinarySearchFunc(all[:known], m.ID, func(m fleet.Member, id uuid.UUID) int { return slices.Compare(m.ID[:], id[:]) })
-		if !found && r.last.host(m.Service, keyOf(m)).Served {
-			all = append(all, m)
+		if h, _ := r.last.host(m.Service, keyOf(m)); !h.Served {
+			continue
+		}
+		if _, found := slices.BinarySearchFunc(members, *m, compareMembers); !found {
+			forgotten = append(forgotten, *m)
 		}
 	}
-	if len(all) > known {
-		fleet.SortMembers(all)
+	if len(forgotten) > 0 {
+		members = slices.Concat(members, forgotten)
+		fleet.SortMembers(members)
 	}
-	return all
+	return members
 }
+
+func compareMembers(a, b fleet.Member) int { return slices.Compare(a.ID[:], b.ID[:]) }
 
 // findMute notes who of a service is mute, and since when. To be held, a host must
 // have been in service when it fell silent.
-func (r *Registry) findMute(now time.Time, c *candidates) {
+func (r *Registry) findMute(c *candidates) {
 	m := r.memories[c.name]
+	if c.bad == 0 && m == nil {
+		return
+	}
 	var mutes map[probe.Key]*mute
 	for _, cand := range c.ranked {
 		if !cand.wish.reason.mute() {
@@ -140,8 +149,11 @@ func (r *Registry) findMute(now time.Time, c *candidates) {
 			mutes = make(map[probe.Key]*mute)
 		}
 		if cand.mute = m.mutes[cand.key]; cand.mute == nil {
-			was := r.last.host(c.name, cand.key)
-			cand.mute = newMute(now, was.Served || was.State == StateHealthy)
+			_, inService := r.last.host(c.name, cand.key)
+			cand.mute = newMute(inService)
+		}
+		if cand.superseded {
+			*cand.mute = mute{final: true}
 		}
 		mutes[cand.key] = cand.mute
 	}
@@ -160,10 +172,10 @@ func (r *Registry) hold(now time.Time, c *candidates, due *soonest) {
 	t := tally{}
 	for _, cand := range c.ranked {
 		switch {
-		case cand.mute != nil && (deaf || cand.outranked):
-			cand.mute.suspend(now, r.isolated)
-		case cand.mute != nil && cand.wish.hearsay && now.Before(r.hearsayUntil):
-			cand.mute.suspend(now, false)
+		case cand.mute != nil && r.isolated:
+			cand.mute.hold(now)
+		case cand.mute != nil && (deaf || cand.outranked): // it stays as it is
+		case cand.mute.isHeld() && cand.wish.hearsay && now.Before(r.hearsayUntil):
 			due.add(r.hearsayUntil)
 		case cand.mute != nil:
 			t.mutes = append(t.mutes, cand.mute)
@@ -176,22 +188,25 @@ func (r *Registry) hold(now time.Time, c *candidates, due *soonest) {
 	}
 	if deaf {
 		m.guard.suspend()
-		if !r.isolated {
+		if !r.isolated && (len(m.mutes) > 0 || m.guard.on) {
 			due.add(r.deafUntil)
 		}
 		return
 	}
 	m.guard.decide(now, r.opts, t)
-	due.add(m.guard.due())
+	due.add(m.guard.due(now, t))
 }
 
 // countRemovals tells damping who goes now against its will.
 func (r *Registry) countRemovals(now time.Time, c *candidates) {
+	if c.bad == 0 {
+		return
+	}
 	for _, cand := range c.ranked {
 		if !cand.wish.reason.against() || cand.mute.isHeld() {
 			continue
 		}
-		if was := r.last.host(c.name, cand.key); was.Served {
+		if was, _ := r.last.host(c.name, cand.key); was.Served {
 			r.memory(c.name).damped.removed(now, was.Addr)
 		}
 	}
@@ -202,13 +217,13 @@ func (r *Registry) serve(now time.Time, c *candidates, due *soonest) Service {
 	s := Service{Name: c.name, Mode: c.mode, Hosts: make([]Host, 0, len(c.ranked))}
 	m, held := r.memories[c.name], 0
 	for _, cand := range c.ranked {
-		h := &cand.host
+		h := cand.host()
 		switch {
 		case cand.outranked:
-		case cand.wish.reason == none && (m == nil || !cand.judged):
+		case cand.wish.reason == none && (m == nil || cand.unasked()):
 			h.Served = true
 		case cand.wish.reason == none:
-			m.damped.apply(now, h, due)
+			m.damped.apply(now, &h, due)
 		default:
 			h.Held = cand.mute.isHeld()
 			h.Served = h.Held
@@ -220,7 +235,7 @@ func (r *Registry) serve(now time.Time, c *candidates, due *soonest) Service {
 			held++
 		}
 		if h.Served || !cand.wish.hidden {
-			s.Hosts = append(s.Hosts, *h)
+			s.Hosts = append(s.Hosts, h)
 		}
 	}
 	if m != nil && m.guard.on {

@@ -35,8 +35,9 @@ import (
 //	want quiet           nothing is due any more
 //	want changes HOST <= N   of its place in the assignment, so far
 type script struct {
-	t        *testing.T
+	t        tester
 	registry *Registry
+	checks   []func(s *script) // after each Decide
 	in       Input
 	due      time.Time
 	snap     *Snapshot
@@ -48,17 +49,22 @@ type script struct {
 	changes  map[string]int
 }
 
+// tester is what testing.T and rapid.T have in common.
+type tester interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Failed() bool
+}
+
 // play runs lines on a Registry with the default options, changed by opts.
 func play(t *testing.T, lines string, opts ...func(*Options)) *script {
 	t.Helper()
-	o := Options{Guard: DefaultGuard, GuardHold: DefaultGuardHold, Round: DefaultRound}
+	o := defaults
 	for _, f := range opts {
 		f(&o)
 	}
-	s := &script{
-		t: t, registry: New(o), members: make(map[string]*fleet.Member), gone: make(map[string]bool), manual: make(map[string]override.Host), changes: make(map[string]int),
-		in: Input{Now: epoch, Settled: true, Evidence: make(map[probe.Key]probe.Evidence)},
-	}
+	s := newScript(t, o)
 	s.decide()
 	for line := range strings.Lines(lines) {
 		if line, _, _ = strings.Cut(line, "#"); strings.TrimSpace(line) != "" {
@@ -69,6 +75,16 @@ func play(t *testing.T, lines string, opts ...func(*Options)) *script {
 		}
 	}
 	return s
+}
+
+var defaults = Options{Guard: DefaultGuard, GuardHold: DefaultGuardHold, Round: DefaultRound}
+
+func newScript(t tester, opts Options) *script {
+	return &script{
+		t: t, registry: New(opts), members: make(map[string]*fleet.Member), gone: make(map[string]bool),
+		manual: make(map[string]override.Host), changes: make(map[string]int),
+		in: Input{Now: epoch, Settled: true, Evidence: make(map[probe.Key]probe.Evidence)},
+	}
 }
 
 func (s *script) line(words []string) {
@@ -127,6 +143,9 @@ func (s *script) decide() {
 	}
 	if before != nil {
 		s.countChanges(before)
+	}
+	for _, check := range s.checks {
+		check(s)
 	}
 }
 
@@ -218,6 +237,7 @@ func (s *script) gossip(names []string, service string, change func(*fleet.Membe
 			}))
 			s.members[name] = m
 		}
+		delete(s.gone, name)
 		change(m)
 		m.Since = s.in.Now
 	}

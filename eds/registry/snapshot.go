@@ -73,16 +73,19 @@ func (s *Snapshot) Find(name string) (Service, bool) {
 	return s.Services[i], true
 }
 
-// host returns what s says of the host that key names, or nothing.
-func (s *Snapshot) host(service string, key probe.Key) Host {
+// host returns what s says of the host that key names, or nothing, and whether
+// it was in service but for an operator who kept it out.
+func (s *Snapshot) host(service string, key probe.Key) (h Host, inService bool) {
 	svc, _ := s.Find(service)
 	i, _ := slices.BinarySearchFunc(svc.Hosts, key.Addr, func(h Host, addr netip.AddrPort) int { return h.Addr.Compare(addr) })
+	superseded := false
 	for ; i < len(svc.Hosts) && svc.Hosts[i].Addr == key.Addr; i++ {
-		if svc.Hosts[i].ID == key.ID {
-			return svc.Hosts[i]
+		if h := svc.Hosts[i]; h.ID == key.ID {
+			return h, h.Served || (h.State == StateHealthy && !superseded)
 		}
+		superseded = superseded || svc.Hosts[i].Source == Gossip
 	}
-	return Host{}
+	return Host{}, false
 }
 
 // Served returns the hosts of s that are in its assignment, in order, one for each address.

@@ -74,7 +74,7 @@ func probed(e probe.Evidence) wish {
 // wishOf weighs what a member says, what gossip says of it and what its probes
 // saw. Its own word to go comes first. An answer with its uuid outranks gossip:
 // that it cannot be heard of does not mean that it does not serve.
-func wishOf(m fleet.Member, e probe.Evidence) wish {
+func wishOf(m *fleet.Member, e probe.Evidence) wish {
 	w := probed(e)
 	lost := m.Liveness == fleet.Dead
 	switch {
