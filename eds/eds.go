@@ -33,7 +33,7 @@ import (
 // How long each part may take to stop.
 const (
 	httpStop  = 3 * time.Second
-	leaveStop = 7 * time.Second
+	leaveStop = 10 * time.Second
 	lockWait  = 5 * time.Second // for the database, which a predecessor may still be closing
 )
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -35,6 +36,8 @@ type world struct {
 // play runs f in a bubble of virtual time with a world of its own.
 func play(t *testing.T, f func(*testing.T, *world)) {
 	t.Helper()
+	// The race detector of Go 1.26 crashes in bubbles with many timers on several CPUs.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, net: memnet.New(1), endpoints: newEndpoints()}
 		t.Cleanup(func() { time.Sleep(time.Minute) }) // memberlist's last probes end
@@ -215,7 +218,7 @@ func TestFiftyUpstreamsComeAndGo(t *testing.T) {
 
 // A server that is cut off hears of nobody, and that proves nothing.
 func TestAServerCutOffLosesNobody(t *testing.T) {
-	for _, long := range []time.Duration{2 * time.Second, time.Minute, 20 * time.Minute} {
+	for _, long := range []time.Duration{2 * time.Second, time.Minute, 11 * time.Minute} {
 		t.Run(long.String(), func(t *testing.T) {
 			db := openTestDB(t)
 			play(t, func(t *testing.T, w *world) {
@@ -253,7 +256,7 @@ func TestASilentHostGoesAndComesBack(t *testing.T) {
 		w.net.Cut(at)
 		w.endpoints.set(func() { w.endpoints.silent[at.Addr()] = true })
 		w.within(4*time.Second, "9 are served", func() bool { return served(s.Snapshot()) == 9 })
-		time.Sleep(30 * time.Minute) // gossip has given it up long since
+		time.Sleep(5 * time.Minute) // gossip has given it up long since
 		w.net.Heal(at)
 		w.endpoints.set(func() { delete(w.endpoints.silent, at.Addr()) })
 		w.within(2*time.Second, "all 10 are served again", func() bool { return served(s.Snapshot()) == 10 })
