@@ -55,6 +55,7 @@ func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 		"upstream/hello": {controlPlane, own + "eds", own + "envoy", "google.golang.org/grpc"},
 		"eds/registry":   {memberlist, controlPlane, "net/http"},
 		"eds/override":   {memberlist, controlPlane},
+		"eds/probe":      {memberlist, controlPlane},
 		"eds/xds":        {memberlist, own + "gossip", own + "eds/api"},
 		"eds/api":        {memberlist, own + "gossip"},
 		"envoy":          {memberlist, own + "eds", own + "gossip"},
