@@ -3,6 +3,8 @@ package upstream_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -22,15 +24,15 @@ import (
 
 func dead(m fleet.Member) bool { return m.Liveness == fleet.Dead }
 
-// spoof has a stranger tell the observers that the member id is dead.
-func spoof(t *testing.T, id uuid.UUID, incarnation uint32, observers ...observer) {
+// spoof has a stranger tell those at to that victim is dead.
+func spoof(t *testing.T, victim fleet.Member, incarnation uint32, to ...fleet.Member) {
 	t.Helper()
-	for _, o := range observers {
-		conn, err := net.Dial("udp", o.Self().Gossip.String())
+	for _, m := range to {
+		conn, err := net.Dial("udp", m.Gossip.String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = conn.Write(memnet.Death(gossip.DefaultFleet, id.String(), uuid.NewString(), incarnation))
+		_, err = conn.Write(memnet.Death(gossip.DefaultFleet, victim.ID.String(), uuid.NewString(), incarnation))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,7 +60,7 @@ func TestAMemberThatIsHeldForDeadComesBackUnderANewID(t *testing.T) {
 			first.meet(t, reg)
 			old := second.await(t, reg.ID(), "alive", alive)
 
-			spoof(t, old.ID, math.MaxUint32, first, second)
+			spoof(t, old, math.MaxUint32, first.Self(), second.Self())
 			first.await(t, old.ID, "dead", dead)
 			tell := time.NewTicker(500 * time.Millisecond)
 			defer tell.Stop()
@@ -139,5 +141,40 @@ func TestServeEndsWhenTheRegistrationIsClosedWhileItIsToldThatItIsMissing(t *tes
 	stop()
 	if err := receive(t, served, "Serve's end"); err != nil {
 		t.Errorf("Serve = %v, want nil", err)
+	}
+}
+
+// jam is a log handler that hangs at the first line with text.
+type jam struct {
+	slog.Handler
+	text    string
+	release chan struct{}
+}
+
+func (j jam) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, j.text) {
+		<-j.release
+	}
+	return nil
+}
+
+func TestServeEndsWhenMemberlistHasDeadlocked(t *testing.T) {
+	t.Parallel()
+	handler := jam{Handler: slog.NewTextHandler(io.Discard, nil), text: "Refuting a dead message", release: make(chan struct{})}
+	t.Cleanup(func() { close(handler.release) })
+	ln := listen(t)
+	reg, err := upstream.Register(t.Context(), ln, shop, upstream.WithLogger(slog.New(handler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- reg.Serve(t.Context(), &http.Server{Handler: says("own")}) }()
+	spoof(t, reg.Member(), math.MaxUint32, reg.Member()) // which memberlist logs under its lock
+	if err := receive(t, served, "Serve's end"); !errors.Is(err, gossip.ErrWedged) {
+		t.Errorf("Serve = %v, want gossip.ErrWedged", err)
+	}
+	if conn, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+		conn.Close()
+		t.Error("the listener is still open")
 	}
 }
