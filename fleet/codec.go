@@ -27,6 +27,7 @@ type wire struct {
 	Version  uint64            `json:"v"`
 	Role     Role              `json:"r"`
 	Started  int64             `json:"t"` // Unix milliseconds
+	Revision uint64            `json:"n,omitempty"`
 	Service  string            `json:"s,omitempty"`
 	Addr     string            `json:"a,omitempty"`
 	Weight   uint32            `json:"w,omitempty"` // absent: 1
@@ -52,7 +53,7 @@ func Encode(m Member) ([]byte, error) {
 	if err := m.check(); err != nil {
 		return nil, err
 	}
-	w := wire{Version: FormatVersion, Role: m.Role, Started: m.Started.UnixMilli()}
+	w := wire{Version: FormatVersion, Role: m.Role, Started: m.Started.UnixMilli(), Revision: m.Revision}
 	if m.Role == RoleUpstream {
 		e := m.Endpoint
 		w.Service, w.Addr, w.Region, w.Zone = m.Service, e.Addr.String(), e.Locality.Region, e.Locality.Zone
@@ -109,7 +110,7 @@ func Decode(b []byte) (Member, error) {
 }
 
 func (w wire) member() (Member, error) {
-	m := Member{Version: w.Version, Role: w.Role, Started: time.UnixMilli(w.Started).UTC()}
+	m := Member{Version: w.Version, Role: w.Role, Started: time.UnixMilli(w.Started).UTC(), Revision: w.Revision}
 	if m.Role == RoleUpstream {
 		addr, err := netip.ParseAddrPort(w.Addr)
 		if err != nil {

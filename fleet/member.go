@@ -68,6 +68,10 @@ type Member struct {
 	Started time.Time // by the member's own clock, to the millisecond
 	Version uint64    // metadata format version it speaks
 
+	// Revision counts the member's announcements: a later word outranks an earlier
+	// one, whichever way it came.
+	Revision uint64
+
 	// Set for RoleUpstream only, but for Endpoint.Health, which is Draining for any
 	// member that is about to leave.
 	Service  string

@@ -22,15 +22,18 @@ func newDelegate(meta []byte, receive func([]byte)) *delegate {
 	return &delegate{meta: meta, receive: receive}
 }
 
-// setMeta reports whether meta is another one than before.
-func (d *delegate) setMeta(meta []byte) bool {
+// has reports whether meta is the present one.
+func (d *delegate) has(meta []byte) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if bytes.Equal(d.meta, meta) {
-		return false
-	}
+	return bytes.Equal(d.meta, meta)
+}
+
+// setMeta replaces it.
+func (d *delegate) setMeta(meta []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.meta = meta
-	return true
 }
 
 // NodeMeta implements memberlist.Delegate. fleet.Encode has seen to the limit.

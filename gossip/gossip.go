@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// announceWait bounds how long an announcement waits until memberlist has sent
-	// it as often as it will: 0.3 s with few members, above a second with 100.
+	// announceWait bounds one round of memberlist's announcing, which sends the word
+	// as often as it will: 0.3 s with few members, above a second with 100.
 	announceWait = 2 * time.Second
 
 	// spread is how long a change takes to reach all of 100 members, measured at
@@ -51,18 +51,22 @@ type Pool struct {
 	delegate     *delegate
 	probeTimeout time.Duration
 	missing      chan struct{} // capacity one
+	receipts     chan Receipt  // bounded; never waited for
+	update       chan struct{} // capacity one; asks the announcer to publish
 
 	ctx    context.Context // done once the pool is to be shut down
 	cancel context.CancelFunc
 	stop   context.CancelFunc // ends the rejoin loop alone
-	wg     sync.WaitGroup     // the rejoin loop
+	wg     sync.WaitGroup     // the rejoin loop, the announcer, words on their way
 
 	failed chan error         // capacity one; written by the watchdog
 	wedged chan struct{}      // closed by the watchdog
 	rest   context.CancelFunc // ends the watchdog, which outlives all else
 	guard  sync.WaitGroup     // the watchdog
 
-	announcing sync.Mutex // held by Announce: memberlist's UpdateNode must not run twice at a time
+	announcing sync.Mutex // guards what follows
+	revision   uint64     // of the last announcement
+	announced  time.Time  // when that was
 
 	ending sync.Mutex // held by Leave and Close
 	ended  bool       // guarded by ending
@@ -89,7 +93,8 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 	p := &Pool{
 		id: opts.Member.ID, log: opts.Logger, quiet: quiet,
 		members: newMembers(opts.Member.ID.String(), opts.Logger, quiet),
-		missing: make(chan struct{}, 1), failed: make(chan error, 1), wedged: make(chan struct{}),
+		missing: make(chan struct{}, 1), receipts: make(chan Receipt, keepReceipts), update: make(chan struct{}, 1),
+		revision: opts.Member.Revision, announced: time.Now(), failed: make(chan error, 1), wedged: make(chan struct{}),
 	}
 	p.delegate = newDelegate(meta, p.receive)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -105,6 +110,7 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 		members: p.members, join: p.join, lookup: lookup, log: opts.Logger,
 	}
 	p.wg.Go(func() { r.run(ctx) })
+	p.wg.Go(p.announcer)
 	return p, nil
 }
 
@@ -123,52 +129,6 @@ func (p *Pool) Changed() <-chan struct{} { return p.members.changed }
 // or a remembered member let us in or because somebody else came to us.
 func (p *Pool) Joined() <-chan struct{} { return p.members.joined }
 
-// Announce publishes m in place of what this process announced before. The id
-// cannot change. It returns an error, and publishes nothing, when m is not valid
-// or does not fit; otherwise it returns once the word was sent to some members, or
-// after two seconds: it spreads either way.
-func (p *Pool) Announce(m fleet.Member) error {
-	if m.ID != p.id {
-		return fmt.Errorf("announce: id %s is not this member's, which is %s", m.ID, p.id)
-	}
-	meta, err := fleet.Encode(m)
-	if err != nil {
-		return fmt.Errorf("announce: %w", err)
-	}
-	p.announcing.Lock()
-	defer p.announcing.Unlock()
-	if p.ctx.Err() != nil {
-		return ErrClosed
-	}
-	if !p.delegate.setMeta(meta) {
-		return nil
-	}
-	return p.update()
-}
-
-// Reannounce publishes what was announced before once more, under a higher
-// incarnation: members that wrongly hold this one for dead see it again, unless
-// the word of its death has an incarnation that none is higher than. It returns
-// as Announce does.
-func (p *Pool) Reannounce() error {
-	p.announcing.Lock()
-	defer p.announcing.Unlock()
-	if p.ctx.Err() != nil {
-		return ErrClosed
-	}
-	return p.update()
-}
-
-// update has memberlist announce the metadata. The caller holds announcing.
-func (p *Pool) update() error {
-	return p.unlessWedged(func() error {
-		if err := p.list.UpdateNode(announceWait); err != nil {
-			p.log.Debug("announcement is still on its way", "reason", err)
-		}
-		return nil
-	})
-}
-
 // Leave tells the pool that this process goes, stays about a second so that the
 // word spreads, and shuts down: 1 s if draining was announced before, else up to
 // 3 s, at once if nobody else is there. It is final. Once ctx is done it hurries;
@@ -183,9 +143,13 @@ func (p *Pool) Leave(ctx context.Context) error {
 	var errs []error
 	if m := p.Self(); m.Endpoint.Health != fleet.Draining && ctx.Err() == nil {
 		m.Endpoint.Health = fleet.Draining // else the others take it for a crash
-		errs = append(errs, p.Announce(m))
+		_, err := p.Announce(m)
+		errs = append(errs, err)
 	}
-	p.pause(ctx, time.Until(p.Self().Since.Add(spread)))
+	p.announcing.Lock()
+	settled := p.announced.Add(spread)
+	p.announcing.Unlock()
+	p.pause(ctx, time.Until(settled))
 	left := time.Now()
 	if err := p.unlessWedged(func() error { return p.list.Leave(within(ctx, leaveWait)) }); err != nil {
 		errs = append(errs, fmt.Errorf("leave the pool: %w", err))
@@ -225,6 +189,8 @@ func (p *Pool) shutdown() {
 	p.ended = true
 	p.members.close()
 	p.cancel()
+	p.announcing.Lock() // whoever announces now is through, nobody begins any more
+	p.announcing.Unlock()
 	err := p.unlessWedged(func() error {
 		defer p.wg.Wait()
 		return p.list.Shutdown()

@@ -65,9 +65,6 @@ func (ms *members) NotifyUpdate(n *memberlist.Node) { ms.put(n.Name, read(n)) }
 func (ms *members) NotifyLeave(n *memberlist.Node) {
 	m := read(n)
 	m.Liveness = fleet.Dead
-	if m.Quarantine == "" && m.Endpoint.Health == fleet.Draining {
-		m.Liveness = fleet.Left
-	}
 	ms.put(n.Name, m)
 }
 
@@ -98,6 +95,12 @@ func (ms *members) record(name string, m fleet.Member) bool {
 		return false
 	}
 	old := ms.byName[name]
+	if old != nil && m.Quarantine == "" && m.Revision < old.Revision {
+		m = newer(old.Member, m) // what it told us directly was ahead of gossip
+	}
+	if m.Liveness == fleet.Dead && m.Quarantine == "" && m.Endpoint.Health == fleet.Draining {
+		m.Liveness = fleet.Left
+	}
 	if old != nil && old.Liveness != fleet.Alive {
 		ms.gone--
 	}
@@ -114,6 +117,25 @@ func (ms *members) record(name string, m fleet.Member) bool {
 	}
 	ms.signal()
 	return m.Quarantine != "" && (old == nil || old.Quarantine != m.Quarantine)
+}
+
+// newer is what the member said, with what gossip observed of it meanwhile.
+func newer(said, observed fleet.Member) fleet.Member {
+	said.Gossip, said.Liveness, said.Since, said.Quarantine = observed.Gossip, observed.Liveness, observed.Since, ""
+	return said
+}
+
+// hear takes the word of a live member that came directly, ahead of gossip.
+func (ms *members) hear(word fleet.Member) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	old := ms.byName[word.ID.String()]
+	if ms.closed || old == nil || old.Liveness != fleet.Alive || word.Revision <= old.Revision || word.Role != old.Role {
+		return
+	}
+	word.Gossip, word.Liveness, word.Since = old.Gossip, fleet.Alive, time.Now()
+	old.Member = word
+	ms.signal()
 }
 
 // dropOldest forgets the member that is gone for longest. The caller holds mu.

@@ -1,53 +1,107 @@
 package gossip
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // maxMessage is the most that a message between members may take, in bytes.
-const maxMessage = 512
+const maxMessage = 1024
 
-// messageKind is the first byte of a message that one member sends to another one, over
-// memberlist's user messages. The kind decides what follows it; another form of
-// the same message takes another kind. Members ignore kinds that they do not know.
+// messageKind is the first byte of a message that one member sends to another one,
+// over memberlist's user messages. Behind it are 16 bytes of the id of the member
+// that it is about, 16 of the sender's, and a body that the kind decides. Another
+// form of the same message takes another kind. Members ignore kinds that they do
+// not know.
 type messageKind byte
 
-// messageMissing tells a member that the sender holds it for dead: 16 bytes of the
-// member's id, 16 of the sender's.
-const messageMissing messageKind = 1
+const (
+	// messageMissing tells a member that the sender holds it for dead. No body.
+	messageMissing messageKind = 1
+	// messageWord is what a member says of itself, ahead of gossip. The body is its
+	// metadata.
+	messageWord messageKind = 2
+	// messageReceipt tells a member how far its word has come. The body is a receipt.
+	messageReceipt messageKind = 3
+)
+
+const (
+	headSize    = 1 + 2*len(uuid.UUID{})
+	receiptSize = 8 + 1 + 4 // without the names
+)
 
 // errUnknownKind is returned for a message of a later version.
 var errUnknownKind = errors.New("message is of an unknown kind")
 
-// missingMessage is the body of messageMissing.
-type missingMessage struct{ member, sender uuid.UUID }
-
-func (m missingMessage) encode() []byte {
-	b := append(make([]byte, 0, 1+2*len(uuid.UUID{})), byte(messageMissing))
-	b = append(b, m.member[:]...)
-	return append(b, m.sender[:]...)
+// message is what goes from one member to another.
+type message struct {
+	kind           messageKind
+	member, sender uuid.UUID
+	body           []byte
 }
 
-// decodeMessage reads a message from the network. It keeps nothing of b.
-func decodeMessage(b []byte) (missingMessage, error) {
-	if len(b) == 0 {
-		return missingMessage{}, errors.New("message is empty")
+func (m message) encode() []byte {
+	b := append(make([]byte, 0, headSize+len(m.body)), byte(m.kind))
+	b = append(b, m.member[:]...)
+	b = append(b, m.sender[:]...)
+	return append(b, m.body...)
+}
+
+// decodeMessage reads a message from the network. Its body is a part of b.
+func decodeMessage(b []byte) (message, error) {
+	switch {
+	case len(b) == 0:
+		return message{}, errors.New("message is empty")
+	case len(b) > maxMessage:
+		return message{}, fmt.Errorf("message is %d bytes long, at most %d are allowed", len(b), maxMessage)
 	}
-	if len(b) > maxMessage {
-		return missingMessage{}, fmt.Errorf("message is %d bytes long, at most %d are allowed", len(b), maxMessage)
+	m := message{kind: messageKind(b[0])}
+	if m.kind < messageMissing || m.kind > messageReceipt {
+		return message{}, errUnknownKind
 	}
-	if messageKind(b[0]) != messageMissing {
-		return missingMessage{}, errUnknownKind
+	if len(b) < headSize || (m.kind == messageMissing && len(b) != headSize) {
+		return message{}, fmt.Errorf("message of kind %d is %d bytes long", m.kind, len(b))
 	}
-	var m missingMessage
-	body := b[1:]
-	if len(body) != len(m.member)+len(m.sender) {
-		return missingMessage{}, fmt.Errorf("message of kind %d has a body of %d bytes", b[0], len(body))
-	}
-	copy(m.member[:], body)
-	copy(m.sender[:], body[len(m.member):])
+	copy(m.member[:], b[1:])
+	copy(m.sender[:], b[1+len(m.member):])
+	m.body = b[headSize:]
 	return m, nil
+}
+
+// encode writes a receipt as the body of a message.
+func (r Receipt) encode() []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, receiptSize+len(r.Behind)), r.Revision)
+	b = append(b, byte(r.State))
+	b = binary.BigEndian.AppendUint32(b, uint32(max(r.Clients, 0)))
+	return append(b, r.Behind[:min(len(r.Behind), maxBehind)]...)
+}
+
+// decodeReceipt reads the body of a message.
+func decodeReceipt(b []byte) (Receipt, error) {
+	if len(b) < receiptSize || len(b) > receiptSize+maxBehind {
+		return Receipt{}, fmt.Errorf("receipt is %d bytes long", len(b))
+	}
+	r := Receipt{
+		Revision: binary.BigEndian.Uint64(b), State: ReceiptState(b[8]),
+		Clients: int(binary.BigEndian.Uint32(b[9:])), Behind: string(b[receiptSize:]),
+	}
+	if r.State < Pending || r.State > Gone {
+		return Receipt{}, fmt.Errorf("receipt has the unknown state %d", r.State)
+	}
+	return r, nil
+}
+
+// decodeWord reads the metadata in a message.
+func decodeWord(m message) (fleet.Member, error) {
+	if m.member != m.sender {
+		return fleet.Member{}, fmt.Errorf("%s speaks for %s", m.sender, m.member)
+	}
+	word, err := fleet.Decode(m.body)
+	word.ID = m.member
+	return word, err
 }

@@ -62,6 +62,7 @@ func (o *Options) prepare() ([]byte, error) {
 	if o.Member.ID == uuid.Nil {
 		return nil, errors.New("member has no id")
 	}
+	o.Member.Revision = 1
 	if len(o.Fleet) > memberlist.LabelMaxSize {
 		return nil, fmt.Errorf("fleet name is %d bytes long, at most %d are allowed", len(o.Fleet), memberlist.LabelMaxSize)
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/google/uuid"
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -15,6 +16,30 @@ import (
 
 // pings is how many Ping sends at once: packets get lost.
 const pings = 3
+
+const (
+	maxBehind    = 400 // bytes of Receipt.Behind
+	keepReceipts = 64  // that nobody has read yet; later ones are dropped
+)
+
+// ReceiptState says how far the word of a member has come.
+type ReceiptState byte
+
+// The states of a receipt.
+const (
+	Pending ReceiptState = 1 // some Envoy has not acknowledged it yet
+	Serving ReceiptState = 2 // every Envoy has the endpoint
+	Gone    ReceiptState = 3 // no Envoy has it
+)
+
+// Receipt is an EDS server's word on how far a member's announcement has come.
+type Receipt struct {
+	Server   uuid.UUID // who says so; filled in by the receiver
+	Revision uint64    // of the announcement, see fleet.Member
+	State    ReceiptState
+	Clients  int    // xDS clients of the service at that server
+	Behind   string // with Pending: the node ids that are missing, shortened
+}
 
 // Ping sends three pings over UDP at once to the member of this id at its gossip
 // address, and reports whether any was answered within the profile's probe
@@ -51,17 +76,29 @@ func (p *Pool) Ping(ctx context.Context, id string, addr netip.AddrPort) bool {
 // an error when the message could not be sent within the profile's TCP timeout
 // (3 s for LAN). That it was sent does not mean that it was heeded.
 func (p *Pool) TellMissing(m fleet.Member) error {
+	if err := p.send(m, message{kind: messageMissing, member: m.ID, sender: p.id}); err != nil {
+		return fmt.Errorf("tell %s that it is missing: %w", m.ID, err)
+	}
+	return nil
+}
+
+// SendReceipt tells m how far its announcement has come, as TellMissing does.
+func (p *Pool) SendReceipt(m fleet.Member, r Receipt) error {
+	if err := p.send(m, message{kind: messageReceipt, member: m.ID, sender: p.id, body: r.encode()}); err != nil {
+		return fmt.Errorf("send a receipt to %s: %w", m.ID, err)
+	}
+	return nil
+}
+
+func (p *Pool) send(m fleet.Member, msg message) error {
 	if p.ctx.Err() != nil {
 		return ErrClosed
 	}
 	if !m.Gossip.IsValid() {
-		return fmt.Errorf("tell %s that it is missing: its gossip address is not known", m.ID)
+		return errors.New("its gossip address is not known")
 	}
 	to := &memberlist.Node{Name: m.ID.String(), Addr: m.Gossip.Addr().AsSlice(), Port: m.Gossip.Port()}
-	if err := p.list.SendReliable(to, missingMessage{member: m.ID, sender: p.id}.encode()); err != nil {
-		return fmt.Errorf("tell %s at %s that it is missing: %w", m.ID, m.Gossip, err)
-	}
-	return nil
+	return p.list.SendReliable(to, msg.encode())
 }
 
 // Missing receives when another member said that it holds this one for dead. It
@@ -69,18 +106,48 @@ func (p *Pool) TellMissing(m fleet.Member) error {
 // must be harmless when it is done for nothing, and not be done often.
 func (p *Pool) Missing() <-chan struct{} { return p.missing }
 
+// Receipts receives what EDS servers say of this process's announcements. A reader
+// that does not keep up loses the later ones.
+func (p *Pool) Receipts() <-chan Receipt { return p.receipts }
+
 // receive takes a message from another member. It must not block.
 func (p *Pool) receive(b []byte) {
 	m, err := decodeMessage(b)
-	switch {
-	case errors.Is(err, errUnknownKind):
-	case err != nil:
+	if err == nil {
+		err = p.accept(m)
+	}
+	if err != nil && !errors.Is(err, errUnknownKind) {
 		p.log.Log(noContext, p.quiet.level("message", slog.LevelWarn), "ignored a message that cannot be read", "reason", err)
-	case m.member == p.id: // else it was for who had the address before
+	}
+}
+
+func (p *Pool) accept(m message) error {
+	switch {
+	case m.kind == messageWord:
+		word, err := decodeWord(m)
+		if err == nil {
+			p.members.hear(word)
+		}
+		return err
+	case m.member != p.id: // it was for who had the address before
+		return nil
+	case m.kind == messageMissing:
 		p.log.Log(noContext, p.quiet.level("missing", slog.LevelInfo), "another member holds this one for dead", "member", m.sender)
 		select {
 		case p.missing <- struct{}{}:
 		default:
 		}
+		return nil
+	default:
+		r, err := decodeReceipt(m.body)
+		if err != nil {
+			return err
+		}
+		r.Server = m.sender
+		select {
+		case p.receipts <- r:
+		default:
+		}
+		return nil
 	}
 }

@@ -70,6 +70,8 @@ func (r *Registration) watch() {
 			r.opts.log.Error("the registration has failed", "service", r.Member().Service, "id", r.ID(), "error", err)
 			r.failed <- err
 			return
+		case receipt := <-pool.Receipts():
+			r.received(receipt)
 		case <-pool.Missing():
 			r.comeBack(pool, c.missing(time.Now()))
 		}
@@ -132,6 +134,7 @@ func (r *Registration) replace() error {
 		r.member.Store(before)
 		return err
 	}
+	r.ledger.clear()
 	r.member.Store(&joined)
 	r.pool.Store(pool)
 	return old.Close()

@@ -13,7 +13,7 @@ import (
 
 // Defaults of the options.
 const (
-	DefaultDrainWait       = time.Second
+	DefaultDrainTimeout    = 10 * time.Second
 	DefaultShutdownTimeout = 10 * time.Second
 )
 
@@ -32,7 +32,7 @@ type options struct {
 	fleet           string
 	profile         gossip.Profile
 
-	drainWait       time.Duration
+	drainTimeout    time.Duration
 	shutdownTimeout time.Duration
 	log             *slog.Logger
 }
@@ -40,7 +40,7 @@ type options struct {
 func newOptions(opts []Option) options {
 	o := options{
 		probe:           fleet.Probe{Kind: fleet.ProbeHTTP, Path: fleet.DefaultHealthPath},
-		drainWait:       DefaultDrainWait,
+		drainTimeout:    DefaultDrainTimeout,
 		shutdownTimeout: DefaultShutdownTimeout,
 		log:             slog.New(slog.DiscardHandler),
 	}
@@ -119,10 +119,10 @@ func WithHealth(check func(context.Context) error) Option {
 	return func(o *options) { o.health = check }
 }
 
-// WithDrainWait sets how long a draining upstream goes on serving, so that every
-// Envoy has stopped sending by then. The default is [DefaultDrainWait].
-func WithDrainWait(d time.Duration) Option {
-	return func(o *options) { o.drainWait = d }
+// WithDrainTimeout bounds how long a drain waits for the Envoys to let go; after
+// it the upstream stops all the same. 10 s by default; 0 is no wait at all.
+func WithDrainTimeout(d time.Duration) Option {
+	return func(o *options) { o.drainTimeout = d }
 }
 
 // WithShutdownTimeout bounds how long requests in flight may take to finish at

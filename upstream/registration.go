@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net"
 	"net/netip"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,8 +25,8 @@ const leaveTimeout = 10 * time.Second
 
 // Registration is one listener's membership of the fleet. Its methods may be
 // called from any goroutine. Those that announce a change check it first, and
-// return an error that changes nothing; then they wait until some members have
-// it, which takes about half a second and two at most.
+// return an error that changes nothing; EDS servers have the change milliseconds
+// later, the rest of the pool within half a second or so.
 type Registration struct {
 	// Set in Register, constant after.
 	ln   net.Listener
@@ -43,6 +42,11 @@ type Registration struct {
 	unhealthy  bool
 	draining   bool
 	closed     bool
+
+	ledger  *ledger
+	since   time.Time // of registering
+	serving sync.Once
+	ready   chan struct{} // closed by serving
 
 	closing sync.Once
 	done    chan struct{} // closed when Close begins
@@ -70,6 +74,7 @@ func Register(ctx context.Context, ln net.Listener, svc Service, opts ...Option)
 }
 
 func register(ln net.Listener, svc Service, opts options) (*Registration, error) {
+	began := time.Now()
 	m, err := newMember(ln.Addr(), svc, opts)
 	if err != nil {
 		return nil, err
@@ -83,7 +88,7 @@ func register(ln net.Listener, svc Service, opts options) (*Registration, error)
 	if err != nil {
 		return nil, err
 	}
-	r := &Registration{ln: ln, opts: opts, done: make(chan struct{}), failed: make(chan error, 1)}
+	r := &Registration{ln: ln, opts: opts, ledger: newLedger(), since: began, ready: make(chan struct{}), done: make(chan struct{}), failed: make(chan error, 1)}
 	r.member.Store(&m)
 	r.pool.Store(pool)
 	r.watcher.Go(r.watch)
@@ -115,51 +120,54 @@ func (r *Registration) Member() fleet.Member { return *r.member.Load() }
 // Joined is closed once another member of the pool was met.
 func (r *Registration) Joined() <-chan struct{} { return r.pool.Load().Joined() }
 
+// Ready is closed once an EDS server has said that every Envoy it feeds has the
+// endpoint, which takes an Envoy that asks for the service.
+func (r *Registration) Ready() <-chan struct{} { return r.ready }
+
 // Failed receives an error, once, when the registration cannot go on: see
 // [gossip.ErrWedged]. The program should end then; Serve does.
 func (r *Registration) Failed() <-chan error { return r.failed }
 
 // SetWeight announces another load balancing weight, 1 to 65535.
 func (r *Registration) SetWeight(weight uint32) error {
-	return r.change(func(m *fleet.Member) { m.Endpoint.Weight = weight })
+	_, err := r.change(func(m *fleet.Member) { m.Endpoint.Weight = weight })
+	return err
 }
 
 // SetTags announces other tags in place of all present ones.
 func (r *Registration) SetTags(tags map[string]string) error {
 	tags = maps.Clone(tags)
-	return r.change(func(m *fleet.Member) { m.Endpoint.Tags = tags })
+	_, err := r.change(func(m *fleet.Member) { m.Endpoint.Tags = tags })
+	return err
 }
 
 // SetHealthy announces whether the endpoint can serve. An unhealthy endpoint gets
 // no requests. While draining the word is kept for Undrain.
 func (r *Registration) SetHealthy(healthy bool) error {
-	return r.change(func(*fleet.Member) { r.unhealthy = !healthy })
+	_, err := r.change(func(*fleet.Member) { r.unhealthy = !healthy })
+	return err
 }
 
-// Drain announces that the endpoint wants no new requests and returns once the
-// drain wait is over: until then the caller goes on serving. When ctx ends first
-// it returns ctx's error, and the endpoint stays draining.
+// Drain announces that the endpoint wants no new requests and returns nil once
+// every EDS server of the pool has said that no Envoy sends any; until then the
+// caller goes on serving. Without an EDS server in the pool it returns at once.
+// When ctx or the drain timeout ends it first, the endpoint stays draining and the
+// error says who was missing: ctx's own, or one that wraps ErrNotDrained.
 func (r *Registration) Drain(ctx context.Context) error {
-	announced := r.setDraining(true)
-	if errors.Is(announced, ErrClosed) {
-		return announced
+	revision, err := r.setDraining(true)
+	if err != nil {
+		return err
 	}
-	wait := time.NewTimer(r.opts.drainWait)
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-		return announced
-	case <-ctx.Done():
-		return errors.Join(announced, ctx.Err())
-	case <-r.done:
-		return errors.Join(announced, ErrClosed)
-	}
+	return r.awaitGone(ctx, revision)
 }
 
 // Undrain announces that the endpoint takes requests again.
-func (r *Registration) Undrain() error { return r.setDraining(false) }
+func (r *Registration) Undrain() error {
+	_, err := r.setDraining(false)
+	return err
+}
 
-func (r *Registration) setDraining(draining bool) error {
+func (r *Registration) setDraining(draining bool) (uint64, error) {
 	return r.change(func(*fleet.Member) { r.draining = draining })
 }
 
@@ -169,7 +177,7 @@ func (r *Registration) setDraining(draining bool) error {
 // after the first wait for it and return the same.
 func (r *Registration) Close() error {
 	r.closing.Do(func() {
-		announced := r.setDraining(true)
+		_, announced := r.setDraining(true)
 		close(r.done)
 		r.announcing.Lock()
 		r.closed = true
@@ -183,28 +191,23 @@ func (r *Registration) Close() error {
 }
 
 // change applies f to a copy of the member and, if the result is valid and
-// different, announces it. f may write to the fields that announcing guards.
-func (r *Registration) change(f func(*fleet.Member)) error {
+// different, announces it. It returns the revision that the announcement has. f
+// may write to the fields that announcing guards.
+func (r *Registration) change(f func(*fleet.Member)) (uint64, error) {
 	r.announcing.Lock()
 	defer r.announcing.Unlock()
 	if r.closed {
-		return ErrClosed
+		return 0, ErrClosed
 	}
-	old := r.member.Load()
-	m := *old
+	m := *r.member.Load()
 	f(&m)
 	m.Endpoint.Health = r.health()
-	if reflect.DeepEqual(m, *old) {
-		return nil
-	}
-	if _, err := fleet.Encode(m); err != nil {
-		return err
+	revision, err := r.pool.Load().Announce(m)
+	if err != nil {
+		return 0, fmt.Errorf("announce the change: %w", err)
 	}
 	r.member.Store(&m)
-	if err := r.pool.Load().Announce(m); err != nil {
-		return fmt.Errorf("announce the change: %w", err)
-	}
-	return nil
+	return revision, nil
 }
 
 func (r *Registration) health() fleet.Health {

@@ -28,9 +28,9 @@ func ListenAndServe(ctx context.Context, srv *http.Server, svc Service, opts ...
 }
 
 // Serve serves the registered listener until ctx ends, with srv.Handler wrapped
-// in [Registration.Handler]. Then it announces draining, goes on serving for the
-// drain wait, leaves the pool, finishes the requests in flight within the
-// shutdown timeout, and returns nil. It closes the listener and the registration
+// in [Registration.Handler]. Then it drains: it goes on serving until no Envoy
+// sends requests any more, closes the listener, finishes the requests in flight
+// within the shutdown timeout, leaves the pool, and returns nil. It closes the listener and the registration
 // in any case, and returns an error when srv stops by itself, when the
 // registration has failed, or when requests had to be cut off.
 func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
@@ -49,7 +49,7 @@ func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
 		return errors.Join(err, r.shutdown(context.WithoutCancel(ctx), srv), notClosed(<-served))
 	case <-ctx.Done():
 	}
-	r.opts.log.Info("draining", "service", r.Member().Service, "wait", r.opts.drainWait)
+	r.opts.log.Info("draining", "service", r.Member().Service)
 	return errors.Join(r.stop(context.WithoutCancel(ctx), srv), notClosed(<-served))
 }
 
@@ -57,11 +57,17 @@ func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
 // the one before.
 func (r *Registration) stop(ctx context.Context, srv *http.Server) error {
 	drained := r.Drain(ctx)
-	if errors.Is(drained, ErrClosed) { // by the caller, who wants no drain wait then
+	switch {
+	case errors.Is(drained, ErrNotDrained):
+		r.opts.log.Warn("stopping all the same", "error", drained)
 		drained = nil
+	case errors.Is(drained, ErrClosed): // by the caller, who wants no drain then
+		drained = nil
+	default:
+		r.opts.log.Info("drained", "service", r.Member().Service)
 	}
-	left := r.Close()
-	return errors.Join(drained, left, r.shutdown(ctx, srv))
+	shut := r.shutdown(ctx, srv)
+	return errors.Join(drained, shut, r.Close())
 }
 
 // notClosed drops the error by which Serve says that Shutdown was called.

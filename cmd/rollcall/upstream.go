@@ -3,11 +3,11 @@ package main
 import (
 	"fmt"
 	"net/netip"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/upstream"
 	"github.com/rollcall-fleet/rollcall/upstream/hello"
 )
 
@@ -61,7 +61,7 @@ what it serves. SIGTERM drains it: no request is lost.`,
 	fs.StringVar(&opts.Service.Zone, "az", "", "availability zone it runs in")
 	fs.BoolVar(&opts.Service.Canary, "canary", false, "mark it as a canary")
 	fs.StringToStringVar(&opts.Service.Tags, "tag", nil, "further tags, as key=value, for subset load balancing")
-	fs.DurationVar(&opts.DrainWait, "drain-wait", time.Second, "how long to go on serving after it said that it leaves")
+	fs.DurationVar(&opts.DrainTimeout, "drain-timeout", upstream.DefaultDrainTimeout, "how long to wait at most until no Envoy sends requests any more")
 	pool.add(fs, "", []string{"127.0.0.1:7946"})
 	fs.Lookup("gossip").Usage = "address to gossip on; port 0 picks one (default --address:0)"
 	logs.add(fs)

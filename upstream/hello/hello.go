@@ -36,8 +36,8 @@ type Options struct {
 	Keys            [][]byte       // of 16, 24 or 32 bytes; the first one encrypts
 	Profile         gossip.Profile // default gossip.LAN
 
-	DrainWait time.Duration // how long to go on serving while draining; 0 is no wait
-	Logger    *slog.Logger  // nil discards
+	DrainTimeout time.Duration // how long to wait at most until no Envoy sends requests any more; 0 is no wait
+	Logger       *slog.Logger  // nil discards
 
 	// Ready is called from Run's goroutine once the server is registered, with
 	// its address and its id. It may be nil.
@@ -83,7 +83,7 @@ func (o Options) upstream() []upstream.Option {
 		upstream.WithGossipAdvertise(o.GossipAdvertise),
 		upstream.WithKeys(o.Keys...),
 		upstream.WithProfile(o.Profile),
-		upstream.WithDrainWait(o.DrainWait),
+		upstream.WithDrainTimeout(o.DrainTimeout),
 		upstream.WithLogger(o.Logger),
 	}
 }

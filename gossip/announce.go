@@ -1,0 +1,95 @@
+package gossip
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// Announce publishes m in place of what this process announced before, and
+// returns at once with the revision that the announcement has. The id cannot
+// change, and m's own Revision is not looked at. EDS servers are told directly,
+// over TCP; everybody else hears of it by gossip within half a second or so. It
+// returns an error, and publishes nothing, when m is not valid or does not fit.
+func (p *Pool) Announce(m fleet.Member) (uint64, error) {
+	if m.ID != p.id {
+		return 0, fmt.Errorf("announce: id %s is not this member's, which is %s", m.ID, p.id)
+	}
+	p.announcing.Lock()
+	defer p.announcing.Unlock()
+	if p.ctx.Err() != nil {
+		return 0, ErrClosed
+	}
+	m.Revision = p.revision
+	meta, err := fleet.Encode(m)
+	if err != nil {
+		return 0, fmt.Errorf("announce: %w", err)
+	}
+	if p.delegate.has(meta) {
+		return p.revision, nil
+	}
+	m.Revision++
+	if meta, err = fleet.Encode(m); err != nil {
+		return 0, fmt.Errorf("announce: %w", err)
+	}
+	p.revision = m.Revision
+	p.announced = time.Now()
+	p.delegate.setMeta(meta)
+	p.tellServers(meta)
+	p.again()
+	return p.revision, nil
+}
+
+// Reannounce publishes what was announced before once more, under a higher
+// incarnation: members that wrongly hold this one for dead see it again, unless
+// the word of its death has an incarnation that none is higher than.
+func (p *Pool) Reannounce() error {
+	p.announcing.Lock()
+	defer p.announcing.Unlock()
+	if p.ctx.Err() != nil {
+		return ErrClosed
+	}
+	p.again()
+	return nil
+}
+
+// again has the announcer publish what is current. The caller holds announcing.
+func (p *Pool) again() {
+	select {
+	case p.update <- struct{}{}:
+	default: // it is about to, and takes what is current then
+	}
+}
+
+// announcer has memberlist announce the metadata, one update at a time, until the
+// pool is shut down.
+func (p *Pool) announcer() {
+	for {
+		select {
+		case <-p.ctx.Done():
+			return
+		case <-p.update:
+		}
+		if err := p.list.UpdateNode(announceWait); err != nil && p.ctx.Err() == nil {
+			p.log.Debug("announcement is still on its way", "reason", err)
+		}
+	}
+}
+
+// tellServers sends the metadata to every EDS server, which is quicker than
+// gossip. The caller holds announcing and the pool is open, so that the announcer
+// keeps the wait group above zero.
+func (p *Pool) tellServers(meta []byte) {
+	word := message{kind: messageWord, member: p.id, sender: p.id, body: meta}
+	for _, m := range p.members.list() {
+		if m.Role != fleet.RoleEDS || m.Liveness != fleet.Alive || m.ID == p.id {
+			continue
+		}
+		p.wg.Go(func() {
+			if err := p.send(m, word); err != nil && p.ctx.Err() == nil {
+				p.log.Debug("an eds server could not be told directly", "server", m.ID, "reason", err)
+			}
+		})
+	}
+}

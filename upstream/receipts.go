@@ -1,0 +1,142 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip"
+)
+
+const (
+	// lookEvery is how often a drain looks whether an EDS server is gone that it
+	// waits for, or new.
+	lookEvery = 50 * time.Millisecond
+
+	// applied is how long an Envoy may take to bring what it acknowledged to its
+	// worker threads, which goes by itself and is measured in fractions of it.
+	applied = 25 * time.Millisecond
+)
+
+// ErrNotDrained is wrapped by Drain's error when the drain timeout ended it.
+var ErrNotDrained = errors.New("not every Envoy is known to have let go")
+
+// ledger keeps the latest receipt of each EDS server.
+type ledger struct {
+	mu       sync.Mutex
+	receipts map[uuid.UUID]gossip.Receipt
+	changed  chan struct{} // closed, and replaced, when receipts changes
+}
+
+func newLedger() *ledger {
+	return &ledger{receipts: make(map[uuid.UUID]gossip.Receipt), changed: make(chan struct{})}
+}
+
+// note keeps r unless an earlier one outranks it.
+func (l *ledger) note(r gossip.Receipt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r.Revision < l.receipts[r.Server].Revision {
+		return
+	}
+	l.receipts[r.Server] = r
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// clear forgets all, since a new id begins with new revisions.
+func (l *ledger) clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.receipts)
+}
+
+// gone reports which of servers have not said that no Envoy has the announcement's
+// endpoint any more, how many clients the others have, and when to look again.
+func (l *ledger) gone(servers []uuid.UUID, revision uint64) (behind []string, clients int, changed <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range servers {
+		r := l.receipts[id]
+		switch {
+		case r.Revision >= revision && r.State == gossip.Gone:
+			clients += r.Clients
+		case r.Revision >= revision && r.Behind != "":
+			behind = append(behind, fmt.Sprintf("eds server %s waits for %s", id, r.Behind))
+		default:
+			behind = append(behind, fmt.Sprintf("eds server %s has not answered", id))
+		}
+	}
+	return behind, clients, l.changed
+}
+
+// servers are the EDS servers of the pool that are there now.
+func servers(p *gossip.Pool) []uuid.UUID {
+	var ids []uuid.UUID
+	for _, m := range p.Members() {
+		if m.Role == fleet.RoleEDS && m.Liveness == fleet.Alive && m.Endpoint.Health != fleet.Draining {
+			ids = append(ids, m.ID)
+		}
+	}
+	return ids
+}
+
+// awaitGone waits until every EDS server of the pool has said that no Envoy has
+// the endpoint any more.
+func (r *Registration) awaitGone(ctx context.Context, revision uint64) error {
+	timeout := time.NewTimer(r.opts.drainTimeout)
+	defer timeout.Stop()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		pool := r.pool.Load()
+		behind, clients, changed := r.ledger.gone(servers(pool), revision)
+		if len(behind) == 0 {
+			return r.settle(ctx, clients)
+		}
+		select {
+		case <-changed:
+		case <-look.C:
+		case <-timeout.C:
+			return fmt.Errorf("drained for %s: %w: %s", r.opts.drainTimeout, ErrNotDrained, strings.Join(behind, "; "))
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.done:
+			return ErrClosed
+		}
+	}
+}
+
+// settle gives the Envoys' workers the moment that they need.
+func (r *Registration) settle(ctx context.Context, clients int) error {
+	if clients == 0 {
+		return nil
+	}
+	select {
+	case <-time.After(applied):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.done:
+		return ErrClosed
+	}
+}
+
+// received notes a receipt, and the first one that says that the endpoint serves.
+func (r *Registration) received(receipt gossip.Receipt) {
+	r.ledger.note(receipt)
+	if receipt.State != gossip.Serving {
+		return
+	}
+	r.serving.Do(func() {
+		r.opts.log.Info(fmt.Sprintf("serving through %d Envoys after %d ms", receipt.Clients, time.Since(r.since).Milliseconds()),
+			"service", r.Member().Service, "eds_server", receipt.Server)
+		close(r.ready)
+	})
+}
