@@ -91,7 +91,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 	members, err := gossip.Start(gossip.Options{
 		Member: self, Fleet: opts.Fleet, Bind: opts.Gossip, Advertise: opts.Advertise,
-		Seeds: opts.Seeds, Remembered: remembered, Keys: opts.Keys, Profile: opts.Profile, Logger: opts.Logger,
+		Seeds: opts.Seeds, Remembered: addresses(remembered), Keys: opts.Keys, Profile: opts.Profile, Logger: opts.Logger,
 	})
 	if err != nil {
 		return err
@@ -108,8 +108,8 @@ func Run(ctx context.Context, opts Options) (err error) {
 	decisions := newLoop(loopOptions{
 		pool: members, overrides: overrides, prober: prober, logger: opts.Logger,
 		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: registry.DefaultRound},
-		expects:  len(opts.Seeds)+len(remembered) > 0,
-		publish:  []func(*registry.Snapshot){server.Update, mem.update},
+		seeds:    len(opts.Seeds) > 0, remembered: remembered,
+		publish: []func(*registry.Snapshot){server.Update, mem.update},
 	})
 	metrics, err := newMetrics(decisions.Snapshot, server.Clients)
 	if err != nil {

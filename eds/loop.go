@@ -19,6 +19,9 @@ import (
 // other.
 const together = 10 * time.Millisecond
 
+// recallFor is how long a member from before a restart is waited for.
+const recallFor = time.Hour
+
 // pool is what the registry's goroutine needs of gossip.
 type pool interface {
 	Members() []fleet.Member
@@ -40,9 +43,12 @@ type loopOptions struct {
 	overrides *override.Store
 	prober    prober
 	registry  registry.Options
-	expects   bool // somebody is to be joined before gossip has settled
 	logger    *slog.Logger
-	publish   []func(*registry.Snapshot) // called in order from the loop; must not block
+
+	seeds      bool           // there are some, so somebody is to be joined before gossip has settled
+	remembered []fleet.Member // from before a restart
+
+	publish []func(*registry.Snapshot) // called in order from the loop; must not block
 }
 
 // loop is the registry's goroutine: the only one that turns what is known into a
@@ -54,6 +60,7 @@ type loop struct {
 	registry *registry.Registry
 	settling *settling
 	targets  []probe.Target
+	started  time.Time
 
 	// Written by run, read by anybody.
 	latest atomic.Pointer[registry.Snapshot]
@@ -71,7 +78,7 @@ type confirm struct {
 }
 
 func newLoop(opts loopOptions) *loop {
-	l := &loop{loopOptions: opts, registry: registry.New(opts.registry), settling: newSettling(time.Now(), opts.expects),
+	l := &loop{loopOptions: opts, registry: registry.New(opts.registry), started: time.Now(), settling: newSettling(time.Now(), opts.seeds, len(opts.remembered) > 0),
 		confirms: make(chan confirm), next: make(chan struct{})}
 	l.latest.Store(&registry.Snapshot{})
 	return l
@@ -149,17 +156,17 @@ func (l *loop) run(ctx context.Context) {
 // nothing changes (never, if zero).
 func (l *loop) decide() time.Time {
 	now := time.Now()
-	members, evidence := l.pool.Members(), l.prober.Evidence()
+	members, evidence := l.recalled(now), l.prober.Evidence()
 	overrides, revision := l.overrides.List()
-	if targets := targetsOf(now, members, overrides, evidence); !slices.Equal(targets, l.targets) {
-		l.targets = targets
-		l.prober.Watch(targets)
-	}
-	settled, settleDue := l.settling.at(now, l.untried(evidence))
+	settled, settleDue := l.settling.at(now, l.untried(evidence), l.mute(evidence))
 	snap, due := l.registry.Decide(registry.Input{
 		Now: now, Settled: settled, Revision: revision, Members: members, Overrides: overrides,
 		Evidence: evidence, Woke: l.prober.Woke(),
 	})
+	if targets := targetsOf(now, snap.Members, overrides, evidence); !slices.Equal(targets, l.targets) {
+		l.targets = targets
+		l.prober.Watch(targets)
+	}
 	before := l.latest.Swap(snap)
 	for _, publish := range l.publish {
 		publish(snap)
@@ -173,6 +180,34 @@ func (l *loop) decide() time.Time {
 		due = settleDue
 	}
 	return due
+}
+
+// recalled are the members of the pool, and those from before a restart that are
+// not back yet: as lost ones, which are served again after one good answer.
+func (l *loop) recalled(now time.Time) []fleet.Member {
+	members := l.pool.Members()
+	if now.Sub(l.started) > recallFor {
+		l.remembered = nil
+	}
+	if len(l.remembered) == 0 {
+		return members
+	}
+	l.remembered = slices.DeleteFunc(l.remembered, func(r fleet.Member) bool {
+		return slices.ContainsFunc(members, func(m fleet.Member) bool { return m.ID == r.ID })
+	})
+	for _, r := range l.remembered {
+		r.Liveness, r.Since = fleet.Dead, l.started
+		members = append(members, r)
+	}
+	return members
+}
+
+// mute reports whether there are endpoints to hear and none is heard.
+func (l *loop) mute(evidence map[probe.Key]probe.Evidence) bool {
+	return len(l.targets) > 0 && !slices.ContainsFunc(l.targets, func(t probe.Target) bool {
+		e := evidence[t.Key]
+		return e.Tried && !e.Late && e.Verdict != probe.Silent
+	})
 }
 
 // untried reports whether some endpoint was not probed yet.

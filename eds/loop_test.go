@@ -101,9 +101,11 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *server {
 	}
 	self := fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion}
 	mem := newMemory(db, self.ID, slog.New(slog.DiscardHandler))
-	if opts.Remembered, err = mem.recall(); err != nil {
+	remembered, err := mem.recall()
+	if err != nil {
 		w.t.Fatal(err)
 	}
+	opts.Remembered = addresses(remembered)
 	s := &server{pool: w.join(self, opts)}
 	prober := probe.New(probe.Options{
 		Dial: w.endpoints.dial, Ping: func(ctx context.Context, t probe.Target) bool { return s.pool.Ping(ctx, t.ID, t.Gossip) },
@@ -111,8 +113,8 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *server {
 	s.loop = newLoop(loopOptions{
 		pool: s.pool, overrides: overrides, prober: prober, logger: slog.New(slog.DiscardHandler),
 		registry: registry.Options{Guard: registry.DefaultGuard, GuardHold: registry.DefaultGuardHold, Round: registry.DefaultRound},
-		expects:  len(opts.Seeds)+len(opts.Remembered) > 0,
-		publish:  []func(*registry.Snapshot){s.record, mem.update},
+		seeds:    len(opts.Seeds) > 0, remembered: remembered,
+		publish: []func(*registry.Snapshot){s.record, mem.update},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -319,6 +321,30 @@ func TestARestartedServerServesNothingShorterThanTheTruth(t *testing.T) {
 				t.Errorf("a settled snapshot has %d of 10 endpoints", served(snap))
 			}
 		}
+	})
+}
+
+func TestARestartedServerThatIsCutOffSaysNothing(t *testing.T) {
+	db := openTestDB(t)
+	play(t, func(t *testing.T, w *world) {
+		first := w.eds(gossip.Options{}, db)
+		for range 10 {
+			w.upstream(first.pool)
+		}
+		w.within(10*time.Second, "all 10 are served", func() bool { return served(first.Snapshot()) == 10 })
+		time.Sleep(2 * memoryEvery) // they are remembered
+		first.stop()
+		bind := w.addr()
+		w.net.Cut(bind)
+		w.endpoints.set(func() { w.endpoints.deaf = true })
+		second := w.eds(gossip.Options{Bind: bind}, db)
+		time.Sleep(5 * time.Minute)
+		if second.Snapshot().Settled {
+			t.Error("it speaks of a fleet that it does not hear")
+		}
+		w.net.Heal(bind)
+		w.endpoints.set(func() { w.endpoints.deaf = false })
+		w.within(20*time.Second, "all 10 are served", func() bool { return second.Snapshot().Settled && served(second.Snapshot()) == 10 })
 	})
 }
 

@@ -101,8 +101,15 @@ func TestManualHostOnAMembersAddressIsServedAsManual(t *testing.T) {
 	if served := svc.Served(); len(served) != 1 || served[0].Source != Manual {
 		t.Errorf("served %+v, want the manual host", served)
 	}
-	if len(svc.Hosts) != 2 {
-		t.Errorf("%d hosts are shown, want both", len(svc.Hosts))
+	if len(svc.Hosts) != 2 || !svc.Hosts[0].Since.Equal(epoch) {
+		t.Errorf("shown are %+v, want both, the manual one first, since it was decided", svc.Hosts)
+	}
+}
+
+func TestAPinOfNobodyMakesAService(t *testing.T) {
+	svc, ok := decide(Input{Overrides: []override.Override{manual(override.Pin)}}).Find("myservice")
+	if !ok || svc.Mode != override.Pin || len(svc.Hosts) != 0 {
+		t.Errorf("got %+v, %v", svc, ok)
 	}
 }
 

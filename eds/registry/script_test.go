@@ -19,7 +19,7 @@ import (
 // decides after each event, and at the moments that Decide asked for, and never
 // otherwise: a moment that Decide forgets to ask for shows as a want that fails.
 //
-// A line is `[TIME] EVENT` or `[TIME] want WHAT`; without a time it is at that of
+// A line is `[TIME] EVENT and EVENT …` or `[TIME] want WHAT`; without a time it is at that of
 // the line before. Hosts are letters, each with an address of its own; `a2` is
 // another process at the address of a. "abc", "a-c", "a b c" and "all" name some.
 //
@@ -77,6 +77,9 @@ func play(t *testing.T, lines string, opts ...func(*Options)) *script {
 	return s
 }
 
+// fleetOfTen begins scripts in which the guard could mind.
+const fleetOfTen = "a-j join\nall good\n"
+
 var defaults = Options{Guard: DefaultGuard, GuardHold: DefaultGuardHold, Round: DefaultRound}
 
 func newScript(t tester, opts Options) *script {
@@ -99,6 +102,10 @@ func (s *script) line(words []string) {
 	case words[0] == "keep":
 		s.keep = s.names(words[1:])
 	default:
+		for i := slices.Index(words, "and"); i >= 0; i = slices.Index(words, "and") {
+			s.event(words[:i])
+			words = words[i+1:]
+		}
 		s.event(words)
 		s.decide()
 	}
@@ -179,7 +186,7 @@ var probeEvents = map[string]func(*probe.Evidence){
 	"late":     func(e *probe.Evidence) { e.Late = true },
 	"failing":  func(e *probe.Evidence) { e.Verdict, e.Late = probe.Failing, false },
 	"silent":   func(e *probe.Evidence) { e.Verdict = probe.Silent },
-	"hanging":  func(e *probe.Evidence) { e.Verdict = probe.Hanging },
+	"hanging":  func(e *probe.Evidence) { e.Verdict, e.Late = probe.Hanging, false },
 	"refused":  func(e *probe.Evidence) { e.Verdict, e.Late = probe.Refused, false },
 	"dead":     func(e *probe.Evidence) { e.Verdict, e.Late = probe.Dead, false },
 	"replaced": func(e *probe.Evidence) { e.Verdict, e.Late = probe.Replaced, false },

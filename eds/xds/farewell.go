@@ -37,17 +37,18 @@ type serving struct {
 	wanted     []registry.Host // by the latest snapshot, sorted by address
 	leaving    []departure     // sorted by address, none of them wanted
 	assignment *assignment     // of both; nil before the first one
+	stale      bool            // assignment may not be what the others make
 }
 
-// want makes hosts the ones that are served. With watched, those that were served
-// before and are not wanted any more begin to leave.
-func (s *serving) want(hosts []registry.Host, watched bool, now time.Time) {
-	if watched {
+// want makes hosts the ones that are served. Those that were served before and are
+// not wanted any more begin to leave, and have gone after farewell at the latest.
+func (s *serving) want(hosts []registry.Host, now time.Time, farewell time.Duration) {
+	if farewell > 0 {
 		for _, h := range s.wanted {
-			s.leaving = append(s.leaving, departure{Host: h, until: now.Add(farewellMost)})
+			s.leaving = append(s.leaving, departure{Host: h, until: now.Add(farewell)})
 		}
 	}
-	s.wanted = hosts
+	s.wanted, s.stale = hosts, true
 	s.leaving = slices.DeleteFunc(s.leaving, func(d departure) bool { return has(hosts, d.Addr) })
 	slices.SortFunc(s.leaving, func(a, b departure) int { return a.Addr.Compare(b.Addr) })
 	s.leaving = slices.CompactFunc(s.leaving, func(a, b departure) bool { return a.Addr == b.Addr })
@@ -60,6 +61,7 @@ func has(hosts []registry.Host, addr netip.AddrPort) bool {
 
 // finish lets those go whose time is over or of whom everybody knows.
 func (s *serving) finish(now time.Time, acked func(seq uint64) bool) {
+	s.stale = true
 	s.leaving = slices.DeleteFunc(s.leaving, func(d departure) bool {
 		return !now.Before(d.until) || (d.seq > 0 && acked(d.seq))
 	})

@@ -37,6 +37,8 @@ type Server struct {
 	clients *clients
 	health  *health.Server
 
+	farewell time.Duration // how long a host is served as unhealthy at most
+
 	departing atomic.Bool // some host is on its way out
 	looking   atomic.Bool // look is about to be called
 
@@ -57,7 +59,7 @@ func New(opts Options) *Server {
 	}
 	s := &Server{
 		logger: opts.Logger, cache: newCache(), clients: newClients(opts.MaxClients),
-		health: health.NewServer(), services: make(map[string]*serving),
+		health: health.NewServer(), services: make(map[string]*serving), farewell: farewellMost,
 	}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	return s
@@ -79,7 +81,7 @@ func (s *Server) Update(snap *registry.Snapshot) {
 	}
 	for name, sv := range s.services {
 		if !sv.known && len(sv.wanted) > 0 {
-			sv.want(nil, s.clients.watching(name), now)
+			sv.want(nil, now, s.patience(name))
 		}
 	}
 	s.settled = snap.Settled
@@ -110,7 +112,16 @@ func (s *Server) want(service registry.Service, now time.Time) {
 	if bad != nil {
 		s.logger.Error("hosts left out of the assignment", "service", service.Name, "error", bad)
 	}
-	sv.want(hosts, s.settled && s.clients.watching(service.Name), now)
+	sv.want(hosts, now, s.patience(service.Name))
+}
+
+// patience is how long a host that leaves the service is waited for: not at all
+// when no client would hear of it.
+func (s *Server) patience(name string) time.Duration {
+	if !s.settled || !s.clients.watching(name) {
+		return 0
+	}
+	return s.farewell
 }
 
 // publish encodes what has changed and pushes it. The caller holds mu.
@@ -119,9 +130,12 @@ func (s *Server) publish(now time.Time) {
 	var gone []string
 	var until time.Time
 	for name, sv := range s.services {
-		if a := s.build(name, sv); a != sv.assignment {
-			sv.assignment = a
-			changed = append(changed, a)
+		if sv.stale || sv.assignment == nil {
+			sv.stale = false
+			if a := s.build(name, sv); a != sv.assignment {
+				sv.assignment = a
+				changed = append(changed, a)
+			}
 		}
 		if !sv.known && len(sv.leaving) == 0 {
 			gone = append(gone, name)
