@@ -105,13 +105,16 @@ func Run(ctx context.Context, opts Options) (err error) {
 			return t.Gossip.IsValid() && members.Ping(ctx, t.ID, t.Gossip)
 		},
 	})
+	ackTimes := newAckTimes()
+	observe := func(kind string, took time.Duration) { ackTimes.WithLabelValues(kind).Observe(took.Seconds()) }
+	receipts := newReceipts(server.Standings, server.Acked(), members.SendReceipt, observe, opts.Logger)
 	decisions := newLoop(loopOptions{
 		pool: members, overrides: overrides, prober: prober, logger: opts.Logger,
 		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: registry.DefaultRound},
 		seeds:    len(opts.Seeds) > 0, remembered: remembered,
-		publish: []func(*registry.Snapshot){server.Update, mem.update},
+		publish: []func(*registry.Snapshot){server.Update, mem.update, receipts.update},
 	})
-	metrics, err := newMetrics(decisions.Snapshot, server.Clients)
+	metrics, err := newMetrics(decisions.Snapshot, server.Clients, ackTimes)
 	if err != nil {
 		return err
 	}
@@ -127,6 +130,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 
 	failed := make(chan error, 2)
 	stops.goRun(prober.Run)
+	stops.goRun(receipts.run)
 	stops.goRun(decisions.run)
 	stops.goRun(func(ctx context.Context) { remind(ctx, decisions.Snapshot, members.TellMissing, opts.Logger) })
 	stops.goRun(mem.run)

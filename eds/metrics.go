@@ -24,16 +24,28 @@ var (
 	descNACKs     = prometheus.NewDesc("rollcall_xds_clients_nacking", "xDS clients whose last answer was a NACK.", nil, nil)
 )
 
+// ackBuckets are from what one Envoy next door takes to what nobody wants to wait.
+var ackBuckets = []float64{.002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+
+// newAckTimes measures how long changes take until every client has acknowledged them.
+func newAckTimes() *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "rollcall_change_acknowledged_seconds", Buckets: ackBuckets,
+		Help: "From a change of a member until every xDS client of its service has acknowledged it, by kind: serve, drain, lose.",
+	}, []string{"kind"})
+}
+
 type metrics struct {
 	snapshot func() *registry.Snapshot
 	clients  func() []xds.Client
 }
 
-func newMetrics(snapshot func() *registry.Snapshot, clients func() []xds.Client) (*prometheus.Registry, error) {
+func newMetrics(snapshot func() *registry.Snapshot, clients func() []xds.Client, ackTimes *prometheus.HistogramVec) (*prometheus.Registry, error) {
 	r := prometheus.NewRegistry()
 	return r, errors.Join(
 		r.Register(collectors.NewGoCollector()),
 		r.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
+		r.Register(ackTimes),
 		r.Register(metrics{snapshot: snapshot, clients: clients}),
 	)
 }

@@ -175,6 +175,15 @@ func (a *acks) asked(name string) bool {
 	return ok
 }
 
+// seq returns the push that the client has acknowledged of name, 0 for none, and
+// whether it asked for name.
+func (a *acks) seq(name string) (uint64, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	st, ok := a.services[name]
+	return st.seq, ok
+}
+
 // behind reports whether the client asked for name and has not acknowledged what
 // was current at seq or later.
 func (a *acks) behind(name string, seq uint64) bool {

@@ -171,6 +171,18 @@ func (t *clients) acked(name string, seq uint64) bool {
 	return !t.any(func(c *client) bool { return c.acks.behind(name, seq) })
 }
 
+// standings returns what each client of name has acknowledged.
+func (t *clients) standings(name string) []clientSeq {
+	var list []clientSeq
+	t.any(func(c *client) bool {
+		if seq, asked := c.acks.seq(name); asked {
+			list = append(list, clientSeq{seq, c.node})
+		}
+		return false
+	})
+	return list
+}
+
 // any reports whether is holds for some client that is still there.
 func (t *clients) any(is func(*client) bool) bool {
 	t.mu.Lock()

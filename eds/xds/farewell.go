@@ -34,10 +34,16 @@ type departure struct {
 // serving is what one service has come to.
 type serving struct {
 	known      bool            // in the latest snapshot
+	gone       bool            // not known, and nobody is leaving: kept until that is acknowledged
+	last       uint64          // the last push that said something of it
 	wanted     []registry.Host // by the latest snapshot, sorted by address
 	leaving    []departure     // sorted by address, none of them wanted
 	assignment *assignment     // of both; nil before the first one
-	stale      bool            // assignment may not be what the others make
+
+	// since is the push as of which each place has been as it is: by address, for
+	// the endpoints in the assignment and those that left it lately.
+	since map[netip.AddrPort]place
+	stale bool // assignment may not be what the others make
 }
 
 // want makes hosts the ones that are served. Those that were served before and are
@@ -83,8 +89,10 @@ func (s *serving) hosts() []served {
 	return hosts
 }
 
-// told notes the push that says who leaves.
+// told notes the push that says who is there and who leaves.
 func (s *serving) told(seq uint64) {
+	s.last = seq
+	s.note(seq)
 	for i := range s.leaving {
 		if s.leaving[i].seq == 0 {
 			s.leaving[i].seq = seq
@@ -95,6 +103,7 @@ func (s *serving) told(seq uint64) {
 // acknowledged is called after a client acknowledged something. It only sees to
 // it that somebody looks whether a host may go.
 func (s *Server) acknowledged() {
+	s.move()
 	if s.departing.Load() && s.looking.CompareAndSwap(false, true) {
 		time.AfterFunc(ackedTogether, s.look)
 	}

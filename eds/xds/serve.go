@@ -135,6 +135,7 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 	defer func() {
 		s.cache.forget(st.watcher)
 		s.clients.close(c)
+		s.acknowledged() // nobody waits for it any more
 	}()
 	s.logger.Debug("stream opened", "transport", transport, "peer", address)
 	err := handle(st)

@@ -39,6 +39,8 @@ type Server struct {
 
 	farewell time.Duration // how long a host is served as unhealthy at most
 
+	moved chan struct{} // capacity one
+
 	departing atomic.Bool // some host is on its way out
 	looking   atomic.Bool // look is about to be called
 
@@ -60,6 +62,7 @@ func New(opts Options) *Server {
 	s := &Server{
 		logger: opts.Logger, cache: newCache(), clients: newClients(opts.MaxClients),
 		health: health.NewServer(), services: make(map[string]*serving), farewell: farewellMost,
+		moved: make(chan struct{}, 1),
 	}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	return s
@@ -104,6 +107,9 @@ func (s *Server) want(service registry.Service, now time.Time) {
 		sv = &serving{}
 		s.services[service.Name] = sv
 	}
+	if sv.gone { // it is news again
+		sv.gone, sv.stale, sv.assignment = false, true, nil
+	}
 	sv.known = true
 	hosts, bad := sift(service)
 	if sameHosts(hosts, sv.wanted) {
@@ -127,18 +133,23 @@ func (s *Server) patience(name string) time.Duration {
 // publish encodes what has changed and pushes it. The caller holds mu.
 func (s *Server) publish(now time.Time) {
 	var changed []*assignment
+	var touched []*serving
 	var gone []string
 	var until time.Time
 	for name, sv := range s.services {
 		if sv.stale || sv.assignment == nil {
 			sv.stale = false
+			touched = append(touched, sv)
 			if a := s.build(name, sv); a != sv.assignment {
 				sv.assignment = a
 				changed = append(changed, a)
 			}
 		}
-		if !sv.known && len(sv.leaving) == 0 {
+		if !sv.known && len(sv.leaving) == 0 && !sv.gone {
+			sv.gone = true
 			gone = append(gone, name)
+		}
+		if sv.gone && !slices.Contains(touched, sv) && s.clients.acked(name, sv.last) {
 			delete(s.services, name)
 		}
 		for _, d := range sv.leaving {
@@ -148,8 +159,11 @@ func (s *Server) publish(now time.Time) {
 		}
 	}
 	seq := s.cache.update(s.settled, changed, gone)
-	for _, sv := range s.services {
+	for _, sv := range touched {
 		sv.told(seq)
+	}
+	if len(touched) > 0 {
+		s.move()
 	}
 	s.departing.Store(!until.IsZero())
 	if until.IsZero() || s.closed {

@@ -1,0 +1,206 @@
+package eds
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/eds/xds"
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip"
+)
+
+const (
+	receiptsTogether = 2 * time.Millisecond // acknowledgements are looked at this long after the first
+	pendingEvery     = time.Second          // how often a draining member is told who is missing
+	receiptsAtOnce   = 64                   // sends under way; each is bounded by the profile's TCP timeout
+)
+
+// receipts tells the members of the pool how far Envoys are with what they
+// announced: that every client of the service has the endpoint, or that none has
+// it any more, by what each acknowledged.
+type receipts struct {
+	standings func(service string) xds.Standings
+	acked     <-chan struct{} // something may have come further
+	send      func(fleet.Member, gossip.Receipt) error
+	observe   func(kind string, took time.Duration)
+	logger    *slog.Logger
+	latest    chan *registry.Snapshot // capacity one, latest wins
+
+	// Owned by run.
+	open    map[uuid.UUID]*claim
+	sending *semaphore.Weighted
+	failed  chan uuid.UUID // sends that did not reach their member
+}
+
+// claim is what a member waits to hear.
+type claim struct {
+	revision uint64
+	leaves   bool // it is to be out, not in
+	since    time.Time
+	done     bool
+	told     time.Time // when it was last told who is missing
+}
+
+func newReceipts(standings func(string) xds.Standings, acked <-chan struct{}, send func(fleet.Member, gossip.Receipt) error,
+	observe func(string, time.Duration), logger *slog.Logger) *receipts {
+	return &receipts{standings: standings, acked: acked, send: send, observe: observe, logger: logger,
+		latest: make(chan *registry.Snapshot, 1), open: make(map[uuid.UUID]*claim), sending: semaphore.NewWeighted(receiptsAtOnce),
+		failed: make(chan uuid.UUID, receiptsAtOnce)}
+}
+
+// update hands over a Snapshot, after it was given to the xDS server. It never
+// blocks; only the loop may call it.
+func (r *receipts) update(snap *registry.Snapshot) {
+	select {
+	case <-r.latest:
+	default:
+	}
+	r.latest <- snap
+}
+
+// run looks at what has come further until ctx ends, and waits for the sends.
+func (r *receipts) run(ctx context.Context) {
+	defer func() { _ = r.sending.Acquire(context.WithoutCancel(ctx), receiptsAtOnce) }()
+	snap := &registry.Snapshot{}
+	again := time.NewTicker(pendingEvery)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case snap = <-r.latest:
+		case <-r.acked:
+		case <-again.C:
+		case id := <-r.failed:
+			if c := r.open[id]; c != nil {
+				c.done = false // the next look sends it again
+			}
+			continue
+		}
+		if snap.Settled {
+			r.look(ctx, snap, time.Now())
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(receiptsTogether):
+		}
+	}
+}
+
+// look sends the receipts that are due.
+func (r *receipts) look(ctx context.Context, snap *registry.Snapshot, now time.Time) {
+	cached := make(map[string]xds.Standings)
+	alive := make(map[uuid.UUID]bool, len(snap.Members))
+	for _, m := range snap.Members {
+		if m.Role != fleet.RoleUpstream || m.Quarantine != "" {
+			continue
+		}
+		alive[m.ID] = true
+		c := r.claim(snap, m, now)
+		if c == nil || c.done {
+			continue
+		}
+		standings, ok := cached[m.Service]
+		if !ok {
+			standings = r.standings(m.Service)
+			cached[m.Service] = standings
+		}
+		r.settle(ctx, m, c, standings.At(m.Endpoint.Addr), now)
+	}
+	for id := range r.open {
+		if !alive[id] {
+			delete(r.open, id)
+		}
+	}
+}
+
+// claim is what m waits for, or nil when there is nothing to say: it is neither
+// served nor about to leave.
+func (r *receipts) claim(snap *registry.Snapshot, m fleet.Member, now time.Time) *claim {
+	leaves := m.Endpoint.Health == fleet.Draining
+	if !leaves && !isServed(snap, m) {
+		return r.lost(m, now)
+	}
+	c := r.open[m.ID]
+	if c == nil || c.leaves != leaves {
+		c = &claim{revision: m.Revision, leaves: leaves, since: now}
+		r.open[m.ID] = c
+	}
+	if c.revision != m.Revision {
+		c.revision, c.done = m.Revision, false
+	}
+	return c
+}
+
+// lost is the claim of a member that went without a word: nobody waits for the
+// receipt, but how long it took is worth knowing.
+func (r *receipts) lost(m fleet.Member, now time.Time) *claim {
+	c := r.open[m.ID]
+	if c != nil && !c.leaves {
+		c = &claim{revision: m.Revision, leaves: true, since: now}
+		r.open[m.ID] = c
+	}
+	return c
+}
+
+func isServed(snap *registry.Snapshot, m fleet.Member) bool {
+	s, _ := snap.Find(m.Service)
+	for _, h := range s.Hosts {
+		if h.Served && h.ID == m.ID.String() {
+			return true
+		}
+	}
+	return false
+}
+
+// settle sends what there is to say.
+func (r *receipts) settle(ctx context.Context, m fleet.Member, c *claim, st xds.Standing, now time.Time) {
+	receipt := gossip.Receipt{Revision: c.revision, Clients: st.Of}
+	id := m.ID.String()
+	switch {
+	case c.leaves && (st.Out || st.ID != id && st.In) && st.Acked():
+		receipt.State, c.done = gossip.Gone, true
+	case !c.leaves && st.In && st.ID == id && st.Acked() && st.Of > 0:
+		receipt.State, c.done = gossip.Serving, true
+	case c.leaves && now.Sub(c.since) >= pendingEvery && now.Sub(c.told) >= pendingEvery:
+		receipt.State, receipt.Behind, c.told = gossip.Pending, strings.Join(st.Behind, ", "), now
+	default:
+		return
+	}
+	if c.done {
+		r.observe(kindOf(m, c), now.Sub(c.since))
+	}
+	if m.Liveness != fleet.Alive || !r.sending.TryAcquire(1) {
+		c.done = c.done && m.Liveness != fleet.Alive // else again, a moment later
+		return
+	}
+	go func() {
+		defer r.sending.Release(1)
+		if err := r.send(m, receipt); err != nil && ctx.Err() == nil {
+			r.logger.Debug("a receipt was not sent", "id", m.ID, "error", err)
+			select {
+			case r.failed <- m.ID:
+			default: // the next change of the member brings another one
+			}
+		}
+	}()
+}
+
+// kindOf names a change for the metrics.
+func kindOf(m fleet.Member, c *claim) string {
+	switch {
+	case !c.leaves:
+		return "serve"
+	case m.Endpoint.Health == fleet.Draining:
+		return "drain"
+	default:
+		return "lose"
+	}
+}

@@ -1,0 +1,118 @@
+package xds
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"sort"
+)
+
+// maxPlaces bounds how many addresses a service remembers that are not served.
+const maxPlaces = 10_000
+
+// place is what clients were last told of an address.
+type place struct {
+	id  string // of who serves there; "" for nobody, and for a manual host
+	in  bool   // in the assignment, and not about to leave
+	out bool   // not in it at all
+	seq uint64 // of the push that said so
+}
+
+// note brings the places in line with what was just pushed.
+func (s *serving) note(seq uint64) {
+	if s.since == nil {
+		s.since = make(map[netip.AddrPort]place)
+	}
+	present := make(map[netip.AddrPort]bool, len(s.wanted)+len(s.leaving))
+	set := func(addr netip.AddrPort, now place) {
+		present[addr] = true
+		if was := s.since[addr]; was.id != now.id || was.in != now.in {
+			now.seq = seq
+			s.since[addr] = now
+		}
+	}
+	for _, h := range s.wanted {
+		set(h.Addr, place{id: h.ID, in: true})
+	}
+	for _, d := range s.leaving {
+		set(d.Addr, place{id: d.ID})
+	}
+	for addr, was := range s.since {
+		if present[addr] || was.out {
+			continue
+		}
+		s.since[addr] = place{out: true, seq: seq}
+	}
+	if len(s.since) > len(present)+maxPlaces { // what was long ago has been acknowledged long since
+		maps.DeleteFunc(s.since, func(_ netip.AddrPort, p place) bool { return p.out })
+	}
+}
+
+// Standing is how far clients are with what they were last told of an endpoint.
+type Standing struct {
+	In     bool     // it is in the assignment, and not about to leave
+	Out    bool     // it is not in the assignment at all
+	ID     string   // with In: whose it is
+	Have   int      // clients of the service that have acknowledged that push or a later one
+	Of     int      // clients of the service
+	Behind []string // node ids of the others, sorted; the first ten
+}
+
+// Acked reports whether every client of the service has acknowledged it.
+func (s Standing) Acked() bool { return s.Have == s.Of }
+
+// maxBehind is how many nodes a Standing names.
+const maxBehind = 10
+
+// Standings answers for the endpoints of one service at one moment.
+type Standings struct {
+	places map[netip.AddrPort]place
+	acked  []clientSeq // sorted by seq
+}
+
+type clientSeq struct {
+	seq  uint64
+	node string
+}
+
+// Standings returns how far the clients of a service are. Any goroutine may call it.
+func (s *Server) Standings(service string) Standings {
+	s.mu.Lock()
+	var places map[netip.AddrPort]place
+	if sv := s.services[service]; sv != nil {
+		places = maps.Clone(sv.since)
+	}
+	s.mu.Unlock()
+	acked := s.clients.standings(service)
+	slices.SortFunc(acked, func(a, b clientSeq) int { return int(min(max(int64(a.seq)-int64(b.seq), -1), 1)) })
+	return Standings{places: places, acked: acked}
+}
+
+// At returns how far the clients are with what is at addr. An address that nothing
+// was ever said of is out, as everybody knows.
+func (s Standings) At(addr netip.AddrPort) Standing {
+	p, ok := s.places[addr]
+	if !ok {
+		p.out = true
+	}
+	seq := max(p.seq, 1) // who has acknowledged nothing may have come with anything
+	behind := sort.Search(len(s.acked), func(i int) bool { return s.acked[i].seq >= seq })
+	st := Standing{In: p.in, Out: p.out, ID: p.id, Of: len(s.acked), Have: len(s.acked) - behind}
+	for _, c := range s.acked[:min(behind, maxBehind)] {
+		st.Behind = append(st.Behind, c.node)
+	}
+	slices.Sort(st.Behind)
+	return st
+}
+
+// Acked receives after clients acknowledged something, or were told something new,
+// or came or went. It holds one signal.
+func (s *Server) Acked() <-chan struct{} { return s.moved }
+
+// move signals that Standings may answer differently.
+func (s *Server) move() {
+	select {
+	case s.moved <- struct{}{}:
+	default:
+	}
+}
