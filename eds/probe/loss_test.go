@@ -102,7 +102,7 @@ func TestALossyNetworkIsNotDeath(t *testing.T) {
 func TestALonelySilenceIsJudgedSoon(t *testing.T) {
 	for _, how := range []string{"freeze", "hang", "dark"} {
 		var took []time.Duration
-		for range 50 {
+		for range 200 {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, 10, 0)
 				defer s.stop()
@@ -110,17 +110,18 @@ func TestALonelySilenceIsJudgedSoon(t *testing.T) {
 				s.pass(10*time.Second + rand.N(time.Second))
 				since := time.Now()
 				s.do(3, how)
-				s.pass(time.Second)
-				for s.evidence(3).Verdict == Good {
-					s.pass(time.Millisecond)
+				s.pass(2600 * time.Millisecond)
+				e := s.evidence(3)
+				if e.Verdict == Good {
+					t.Fatalf("%s: not judged by now", how)
 				}
-				took = append(took, time.Since(since))
+				took = append(took, e.Since.Sub(since))
 			})
 		}
 		slices.Sort(took)
 		median, worst := took[len(took)/2], took[len(took)-1]
 		t.Logf("%s: median %v, worst %v", how, median, worst)
-		if median > 2200*time.Millisecond || worst > 2600*time.Millisecond {
+		if median > 2200*time.Millisecond {
 			t.Errorf("%s: judged in median %v, worst %v", how, median, worst)
 		}
 	}
@@ -133,7 +134,7 @@ func TestTheSilenceOfOthersMakesPatient(t *testing.T) {
 		s.watch(s.targets...)
 		s.pass(10 * time.Second)
 		for i := 1; i < 10; i++ {
-			s.do(i, "slow/600ms") // late, but there
+			s.do(i, "slow/1400ms") // late, but there
 		}
 		s.pass(2 * time.Second)
 		s.do(0, "freeze")
