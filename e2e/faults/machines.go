@@ -147,6 +147,41 @@ func (m *Machines) Keeps(ctx context.Context, d time.Duration) (fewest int, err 
 	return fewest, nil
 }
 
+// Loses watches Envoy for d and returns how many of its endpoints it lost at most.
+func (m *Machines) Loses(ctx context.Context, d time.Duration) (int, error) {
+	fewest, err := m.Keeps(ctx, d)
+	return m.upstreams - fewest, err
+}
+
+// All waits until gossip sees every upstream alive at the EDS server.
+func (m *Machines) All(ctx context.Context) error {
+	return stage.Eventually(ctx, func(ctx context.Context) error {
+		alive, err := m.Alive(ctx)
+		if err == nil && alive != m.upstreams {
+			err = fmt.Errorf("gossip sees %d of %d", alive, m.upstreams)
+		}
+		return err
+	})
+}
+
+// Unguarded waits until no guard holds and Envoy has every endpoint.
+func (m *Machines) Unguarded(ctx context.Context) error {
+	return stage.Eventually(ctx, func(ctx context.Context) error {
+		var guards struct {
+			Isolated bool
+			Guards   map[string]any
+		}
+		err := m.API.Get(ctx, "/guards", &guards)
+		if err == nil && (guards.Isolated || len(guards.Guards) > 0) {
+			err = fmt.Errorf("guards hold: %+v", guards)
+		}
+		if err == nil {
+			err = m.Has(ctx, m.upstreams)
+		}
+		return err
+	})
+}
+
 // Cut takes the links of hosts down, or up again.
 func (m *Machines) Cut(ctx context.Context, cut bool, hosts ...int) error {
 	var errs []error
