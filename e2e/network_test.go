@@ -1,0 +1,106 @@
+package e2e
+
+import (
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/e2e/faults"
+)
+
+// machines starts n upstreams on hosts of their own.
+func machines(t *testing.T, n int) *faults.Machines {
+	t.Helper()
+	t.Parallel()
+	m, err := faults.NewMachines(within(t, patience), faults.Options{Binary: binary, Envoy: envoyPath, Dir: t.TempDir()}, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(m.Logs(15))
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// keeps fails the test if Envoy has fewer than n endpoints at any time within d.
+func keeps(t *testing.T, m *faults.Machines, d time.Duration, n int) {
+	t.Helper()
+	fewest, err := m.Keeps(within(t, d+patience), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fewest < n {
+		t.Errorf("envoy was down to %d of %d endpoints", fewest, n)
+	}
+}
+
+func TestASilentHostGoesAndComesBack(t *testing.T) {
+	m := machines(t, 10)
+	var outs, backs []time.Duration
+	for i := range 10 {
+		out, back, err := m.Silence(within(t, patience), 1+i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		outs, backs = append(outs, out), append(backs, back)
+	}
+	slices.Sort(outs)
+	slices.Sort(backs)
+	t.Logf("out: median %s, worst %s; back: median %s, worst %s", outs[5], outs[9], backs[5], backs[9])
+	if outs[9] > 25*time.Second || backs[9] > 20*time.Second {
+		t.Errorf("out %v, back %v", outs, backs)
+	}
+}
+
+func TestAMajorityThatFallsSilentIsKept(t *testing.T) {
+	m := machines(t, 10)
+	silent := []int{1, 2, 3, 4, 5, 6}
+	ctx := within(t, 2*patience)
+	must(t, 0, m.Cut(ctx, true, silent...))
+	keeps(t, m, 10*time.Second, 10)
+	var s struct {
+		Guard *struct{ Held int }
+	}
+	must(t, 0, m.API.Get(ctx, "/edsservice/myservice", &s))
+	if s.Guard == nil || s.Guard.Held != len(silent) {
+		t.Errorf("the guard is %+v, want %d held", s.Guard, len(silent))
+	}
+	must(t, 0, m.Cut(ctx, false, silent...))
+	must(t, 0, m.Unguarded(ctx))
+	keeps(t, m, 2*time.Second, 10)
+}
+
+func TestAServerThatIsCutOffLosesNobody(t *testing.T) {
+	m := machines(t, 10)
+	ctx := within(t, 2*patience)
+	must(t, 0, m.Cut(ctx, true, 0))
+	keeps(t, m, 10*time.Second, 10)
+	must(t, 0, m.Cut(ctx, false, 0))
+	healed := time.Now()
+	must(t, 0, m.All(ctx))
+	t.Logf("gossip saw the whole pool %s after the link was up", time.Since(healed))
+	keeps(t, m, 3*time.Second, 10)
+}
+
+func TestALossyNetworkKillsNobody(t *testing.T) {
+	m := machines(t, 20)
+	ctx := within(t, 2*patience)
+	must(t, 0, m.Lose(ctx, 20))
+	keeps(t, m, 20*time.Second, 20)
+	must(t, 0, m.Lose(ctx, 0))
+	keeps(t, m, 2*time.Second, 20)
+}
+
+func TestAServerThatSleptLosesNobody(t *testing.T) {
+	m := machines(t, 10)
+	must(t, 0, m.EDS.Signal(syscall.SIGSTOP))
+	keeps(t, m, 5*time.Second, 10)
+	must(t, 0, m.EDS.Signal(syscall.SIGCONT))
+	keeps(t, m, 6*time.Second, 10)
+}
