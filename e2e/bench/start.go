@@ -18,7 +18,7 @@ var startRow = row{name: "upstream started → first 200 from it", most: 30, set
 		if err != nil {
 			return 0, err
 		}
-		p, err := f.StartUpstream(port, "--drain-wait", "0s")
+		p, err := f.StartUpstream(port)
 		if err != nil {
 			return 0, err
 		}
