@@ -120,7 +120,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 	web := &http.Server{
 		Handler: api.New(api.Options{
-			Registry: decisions, Overrides: overrides, Discovery: server, Clients: server.Clients,
+			Registry: decisions, Overrides: overrides, Discovery: server, Clients: server.Clients, Standings: server.Standings,
 			Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}), Logger: opts.Logger,
 		}),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,

@@ -48,7 +48,8 @@ type Options struct {
 	Overrides Overrides
 	Discovery Discovery
 	Clients   func() []xds.Client // the xDS clients there are now
-	Metrics   http.Handler        // GET /metrics
+	Standings func(service string) xds.Standings
+	Metrics   http.Handler // GET /metrics
 	Logger    *slog.Logger
 }
 

@@ -21,6 +21,8 @@ type clientServiceView struct {
 	Name  string `json:"name"`
 	Sent  string `json:"sent_version"`
 	Acked string `json:"acked_version"`
+
+	BehindSince time.Time `json:"behind_since,omitzero"`
 }
 
 type nackView struct {
@@ -35,7 +37,7 @@ func viewClient(c xds.Client) clientView {
 		Services: make([]clientServiceView, 0, len(c.Services)),
 	}
 	for _, s := range c.Services {
-		v.Services = append(v.Services, clientServiceView{Name: s.Name, Sent: s.Sent, Acked: s.Acked})
+		v.Services = append(v.Services, clientServiceView{Name: s.Name, Sent: s.Sent, Acked: s.Acked, BehindSince: s.BehindSince})
 	}
 	if c.NACK != nil {
 		v.NACK = &nackView{Version: c.NACK.Version, Detail: c.NACK.Detail, At: c.NACK.At}

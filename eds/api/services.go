@@ -36,14 +36,25 @@ type hostView struct {
 	Held      bool            `json:"held,omitzero"`  // served although it is silent
 	Until     time.Time       `json:"until,omitzero"` // while damped: when it is served again
 	Since     time.Time       `json:"since"`
+	Acked     ackedView       `json:"acked"`
 }
 
-func viewService(s registry.Service) serviceView {
+// ackedView is how many of the service's xDS clients have acknowledged what they
+// were last told of a host.
+type ackedView struct {
+	Have int `json:"have"`
+	Of   int `json:"of"`
+}
+
+func (a *api) viewService(s registry.Service) serviceView {
+	standings := a.Standings(s.Name)
 	v := serviceView{Mode: s.Mode, Guard: viewGuard(s.Guard), Hosts: make([]hostView, 0, len(s.Hosts))}
 	for _, h := range s.Hosts {
+		st := standings.At(h.Addr)
 		v.Hosts = append(v.Hosts, hostView{
 			IPAddress: h.Addr.Addr(), Port: h.Addr.Port(), Tags: tagsOf(h.Endpoint), Probe: h.Probe,
 			ID: h.ID, Source: h.Source, State: h.State, Served: h.Served, Held: h.Held, Until: h.Until, Since: h.Since,
+			Acked: ackedView{st.Have, st.Of},
 		})
 	}
 	return v
@@ -53,7 +64,7 @@ func (a *api) listServices(w http.ResponseWriter, _ *http.Request) error {
 	services := a.Registry.Snapshot().Services
 	views := make(map[string]serviceView, len(services))
 	for _, s := range services {
-		views[s.Name] = viewService(s)
+		views[s.Name] = a.viewService(s)
 	}
 	return answer(w, http.StatusOK, views)
 }
@@ -67,7 +78,7 @@ func (a *api) getService(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return answer(w, http.StatusOK, viewService(s))
+	return answer(w, http.StatusOK, a.viewService(s))
 }
 
 func (a *api) createOverride(w http.ResponseWriter, r *http.Request) error {
@@ -127,7 +138,7 @@ func (a *api) answerWrite(w http.ResponseWriter, r *http.Request, status int, o 
 		preview, _ := registry.New(registry.Options{}).Decide(registry.Input{Now: o.Since, Members: snap.Members, Overrides: []override.Override{o}})
 		s, _ = preview.Find(o.Service)
 	}
-	return answer(w, status, viewService(s))
+	return answer(w, status, a.viewService(s))
 }
 
 // awaitVisible lets a GET that follows a write see it.

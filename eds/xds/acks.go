@@ -30,6 +30,8 @@ type standing struct {
 	sent  string // version; "" when nothing was sent
 	acked string // version; "" when nothing was acknowledged
 	seq   uint64 // of acked; 0 when nothing was acknowledged
+
+	waits time.Time // since when something sent has not been acknowledged; zero when all has
 }
 
 // item is one assignment in a response.
@@ -161,7 +163,7 @@ func (a *acks) list() ([]ClientService, *NACK) {
 	defer a.mu.Unlock()
 	list := make([]ClientService, 0, len(a.services))
 	for name, st := range a.services {
-		list = append(list, ClientService{Name: name, Sent: st.sent, Acked: st.acked, AckedSeq: st.seq})
+		list = append(list, ClientService{Name: name, Sent: st.sent, Acked: st.acked, AckedSeq: st.seq, BehindSince: st.waits})
 	}
 	slices.SortFunc(list, func(a, b ClientService) int { return strings.Compare(a.Name, b.Name) })
 	return list, a.nack
@@ -196,7 +198,9 @@ func (a *acks) behind(name string, seq uint64) bool {
 func (a *acks) sent(items []item) {
 	for _, i := range items {
 		st := a.services[i.name]
-		st.sent = i.version
+		if st.sent = i.version; st.waits.IsZero() {
+			st.waits = time.Now()
+		}
 		a.put(i.name, st)
 	}
 }
@@ -205,6 +209,9 @@ func (a *acks) accept(s sent) {
 	for _, i := range s.items {
 		if st, ok := a.services[i.name]; ok && s.seq >= st.seq {
 			st.acked, st.seq = i.version, s.seq
+			if st.acked == st.sent {
+				st.waits = time.Time{}
+			}
 			a.services[i.name] = st
 		}
 	}

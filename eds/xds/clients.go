@@ -41,6 +41,10 @@ type ClientService struct {
 	// server's own count; 0 for none. A client whose AckedSeq is at least that of a
 	// change has acknowledged that change.
 	AckedSeq uint64
+
+	// BehindSince is since when it has not acknowledged something that it was sent;
+	// zero when it has acknowledged all.
+	BehindSince time.Time
 }
 
 // NACK is a client's refusal of a response.
