@@ -19,6 +19,11 @@ const (
 	// waits for, or new.
 	lookEvery = 50 * time.Millisecond
 
+	// orphaned is how long an Envoy may take to find another EDS server after its
+	// own has gone: the bootstrap's longest back-off, and some. Until it has, nobody
+	// answers for it.
+	orphaned = 4 * time.Second
+
 	// applied is how long an Envoy may take to bring what it acknowledged to its
 	// worker threads, which goes by itself and is measured in fractions of it.
 	applied = 25 * time.Millisecond
@@ -76,15 +81,21 @@ func (l *ledger) gone(servers []uuid.UUID, revision uint64) (behind []string, cl
 	return behind, clients, l.changed
 }
 
-// servers are the EDS servers of the pool that are there now.
-func servers(p *gossip.Pool) []uuid.UUID {
-	var ids []uuid.UUID
-	for _, m := range p.Members() {
-		if m.Role == fleet.RoleEDS && m.Liveness == fleet.Alive && m.Endpoint.Health != fleet.Draining {
+// servers are the EDS servers of the pool that are there now, and until when there
+// may be Envoys that lost one and have not found another.
+func servers(members []fleet.Member) (ids []uuid.UUID, until time.Time) {
+	for _, m := range members {
+		switch {
+		case m.Role != fleet.RoleEDS:
+		case m.Liveness == fleet.Alive && m.Endpoint.Health != fleet.Draining:
 			ids = append(ids, m.ID)
+		default:
+			if t := m.Since.Add(orphaned); t.After(until) {
+				until = t
+			}
 		}
 	}
-	return ids
+	return ids, until
 }
 
 // awaitGone waits until every EDS server of the pool has said that no Envoy has
@@ -96,7 +107,11 @@ func (r *Registration) awaitGone(ctx context.Context, revision uint64) error {
 	defer look.Stop()
 	for {
 		pool := r.pool.Load()
-		behind, clients, changed := r.ledger.gone(servers(pool), revision)
+		ids, orphans := servers(pool.Members())
+		behind, clients, changed := r.ledger.gone(ids, revision)
+		if time.Now().Before(orphans) {
+			behind = append(behind, "an eds server has just gone, its Envoys have to find another")
+		}
 		if len(behind) == 0 {
 			return r.settle(ctx, clients)
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,8 +47,10 @@ func (a Answer) Failure() error {
 
 // Client asks one Envoy for `/`. Its methods may be called from any goroutine.
 type Client struct {
-	url  string
-	http *http.Client
+	url    string
+	http   *http.Client
+	method string // "" is GET
+	body   string
 }
 
 // NewClient returns a client of the Envoy that listens on addr. Without keepAlive
@@ -57,6 +60,13 @@ func NewClient(addr string, keepAlive bool) *Client {
 	return &Client{url: "http://" + addr + "/", http: &http.Client{Transport: transport, Timeout: requestTimeout}}
 }
 
+// Posting returns a client that sends a POST with a small body where c sends a GET.
+func (c *Client) Posting() *Client {
+	p := *c
+	p.method, p.body = http.MethodPost, strings.Repeat("x", 1000)
+	return &p
+}
+
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
@@ -64,7 +74,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 func (c *Client) Get(ctx context.Context) (a Answer) {
 	a.Sent = time.Now()
 	defer func() { a.Got = time.Now() }()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, nil)
+	req, err := http.NewRequestWithContext(ctx, c.method, c.url, strings.NewReader(c.body))
 	if err != nil {
 		a.Err = err
 		return a

@@ -16,6 +16,7 @@ import (
 type Fleet struct {
 	*stage.Fleet
 	Upstreams []*stage.Upstream
+	Join      string // the seeds of the upstreams; "" is the fleet's own EDS server
 }
 
 // NewFleet starts n upstreams behind an Envoy that asks over api, and waits until
@@ -39,7 +40,7 @@ func (f *Fleet) Fill(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		u, err := f.Upstream(ctx, port)
+		u, err := f.start(ctx, port)
 		if err != nil {
 			return err
 		}
@@ -48,15 +49,25 @@ func (f *Fleet) Fill(ctx context.Context, n int) error {
 	return f.has(ctx, n)
 }
 
+func (f *Fleet) start(ctx context.Context, port int) (*stage.Upstream, error) {
+	if f.Join == "" {
+		return f.Upstream(ctx, port)
+	}
+	return f.Upstream(ctx, port, "--join", f.Join)
+}
+
 // has waits until Envoy may use exactly n hosts.
 func (f *Fleet) has(ctx context.Context, n int) error {
-	return stage.Eventually(ctx, func(ctx context.Context) error {
-		hosts, err := f.Admin.Healthy(ctx, stage.Backend)
-		if err == nil && len(hosts) != n {
-			err = fmt.Errorf("envoy has %d hosts, not %d", len(hosts), n)
-		}
-		return err
-	})
+	return stage.Eventually(ctx, func(ctx context.Context) error { return holds(ctx, f.Admin, n) })
+}
+
+// holds returns an error unless an Envoy may use exactly n hosts.
+func holds(ctx context.Context, admin *stage.Admin, n int) error {
+	hosts, err := admin.Healthy(ctx, stage.Backend)
+	if err == nil && len(hosts) != n {
+		err = fmt.Errorf("envoy has %d hosts, not %d", len(hosts), n)
+	}
+	return err
 }
 
 // Kill kills the first n upstreams at once, under load, and returns how long it

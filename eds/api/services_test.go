@@ -77,7 +77,7 @@ func TestServiceObjectHasEveryField(t *testing.T) {
 	r := newRig(t)
 	want := `{"mode":"auto","hosts":[{"ip_address":"127.0.0.1","port":8081,"tags":{"az":"z1","region":"r1","canary":true,` +
 		`"load_balancing_weight":10,"version":"v2"},"id":"11111111-2222-4333-8444-555555555555","source":"gossip",` +
-		`"state":"healthy","served":true,"since":"2026-01-02T03:04:05Z"}]}`
+		`"state":"healthy","served":true,"since":"2026-01-02T03:04:05Z","acked":{"have":0,"of":0}}]}`
 	if got := strings.TrimSpace(r.must(200, "GET", "/edsservice/myservice", "").body); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
