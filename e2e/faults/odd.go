@@ -33,6 +33,8 @@ func Odd() (was bool, err error) {
 	listen, seed, pool := values[0], values[1], values[2]
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	moods := make(chan os.Signal, 1)
+	signal.Notify(moods, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGHUP) // before anybody can know of it
 	lis, err := net.Listen("tcp", listen)
 	if err != nil {
 		return true, err
@@ -42,8 +44,6 @@ func Odd() (was bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	moods := make(chan os.Signal, 1)
-	signal.Notify(moods, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGHUP)
 	o := &odd{well: make(chan struct{})}
 	close(o.well)
 	go func() { // ends with the process
