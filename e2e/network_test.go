@@ -61,13 +61,7 @@ func TestAMajorityThatFallsSilentIsKept(t *testing.T) {
 	ctx := within(t, 2*patience)
 	must(t, 0, m.Cut(ctx, true, silent...))
 	keeps(t, m, 10*time.Second)
-	var s struct {
-		Guard *struct{ Held int }
-	}
-	must(t, 0, m.API.Get(ctx, "/edsservice/myservice", &s))
-	if s.Guard == nil || s.Guard.Held != len(silent) {
-		t.Errorf("the guard is %+v, want %d held", s.Guard, len(silent))
-	}
+	must(t, 0, m.Guarded(ctx, len(silent)))
 	must(t, 0, m.Cut(ctx, false, silent...))
 	must(t, 0, m.Unguarded(ctx))
 	keeps(t, m, 2*time.Second)
