@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/demo/stage"
@@ -104,11 +105,11 @@ func (m *Machines) Close() error {
 
 // Logs are the last lines of every process.
 func (m *Machines) Logs(n int) string {
-	var all string
+	var all strings.Builder
 	for _, p := range m.processes {
-		all += fmt.Sprintf("the last lines of %s:\n%s\n", p.Name, p.Tail(n))
+		all.WriteString(fmt.Sprintf("the last lines of %s:\n%s\n", p.Name, p.Tail(n)))
 	}
-	return all
+	return all.String()
 }
 
 // Has returns an error unless Envoy has n endpoints that it may use.
