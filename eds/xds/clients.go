@@ -2,6 +2,7 @@ package xds
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -160,33 +161,26 @@ func (t *clients) list(now time.Time) []Client {
 	return list
 }
 
-// watching reports whether any client asked for name.
-func (t *clients) watching(name string) bool {
-	return t.any(func(c *client) bool { return c.acks.asked(name) })
-}
-
-// acked reports whether every client that asked for name has acknowledged what
-// was current at seq or later.
-func (t *clients) acked(name string, seq uint64) bool {
-	return !t.any(func(c *client) bool { return c.acks.behind(name, seq) })
-}
-
-// any reports whether is holds for some client that is still there.
-func (t *clients) any(is func(*client) bool) bool {
+// acked returns for each of names the push sequence number as of which every
+// client that asked for it has acknowledged it: the highest there is when nobody
+// asked. It takes one walk over the clients, however many names there are.
+func (t *clients) acked(names []string) map[string]uint64 {
+	acked := make(map[string]uint64, len(names))
+	for _, name := range names {
+		acked[name] = math.MaxUint64
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for c := range t.streams {
-		if is(c) {
-			return true
-		}
+		c.acks.lower(acked)
 	}
 	now := time.Now()
 	for _, c := range t.pollers {
-		if !c.gone(now) && is(c) {
-			return true
+		if !c.gone(now) {
+			c.acks.lower(acked)
 		}
 	}
-	return false
+	return acked
 }
 
 func (c *client) view() Client {
