@@ -28,8 +28,10 @@ var story = []step{
 	{"SIGTERM an upstream", (*demo).drain},
 }
 
-// loadRate is how many requests a second are sent while an upstream goes.
-const loadRate = 200
+const (
+	loadRate  = 200                    // requests a second while an upstream goes
+	aftermath = 200 * time.Millisecond // how long they go on after a kill
+)
 
 func (d *demo) startEDS(ctx context.Context) error {
 	eds, err := d.fleet.EDS(ctx)
@@ -86,19 +88,32 @@ func (d *demo) moreUpstreams(ctx context.Context) error {
 	return d.expectAll(ctx)
 }
 
+// kill shows how long Envoy goes on giving requests to a process that is dead.
 func (d *demo) kill(ctx context.Context) error {
 	u := d.takeLast()
 	load := d.startLoad(ctx)
 	defer load.Stop()
+	if _, err := load.First(ctx, func(a stage.Answer) bool { return a.ID() == u.ID }); err != nil {
+		return fmt.Errorf("no request reached it: %w", err)
+	}
 	killed := time.Now()
 	u.Kill()
-	if err := d.awaitGone(ctx, u.Port); err != nil {
+	if err := d.awaitUnused(ctx, u.Port); err != nil {
 		return err
 	}
 	took := time.Since(killed)
+	if _, err := load.First(ctx, func(a stage.Answer) bool { return a.Sent.Sub(killed) > aftermath }); err != nil {
+		return err
+	}
 	answers := load.Stop()
-	d.say("kill -9 of the upstream on port %d: Envoy let go of it after %s", u.Port, ms(took))
-	d.say("  meanwhile %d requests, %d failed", len(answers), len(answers.Failed()))
+	if failed := answers.Failed(); len(failed) > 0 {
+		return fmt.Errorf("%d of %d requests failed, the first: %w", len(failed), len(answers), failed[0].Failure())
+	}
+	d.say("kill -9 of the upstream on port %d: %s later Envoy had taken it out", u.Port, ms(took))
+	d.say("  %d requests before, meanwhile and after, 0 failed: what had gone to it was sent to another one", len(answers))
+	if err := d.awaitGone(ctx, u.Port); err != nil {
+		return err
+	}
 	return d.expectAll(ctx)
 }
 
@@ -187,6 +202,17 @@ func (d *demo) expect(ctx context.Context, us ...*stage.Upstream) error {
 	}
 	d.say("  curl %s → 200 from %s, after %s", d.fleet.Addresses.Listener, ports(us), ms(time.Since(since)))
 	return nil
+}
+
+// awaitUnused waits until Envoy may not use a host on port any more.
+func (d *demo) awaitUnused(ctx context.Context, port int) error {
+	return stage.Eventually(ctx, func(ctx context.Context) error {
+		hosts, err := d.fleet.Admin.Healthy(ctx, stage.Backend)
+		if err == nil && slices.Contains(hosts, stage.Local(port)) {
+			err = fmt.Errorf("envoy still uses port %d", port)
+		}
+		return err
+	})
 }
 
 // awaitGone waits until Envoy has no host on port any more.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/rollcall-fleet/rollcall/e2e/faults"
 	"github.com/rollcall-fleet/rollcall/envoy"
 )
 
@@ -21,6 +22,13 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if odd, err := faults.Odd(); odd {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "odd upstream:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	flag.Parse()
 	code, err := run(m)
 	if err != nil {

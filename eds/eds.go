@@ -23,6 +23,8 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/eds/api"
 	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/probe"
+	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/eds/xds"
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
@@ -31,7 +33,7 @@ import (
 // How long each part may take to stop.
 const (
 	httpStop  = 3 * time.Second
-	leaveStop = 7 * time.Second
+	leaveStop = 10 * time.Second
 	lockWait  = 5 * time.Second // for the database, which a predecessor may still be closing
 )
 
@@ -44,8 +46,14 @@ type Options struct {
 	Seeds     []string
 	Fleet     string
 	Keys      [][]byte
+	Profile   gossip.Profile
 	DataDir   string // made when missing
-	Logger    *slog.Logger
+
+	ProbeInterval time.Duration // between two probes of an endpoint; 0 stands for 1 s
+	Guard         float64       // see registry.Options
+	GuardHold     time.Duration
+
+	Logger *slog.Logger
 }
 
 // Run serves until ctx ends, then stops everything in reverse order, each wait
@@ -83,7 +91,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 	members, err := gossip.Start(gossip.Options{
 		Member: self, Fleet: opts.Fleet, Bind: opts.Gossip, Advertise: opts.Advertise,
-		Seeds: opts.Seeds, Remembered: remembered, Keys: opts.Keys, Logger: opts.Logger,
+		Seeds: opts.Seeds, Remembered: addresses(remembered), Keys: opts.Keys, Profile: opts.Profile, Logger: opts.Logger,
 	})
 	if err != nil {
 		return err
@@ -91,15 +99,25 @@ func Run(ctx context.Context, opts Options) (err error) {
 	stops.add(func() error { return leave(members) })
 
 	server := xds.New(xds.Options{Logger: opts.Logger})
-	expects := len(opts.Seeds)+len(remembered) > 0
-	registry := newLoop(members, overrides, opts.Logger, expects, server.Update, mem.update)
-	metrics, err := newMetrics(registry.Snapshot, server.Clients)
+	prober := probe.New(probe.Options{
+		Interval: opts.ProbeInterval,
+		Ping: func(ctx context.Context, t probe.Target) bool {
+			return t.Gossip.IsValid() && members.Ping(ctx, t.ID, t.Gossip)
+		},
+	})
+	decisions := newLoop(loopOptions{
+		pool: members, overrides: overrides, prober: prober, logger: opts.Logger,
+		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: registry.DefaultRound},
+		seeds:    len(opts.Seeds) > 0, remembered: remembered,
+		publish: []func(*registry.Snapshot){server.Update, mem.update},
+	})
+	metrics, err := newMetrics(decisions.Snapshot, server.Clients)
 	if err != nil {
 		return err
 	}
 	web := &http.Server{
 		Handler: api.New(api.Options{
-			Registry: registry, Overrides: overrides, Discovery: server, Clients: server.Clients,
+			Registry: decisions, Overrides: overrides, Discovery: server, Clients: server.Clients,
 			Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}), Logger: opts.Logger,
 		}),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
@@ -108,7 +126,9 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 
 	failed := make(chan error, 2)
-	stops.goRun(registry.run)
+	stops.goRun(prober.Run)
+	stops.goRun(decisions.run)
+	stops.goRun(func(ctx context.Context) { remind(ctx, decisions.Snapshot, members.TellMissing, opts.Logger) })
 	stops.goRun(mem.run)
 	stops.goServe(failed, func(ctx context.Context) error { return server.Serve(ctx, xdsLis) })
 	stops.goServe(failed, func(ctx context.Context) error { return serveHTTP(ctx, web, httpLis) })
@@ -119,6 +139,8 @@ func Run(ctx context.Context, opts Options) (err error) {
 		opts.Logger.Info("stopping")
 		return nil
 	case err := <-failed:
+		return err
+	case err := <-members.Failed():
 		return err
 	}
 }

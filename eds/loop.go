@@ -4,14 +4,23 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
+
+// together is how long changes that follow one that was acted upon wait for each
+// other.
+const together = 10 * time.Millisecond
+
+// recallFor is how long a member from before a restart is waited for.
+const recallFor = time.Hour
 
 // pool is what the registry's goroutine needs of gossip.
 type pool interface {
@@ -20,27 +29,57 @@ type pool interface {
 	Joined() <-chan struct{}
 }
 
+// prober is what it needs of the probes.
+type prober interface {
+	Watch(targets []probe.Target)
+	Evidence() map[probe.Key]probe.Evidence
+	Woke() time.Time
+	Changed() <-chan struct{}
+}
+
+// loopOptions are the parts of a loop.
+type loopOptions struct {
+	pool      pool
+	overrides *override.Store
+	prober    prober
+	registry  registry.Options
+	logger    *slog.Logger
+
+	seeds      bool           // there are some, so somebody is to be joined before gossip has settled
+	remembered []fleet.Member // from before a restart
+
+	publish []func(*registry.Snapshot) // called in order from the loop; must not block
+}
+
 // loop is the registry's goroutine: the only one that turns what is known into a
 // Snapshot. Everybody else reads the latest Snapshot or waits for one.
 type loop struct {
-	pool      pool
-	overrides *override.Store
-	publish   []func(*registry.Snapshot) // called in order from the loop; must not block
-	logger    *slog.Logger
+	loopOptions
 
 	// Owned by run.
+	registry *registry.Registry
 	settling *settling
+	targets  []probe.Target
+	started  time.Time
 
 	// Written by run, read by anybody.
 	latest atomic.Pointer[registry.Snapshot]
+
+	confirms chan confirm
 
 	mu   sync.Mutex
 	next chan struct{} // closed when latest is replaced
 }
 
-func newLoop(p pool, o *override.Store, logger *slog.Logger, expects bool, publish ...func(*registry.Snapshot)) *loop {
-	l := &loop{pool: p, overrides: o, publish: publish, logger: logger,
-		settling: newSettling(time.Now(), expects), next: make(chan struct{})}
+// confirm asks the loop to let the guard of a service go.
+type confirm struct {
+	service string
+	held    chan bool // capacity one
+}
+
+func newLoop(opts loopOptions) *loop {
+	l := &loop{loopOptions: opts, registry: registry.New(opts.registry), started: time.Now(), settling: newSettling(time.Now(), opts.seeds, len(opts.remembered) > 0),
+		confirms: make(chan confirm), next: make(chan struct{})}
 	l.latest.Store(&registry.Snapshot{})
 	return l
 }
@@ -66,11 +105,26 @@ func (l *loop) Wait(ctx context.Context, revision uint64) error {
 	}
 }
 
-// run merges until ctx ends: at once, and after every change of what goes in.
+// Confirm makes the guard of a service let go, since an operator knows that its
+// silent endpoints are dead. It reports whether the guard was holding. Any
+// goroutine may call it.
+func (l *loop) Confirm(ctx context.Context, service string) (bool, error) {
+	c := confirm{service: service, held: make(chan bool, 1)}
+	select {
+	case l.confirms <- c:
+		return <-c.held, nil
+	case <-ctx.Done():
+		return false, fmt.Errorf("confirm the silence of %q: %w", service, ctx.Err())
+	}
+}
+
+// run decides until ctx ends: at once after a change that follows none, together
+// after changes that follow each other closely.
 func (l *loop) run(ctx context.Context) {
 	joined := l.pool.Joined()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -81,22 +135,38 @@ func (l *loop) run(ctx context.Context) {
 			joined = nil
 			l.settling.hasJoined(time.Now())
 		case <-l.overrides.Changed():
+		case <-l.prober.Changed():
+		case c := <-l.confirms:
+			c.held <- l.registry.Confirm(c.service)
 		case <-timer.C:
 		}
-		if due := l.merge(); !due.IsZero() {
+		if wait := time.Until(last.Add(together)); wait > 0 {
+			timer.Reset(wait)
+			continue
+		}
+		due := l.decide()
+		last = time.Now()
+		if !due.IsZero() {
 			timer.Reset(time.Until(due))
 		}
 	}
 }
 
-// merge builds and publishes a Snapshot, and says when to do so again even if
+// decide makes and publishes a Snapshot, and says when to do so again even if
 // nothing changes (never, if zero).
-func (l *loop) merge() time.Time {
-	settled, due := l.settling.at(time.Now())
+func (l *loop) decide() time.Time {
+	now := time.Now()
+	members, evidence := l.recalled(now), l.prober.Evidence()
 	overrides, revision := l.overrides.List()
-	snap := registry.Merge(registry.Input{
-		Settled: settled, Revision: revision, Members: l.pool.Members(), Overrides: overrides,
+	settled, settleDue := l.settling.at(now, l.untried(evidence), l.mute(evidence))
+	snap, due := l.registry.Decide(registry.Input{
+		Now: now, Settled: settled, Revision: revision, Members: members, Overrides: overrides,
+		Evidence: evidence, Woke: l.prober.Woke(),
 	})
+	if targets := targetsOf(now, snap.Members, overrides, evidence); !slices.Equal(targets, l.targets) {
+		l.targets = targets
+		l.prober.Watch(targets)
+	}
 	before := l.latest.Swap(snap)
 	for _, publish := range l.publish {
 		publish(snap)
@@ -105,11 +175,42 @@ func (l *loop) merge() time.Time {
 	close(l.next)
 	l.next = make(chan struct{})
 	l.mu.Unlock()
-	if settled && !before.Settled {
-		l.logger.Info("gossip has settled", "members", len(snap.Members), "services", len(snap.Services))
-	}
-	if settled {
-		return time.Time{}
+	narrate(l.logger, before, snap)
+	if !settled && (due.IsZero() || settleDue.Before(due)) {
+		due = settleDue
 	}
 	return due
+}
+
+// recalled are the members of the pool, and those from before a restart that are
+// not back yet: as lost ones, which are served again after one good answer.
+func (l *loop) recalled(now time.Time) []fleet.Member {
+	members := l.pool.Members()
+	if now.Sub(l.started) > recallFor {
+		l.remembered = nil
+	}
+	if len(l.remembered) == 0 {
+		return members
+	}
+	l.remembered = slices.DeleteFunc(l.remembered, func(r fleet.Member) bool {
+		return slices.ContainsFunc(members, func(m fleet.Member) bool { return m.ID == r.ID })
+	})
+	for _, r := range l.remembered {
+		r.Liveness, r.Since = fleet.Dead, l.started
+		members = append(members, r)
+	}
+	return members
+}
+
+// mute reports whether there are endpoints to hear and none is heard.
+func (l *loop) mute(evidence map[probe.Key]probe.Evidence) bool {
+	return len(l.targets) > 0 && !slices.ContainsFunc(l.targets, func(t probe.Target) bool {
+		e := evidence[t.Key]
+		return e.Tried && !e.Late && e.Verdict != probe.Silent
+	})
+}
+
+// untried reports whether some endpoint was not probed yet.
+func (l *loop) untried(evidence map[probe.Key]probe.Evidence) bool {
+	return slices.ContainsFunc(l.targets, func(t probe.Target) bool { return !evidence[t.Key].Tried })
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 
@@ -23,11 +24,11 @@ var (
 
 const (
 	memoryEvery = time.Second // between two writes
-	memoryMost  = 1000        // addresses; any one of them leads to the others
+	memoryMost  = 10_000      // members
 )
 
-// memory keeps the gossip addresses of live members on disk, so that a server
-// that restarts finds the pool again through them.
+// memory keeps the live members on disk, so that a server that restarts finds the
+// pool again through them, and knows whom it fed to Envoys.
 type memory struct {
 	db     *bbolt.DB
 	self   uuid.UUID // not worth remembering
@@ -35,27 +36,37 @@ type memory struct {
 	latest chan *registry.Snapshot // capacity one, latest wins
 
 	// Owned by run.
-	written []netip.AddrPort
+	written []fleet.Member
 }
 
 func newMemory(db *bbolt.DB, self uuid.UUID, logger *slog.Logger) *memory {
 	return &memory{db: db, self: self, logger: logger, latest: make(chan *registry.Snapshot, 1)}
 }
 
-// recall returns what was kept before.
-func (m *memory) recall() ([]netip.AddrPort, error) {
-	var addrs []netip.AddrPort
+// recall returns the members that were alive when last seen, EDS servers first:
+// those stay longer than upstreams do.
+func (m *memory) recall() ([]fleet.Member, error) {
+	var members []fleet.Member
 	err := m.db.View(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(memoryBucket)
 		if b == nil || b.Get(membersKey) == nil {
 			return nil
 		}
-		return json.Unmarshal(b.Get(membersKey), &addrs)
+		return json.Unmarshal(b.Get(membersKey), &members)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read remembered members: %w", err)
 	}
-	return addrs, nil
+	return members, nil
+}
+
+// addresses are where members gossip.
+func addresses(members []fleet.Member) []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, m := range members {
+		addrs = append(addrs, m.Gossip)
+	}
+	return addrs
 }
 
 // update hands over a Snapshot. It never blocks; only the loop may call it.
@@ -78,7 +89,7 @@ func (m *memory) run(ctx context.Context) {
 			if !snap.Settled {
 				continue
 			}
-			if err := m.write(m.worthKeeping(snap.Members)); err != nil {
+			if err := m.write(m.worthKeeping(snap)); err != nil {
 				m.logger.Warn("members are not remembered for the next start", "error", err)
 			}
 		}
@@ -90,11 +101,11 @@ func (m *memory) run(ctx context.Context) {
 	}
 }
 
-func (m *memory) write(addrs []netip.AddrPort) error {
-	if slices.Equal(addrs, m.written) {
+func (m *memory) write(members []fleet.Member) error {
+	if reflect.DeepEqual(members, m.written) {
 		return nil
 	}
-	v, err := json.Marshal(addrs)
+	v, err := json.Marshal(members)
 	if err != nil {
 		return err
 	}
@@ -106,23 +117,26 @@ func (m *memory) write(addrs []netip.AddrPort) error {
 		return b.Put(membersKey, v)
 	})
 	if err == nil {
-		m.written = addrs
+		m.written = members
 	}
 	return err
 }
 
-// worthKeeping prefers EDS servers, which stay longer than upstreams do.
-func (m *memory) worthKeeping(members []fleet.Member) []netip.AddrPort {
-	var eds, others []netip.AddrPort
-	for _, other := range members {
+// worthKeeping are the other members that are alive, or are served although gossip
+// has lost them.
+func (m *memory) worthKeeping(snap *registry.Snapshot) []fleet.Member {
+	lost := missing(snap)
+	var servers, others []fleet.Member
+	for _, other := range snap.Members {
 		switch {
-		case other.ID == m.self || other.Liveness != fleet.Alive || !other.Gossip.IsValid():
+		case other.ID == m.self || !other.Gossip.IsValid() || other.Quarantine != "":
+		case other.Liveness != fleet.Alive && !slices.ContainsFunc(lost, func(l fleet.Member) bool { return l.ID == other.ID }):
 		case other.Role == fleet.RoleEDS:
-			eds = append(eds, other.Gossip)
+			servers = append(servers, other)
 		default:
-			others = append(others, other.Gossip)
+			others = append(others, other)
 		}
 	}
-	all := append(eds, others...)
+	all := append(servers, others...)
 	return all[:min(len(all), memoryMost)]
 }

@@ -17,6 +17,8 @@ var (
 	descMembers   = prometheus.NewDesc("rollcall_members", "Members of the pool.", []string{"role", "liveness"}, nil)
 	descBad       = prometheus.NewDesc("rollcall_members_quarantined", "Members whose metadata was refused.", nil, nil)
 	descEndpoints = prometheus.NewDesc("rollcall_endpoints", "Endpoints known of a service.", []string{"service", "served"}, nil)
+	descHeld      = prometheus.NewDesc("rollcall_guard_held", "Silent endpoints of a service that its guard holds.", []string{"service"}, nil)
+	descIsolated  = prometheus.NewDesc("rollcall_isolated", "1 while no endpoint is heard at all.", nil, nil)
 	descOverrides = prometheus.NewDesc("rollcall_overrides", "Services with a manual list.", []string{"mode"}, nil)
 	descClients   = prometheus.NewDesc("rollcall_xds_clients", "Connected xDS clients.", []string{"transport"}, nil)
 	descNACKs     = prometheus.NewDesc("rollcall_xds_clients_nacking", "xDS clients whose last answer was a NACK.", nil, nil)
@@ -38,7 +40,7 @@ func newMetrics(snapshot func() *registry.Snapshot, clients func() []xds.Client)
 
 // Describe implements prometheus.Collector.
 func (m metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSettled, descMembers, descBad, descEndpoints, descOverrides, descClients, descNACKs} {
+	for _, d := range []*prometheus.Desc{descSettled, descMembers, descBad, descEndpoints, descHeld, descIsolated, descOverrides, descClients, descNACKs} {
 		ch <- d
 	}
 }
@@ -59,6 +61,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	snap := m.snapshot()
 	gauge(descSettled, number(snap.Settled))
+	gauge(descIsolated, number(snap.Isolated))
 	members, overrides, clients := map[[2]string]int{}, map[[2]string]int{{"merge"}: 0, {"pin"}: 0}, map[[2]string]int{}
 	var bad, nacks int
 	for _, mem := range snap.Members {
@@ -71,6 +74,9 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 		served := len(s.Served())
 		gauge(descEndpoints, float64(served), s.Name, "true")
 		gauge(descEndpoints, float64(len(s.Hosts)-served), s.Name, "false")
+		if s.Guard != nil {
+			gauge(descHeld, float64(s.Guard.Held), s.Name)
+		}
 		if s.Mode != "auto" {
 			overrides[[2]string{string(s.Mode)}]++
 		}

@@ -2,10 +2,14 @@ package eds
 
 import "time"
 
-// How long a new server waits for gossip before it speaks to an Envoy.
+// How long a new server waits for gossip, and then for its probes, before it
+// speaks to an Envoy. One that remembers a fleet and hears nobody of it may itself
+// be cut off: what its Envoys have is better than what it knows.
 const (
 	settleQuiet = 2 * time.Second  // without a change of the pool, once joined
 	settleMost  = 10 * time.Second // in any case
+	settleProbe = time.Second      // for each endpoint's first probe to have an outcome
+	settleMute  = 10 * time.Minute // while members are remembered and none of them is heard
 )
 
 // settling tells when gossip knows enough to be believed: a seed or a remembered
@@ -13,23 +17,26 @@ const (
 // A server that expects nobody is settled at once. It is a pure function of the
 // times given to it; once settled it stays so.
 type settling struct {
-	expects bool // there are seeds, or members remembered from before
+	recalls bool // there are members remembered from before
 	start   time.Time
 	joined  bool
 	quiet   time.Time // since when the pool has not changed
+	heard   time.Time // when gossip was done
 	settled bool
 }
 
-func newSettling(now time.Time, expects bool) *settling {
-	return &settling{expects: expects, start: now, quiet: now, settled: !expects}
+func newSettling(now time.Time, seeds, recalls bool) *settling {
+	return &settling{recalls: recalls, start: now, quiet: now, settled: !seeds && !recalls}
 }
 
 // changed notes that the pool changed; joined, that one of the expected was reached.
 func (s *settling) changed(now time.Time)   { s.quiet = now }
 func (s *settling) hasJoined(now time.Time) { s.joined, s.quiet = true, now }
 
-// at reports whether gossip is settled, and if not, when to ask again.
-func (s *settling) at(now time.Time) (bool, time.Time) {
+// at reports whether the server is settled, and if not, when to ask again. untried
+// says that some endpoint was not probed yet; it is waited for once gossip is done.
+// mute says that no endpoint answers at all.
+func (s *settling) at(now time.Time, untried, mute bool) (bool, time.Time) {
 	if s.settled {
 		return true, time.Time{}
 	}
@@ -37,6 +44,16 @@ func (s *settling) at(now time.Time) (bool, time.Time) {
 	if quiet := s.quiet.Add(settleQuiet); s.joined && quiet.Before(due) {
 		due = quiet
 	}
-	s.settled = !now.Before(due)
+	if s.recalls && mute && !s.joined {
+		due = s.start.Add(settleMute)
+	}
+	if now.Before(due) {
+		return false, due
+	}
+	if s.heard.IsZero() {
+		s.heard = now
+	}
+	due = s.heard.Add(settleProbe)
+	s.settled = !untried || !now.Before(due)
 	return s.settled, due
 }

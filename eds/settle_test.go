@@ -9,25 +9,33 @@ func TestSettlingWaitsForAQuietPool(t *testing.T) {
 	start := time.Unix(1000, 0)
 	sec := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
 	type event struct {
-		at     float64
-		what   string // joined, changed, or empty
-		settle bool   // wanted at that moment
+		at      float64
+		what    string // joined, changed, or empty
+		settle  bool   // wanted at that moment
+		untried bool
 	}
 	for _, tt := range []struct {
 		name    string
 		expects bool
 		events  []event
+		recalls bool
+		mute    bool
 	}{
-		{"nobody to expect", false, []event{{0, "", true}}},
-		{"nobody answers", true, []event{{0, "", false}, {9.9, "", false}, {10, "", true}}},
-		{"changes without a join", true, []event{{1, "changed", false}, {9, "", false}, {10, "", true}}},
-		{"joined and quiet", true, []event{{1, "joined", false}, {2.9, "", false}, {3, "", true}}},
-		{"joined and restless", true, []event{{1, "joined", false}, {2.5, "changed", false}, {4, "changed", false}, {5.9, "", false}, {6, "", true}}},
-		{"restless to the end", true, []event{{1, "joined", false}, {9, "changed", false}, {9.9, "", false}, {10, "", true}}},
-		{"settled for good", true, []event{{1, "joined", false}, {3, "", true}, {3.1, "changed", true}}},
+		{"nobody to expect", false, []event{{0, "", true, false}}, false, false},
+		{"nobody answers", true, []event{{0, "", false, false}, {9.9, "", false, false}, {10, "", true, false}}, false, false},
+		{"changes without a join", true, []event{{1, "changed", false, false}, {9, "", false, false}, {10, "", true, false}}, false, false},
+		{"joined and quiet", true, []event{{1, "joined", false, false}, {2.9, "", false, false}, {3, "", true, false}}, false, false},
+		{"joined and restless", true, []event{{1, "joined", false, false}, {2.5, "changed", false, false}, {4, "changed", false, false}, {5.9, "", false, false}, {6, "", true, false}}, false, false},
+		{"restless to the end", true, []event{{1, "joined", false, false}, {9, "changed", false, false}, {9.9, "", false, false}, {10, "", true, false}}, false, false},
+		{"joined, quiet, and the probes are slow", true, []event{{1, "joined", false, true}, {3, "", false, true}, {3.9, "", false, true}, {4, "", true, true}}, false, false},
+		{"joined, quiet, and the probes answer", true, []event{{1, "joined", false, true}, {3, "", false, true}, {3.1, "", true, false}}, false, false},
+		{"nobody of those remembered is heard", false, []event{{0, "", false, false}, {10, "", false, false}, {599, "", false, false}, {600, "", true, false}}, true, true},
+		{"those remembered answer, none joins", false, []event{{0, "", false, false}, {10, "", true, false}}, true, false},
+		{"joined, and no endpoint is heard", false, []event{{1, "joined", false, false}, {3, "", true, false}}, true, true},
+		{"settled for good", true, []event{{1, "joined", false, false}, {3, "", true, false}, {3.1, "changed", true, false}}, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newSettling(start, tt.expects)
+			s := newSettling(start, tt.expects, tt.recalls)
 			for _, e := range tt.events {
 				switch now := sec(e.at); e.what {
 				case "joined":
@@ -35,7 +43,7 @@ func TestSettlingWaitsForAQuietPool(t *testing.T) {
 				case "changed":
 					s.changed(now)
 				}
-				settled, due := s.at(sec(e.at))
+				settled, due := s.at(sec(e.at), e.untried, tt.mute)
 				if settled != e.settle {
 					t.Fatalf("at %v s: settled %v, want %v", e.at, settled, e.settle)
 				}

@@ -186,16 +186,25 @@ func TestFirstServiceIsTheDefaultAndOthersGoByHost(t *testing.T) {
 }
 
 func TestRetriesGoToAnotherEndpointUnlessTurnedOff(t *testing.T) {
-	policy := func(o Options) *routev3.RetryPolicy {
-		return connectionManagerOf(t, written(t, o)).GetRouteConfig().GetVirtualHosts()[0].GetRetryPolicy()
+	routes := func(o Options) []*routev3.Route {
+		return connectionManagerOf(t, written(t, o)).GetRouteConfig().GetVirtualHosts()[0].GetRoutes()
 	}
-	p := policy(Options{API: GRPC})
-	if p.GetRetryOn() != "connect-failure,refused-stream,reset-before-request" || p.GetHostSelectionRetryMaxAttempts() == 0 ||
-		len(p.GetRetryHostPredicate()) != 1 || p.GetRetryHostPredicate()[0].GetName() != "envoy.retry_host_predicates.previous_hosts" {
-		t.Errorf("retry policy %v", p)
+	const always = "connect-failure,refused-stream,reset-before-request"
+	retried := routes(Options{API: GRPC})
+	if len(retried) != 2 || len(retried[0].GetMatch().GetHeaders()) != 1 {
+		t.Fatalf("routes %v, want one for the safe methods and one for all", retried)
 	}
-	if p := policy(Options{API: GRPC, NoRetries: true}); p != nil {
-		t.Errorf("retry policy %v with retries off", p)
+	for i, on := range []string{always + ",reset", always} {
+		p := retried[i].GetRoute().GetRetryPolicy()
+		if p.GetRetryOn() != on || p.GetHostSelectionRetryMaxAttempts() == 0 ||
+			len(p.GetRetryHostPredicate()) != 1 || p.GetRetryHostPredicate()[0].GetName() != "envoy.retry_host_predicates.previous_hosts" {
+			t.Errorf("retry policy %d is %v", i, p)
+		}
+	}
+	for _, r := range routes(Options{API: GRPC, NoRetries: true}) {
+		if p := r.GetRoute().GetRetryPolicy(); p != nil {
+			t.Errorf("retry policy %v with retries off", p)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
@@ -18,10 +19,13 @@ import (
 // for the rest: 15 s for an answer, 5 min without a byte, an hour without a request.
 const headersTimeout = 10 * time.Second
 
-// The retry policy: only failures that an endpoint cannot have acted upon, each
-// time at an endpoint that was not tried before.
+// The retry policy: failures that an endpoint cannot have acted upon, each time at
+// an endpoint that was not tried before. A request that may be made twice is also
+// retried when its endpoint dies with it.
 const (
 	retryOn           = "connect-failure,refused-stream,reset-before-request"
+	retrySafeOn       = retryOn + ",reset"
+	safeMethods       = "GET|HEAD|OPTIONS" // RFC 9110, section 9.2.1
 	retries           = 3
 	hostAttempts      = 5
 	retryBaseInterval = 5 * time.Millisecond
@@ -62,26 +66,47 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 			domains = []string{"*"}
 		}
 		config.VirtualHosts = append(config.VirtualHosts, &routev3.VirtualHost{
-			Name:        clusterName(i, service),
-			Domains:     domains,
-			RetryPolicy: b.retryPolicy(),
-			Routes: []*routev3.Route{{
-				Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
-				Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-					ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: clusterName(i, service)},
-				}},
-			}},
+			Name:    clusterName(i, service),
+			Domains: domains,
+			Routes:  b.routesTo(clusterName(i, service)),
 		})
 	}
 	return config
 }
 
-func (b *builder) retryPolicy() *routev3.RetryPolicy {
+// routesTo are the routes of one virtual host: the safe methods, unless nothing is
+// retried anyway, and all others.
+func (b *builder) routesTo(cluster string) []*routev3.Route {
+	all := b.route(cluster, retryOn)
+	if b.NoRetries {
+		return []*routev3.Route{all}
+	}
+	safe := b.route(cluster, retrySafeOn)
+	safe.Match.Headers = []*routev3.HeaderMatcher{{
+		Name: ":method",
+		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
+			MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: safeMethods}},
+		}},
+	}}
+	return []*routev3.Route{safe, all}
+}
+
+func (b *builder) route(cluster, retryOn string) *routev3.Route {
+	return &routev3.Route{
+		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
+			RetryPolicy:      b.retryPolicy(retryOn),
+		}},
+	}
+}
+
+func (b *builder) retryPolicy(on string) *routev3.RetryPolicy {
 	if b.NoRetries {
 		return nil
 	}
 	return &routev3.RetryPolicy{
-		RetryOn:    retryOn,
+		RetryOn:    on,
 		NumRetries: wrapperspb.UInt32(retries),
 		RetryHostPredicate: []*routev3.RetryPolicy_RetryHostPredicate{{
 			Name: "envoy.retry_host_predicates.previous_hosts",

@@ -61,6 +61,8 @@ func Encode(m Member) ([]byte, error) {
 		w.Health = omit(e.Health, Healthy)
 		w.Probe = omit(m.Probe.Kind, ProbeHTTP)
 		w.Path = omit(m.Probe.Path, DefaultHealthPath)
+	} else if m.Endpoint.Health == Draining {
+		w.Health = Draining
 	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -128,6 +130,8 @@ func (w wire) member() (Member, error) {
 		if m.Probe.Kind == ProbeHTTP {
 			m.Probe.Path = fill(w.Path, DefaultHealthPath)
 		}
+	} else {
+		m.Endpoint.Health = w.Health
 	}
 	return m, m.check()
 }
@@ -139,6 +143,9 @@ func (m Member) check() error {
 	}
 	switch m.Role {
 	case RoleEDS:
+		if h := m.Endpoint.Health; h != "" && h != Draining {
+			return fmt.Errorf("state %q of an eds server is neither empty nor draining", h)
+		}
 		return nil
 	case RoleUpstream:
 	default:

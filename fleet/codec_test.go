@@ -45,7 +45,9 @@ func TestMetadataIsReadAsItWasWritten(t *testing.T) {
 	v6 := plain()
 	v6.Endpoint.Addr = netip.MustParseAddrPort("[2001:db8::1]:65535")
 	eds := fleet.Member{Role: fleet.RoleEDS, Started: started, Version: fleet.FormatVersion}
-	for name, m := range map[string]fleet.Member{"full": full(), "plain": plain(), "tcp": tcp, "IPv6": v6, "eds": eds} {
+	leaving := eds
+	leaving.Endpoint.Health = fleet.Draining
+	for name, m := range map[string]fleet.Member{"full": full(), "plain": plain(), "tcp": tcp, "IPv6": v6, "eds": eds, "leaving eds": leaving} {
 		t.Run(name, func(t *testing.T) { roundTrip(t, m) })
 	}
 }

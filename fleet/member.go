@@ -68,7 +68,8 @@ type Member struct {
 	Started time.Time // by the member's own clock, to the millisecond
 	Version uint64    // metadata format version it speaks
 
-	// Set for RoleUpstream only.
+	// Set for RoleUpstream only, but for Endpoint.Health, which is Draining for any
+	// member that is about to leave.
 	Service  string
 	Endpoint Endpoint
 	Probe    Probe

@@ -7,15 +7,20 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// delegate gives memberlist this process's metadata.
+// delegate gives memberlist this process's metadata, and takes the messages that
+// other members send to it.
 type delegate struct {
+	receive func([]byte) // called by memberlist from several goroutines; must not block or keep the bytes
+
 	mu   sync.Mutex
 	meta []byte // replaced, never written: memberlist keeps the slice
 }
 
 var _ memberlist.Delegate = (*delegate)(nil)
 
-func newDelegate(meta []byte) *delegate { return &delegate{meta: meta} }
+func newDelegate(meta []byte, receive func([]byte)) *delegate {
+	return &delegate{meta: meta, receive: receive}
+}
 
 // setMeta reports whether meta is another one than before.
 func (d *delegate) setMeta(meta []byte) bool {
@@ -36,7 +41,7 @@ func (d *delegate) NodeMeta(int) []byte {
 }
 
 // NotifyMsg implements memberlist.Delegate.
-func (*delegate) NotifyMsg([]byte) {}
+func (d *delegate) NotifyMsg(b []byte) { d.receive(b) }
 
 // GetBroadcasts implements memberlist.Delegate.
 func (*delegate) GetBroadcasts(int, int) [][]byte { return nil }

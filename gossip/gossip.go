@@ -43,16 +43,24 @@ var ErrClosed = errors.New("gossip pool is closed")
 // Pool is this process's membership of the gossip pool. Its methods may be called
 // from any goroutine.
 type Pool struct {
-	id       uuid.UUID
-	log      *slog.Logger
-	list     *memberlist.Memberlist
-	members  *members
-	delegate *delegate
+	id           uuid.UUID
+	log          *slog.Logger
+	quiet        *throttle
+	list         *memberlist.Memberlist
+	members      *members
+	delegate     *delegate
+	probeTimeout time.Duration
+	missing      chan struct{} // capacity one
 
 	ctx    context.Context // done once the pool is to be shut down
 	cancel context.CancelFunc
 	stop   context.CancelFunc // ends the rejoin loop alone
-	wg     sync.WaitGroup     // our own goroutines
+	wg     sync.WaitGroup     // the rejoin loop
+
+	failed chan error         // capacity one; written by the watchdog
+	wedged chan struct{}      // closed by the watchdog
+	rest   context.CancelFunc // ends the watchdog, which outlives all else
+	guard  sync.WaitGroup     // the watchdog
 
 	announcing sync.Mutex // held by Announce: memberlist's UpdateNode must not run twice at a time
 
@@ -79,14 +87,17 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 	}
 	quiet := newThrottle()
 	p := &Pool{
-		id: opts.Member.ID, log: opts.Logger, delegate: newDelegate(meta),
+		id: opts.Member.ID, log: opts.Logger, quiet: quiet,
 		members: newMembers(opts.Member.ID.String(), opts.Logger, quiet),
+		missing: make(chan struct{}, 1), failed: make(chan error, 1), wedged: make(chan struct{}),
 	}
+	p.delegate = newDelegate(meta, p.receive)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	if p.list, err = opts.create(p, bridge(opts.Logger, quiet)); err != nil {
 		p.cancel()
 		return nil, err
 	}
+	p.watch(watchdog{check: func() { p.list.NumMembers() }, every: watchEvery, ticks: watchTicks})
 	ctx, stop := context.WithCancel(p.ctx)
 	p.stop = stop
 	r := &rejoiner{
@@ -132,10 +143,30 @@ func (p *Pool) Announce(m fleet.Member) error {
 	if !p.delegate.setMeta(meta) {
 		return nil
 	}
-	if err := p.list.UpdateNode(announceWait); err != nil {
-		p.log.Debug("announcement is still on its way", "reason", err)
+	return p.update()
+}
+
+// Reannounce publishes what was announced before once more, under a higher
+// incarnation: members that wrongly hold this one for dead see it again, unless
+// the word of its death has an incarnation that none is higher than. It returns
+// as Announce does.
+func (p *Pool) Reannounce() error {
+	p.announcing.Lock()
+	defer p.announcing.Unlock()
+	if p.ctx.Err() != nil {
+		return ErrClosed
 	}
-	return nil
+	return p.update()
+}
+
+// update has memberlist announce the metadata. The caller holds announcing.
+func (p *Pool) update() error {
+	return p.unlessWedged(func() error {
+		if err := p.list.UpdateNode(announceWait); err != nil {
+			p.log.Debug("announcement is still on its way", "reason", err)
+		}
+		return nil
+	})
 }
 
 // Leave tells the pool that this process goes, stays about a second so that the
@@ -156,7 +187,7 @@ func (p *Pool) Leave(ctx context.Context) error {
 	}
 	p.pause(ctx, time.Until(p.Self().Since.Add(spread)))
 	left := time.Now()
-	if err := p.list.Leave(within(ctx, leaveWait)); err != nil {
+	if err := p.unlessWedged(func() error { return p.list.Leave(within(ctx, leaveWait)) }); err != nil {
 		errs = append(errs, fmt.Errorf("leave the pool: %w", err))
 	}
 	p.pause(ctx, time.Until(left.Add(linger)))
@@ -173,6 +204,7 @@ func (p *Pool) pause(ctx context.Context, d time.Duration) {
 	case <-time.After(d):
 	case <-ctx.Done():
 	case <-p.ctx.Done():
+	case <-p.wedged:
 	}
 }
 
@@ -193,10 +225,15 @@ func (p *Pool) shutdown() {
 	p.ended = true
 	p.members.close()
 	p.cancel()
-	if err := p.list.Shutdown(); err != nil {
+	err := p.unlessWedged(func() error {
+		defer p.wg.Wait()
+		return p.list.Shutdown()
+	})
+	p.rest()
+	p.guard.Wait()
+	if err != nil {
 		p.log.Warn("gossip did not shut down cleanly", "error", err)
 	}
-	p.wg.Wait()
 }
 
 // join exchanges the full state with the member at addr.

@@ -84,11 +84,18 @@ func (ms *members) NotifyConflict(existing, other *memberlist.Node) {
 
 // put records m as the newest word on the member called name.
 func (ms *members) put(name string, m fleet.Member) {
+	if ms.record(name, m) {
+		ms.log.Log(noContext, ms.quiet.level("quarantine "+name, slog.LevelWarn), "member is quarantined", "id", m.ID, "gossip", m.Gossip, "reason", m.Quarantine)
+	}
+}
+
+// record reports whether m is newly quarantined.
+func (ms *members) record(name string, m fleet.Member) bool {
 	m.Since = time.Now()
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	if ms.closed {
-		return
+		return false
 	}
 	old := ms.byName[name]
 	if old != nil && old.Liveness != fleet.Alive {
@@ -105,10 +112,8 @@ func (ms *members) put(name string, m fleet.Member) {
 		ms.met = true
 		close(ms.joined)
 	}
-	if m.Quarantine != "" && (old == nil || old.Quarantine != m.Quarantine) {
-		ms.log.Log(noContext, ms.quiet.level("quarantine "+name, slog.LevelWarn), "member is quarantined", "id", m.ID, "gossip", m.Gossip, "reason", m.Quarantine)
-	}
 	ms.signal()
+	return m.Quarantine != "" && (old == nil || old.Quarantine != m.Quarantine)
 }
 
 // dropOldest forgets the member that is gone for longest. The caller holds mu.

@@ -49,6 +49,7 @@ func (s *sockets) DialAddressTimeout(a memberlist.Address, timeout time.Duration
 	if err != nil {
 		return nil, err
 	}
+	_ = conn.SetDeadline(time.Now().Add(timeout)) // memberlist sets none for messages
 	stop := context.AfterFunc(s.ctx, func() { _ = conn.Close() })
 	return boundConn{Conn: conn, stop: stop}, nil
 }

@@ -67,7 +67,7 @@ func raw(t *testing.T, p *Pool, name string, meta []byte) *memberlist.Memberlist
 	t.Helper()
 	conf := memberlist.DefaultLocalConfig()
 	conf.Name, conf.Label, conf.BindAddr, conf.BindPort = name, DefaultFleet, "127.0.0.1", 0
-	conf.Delegate, conf.Logger = newDelegate(meta), log.New(io.Discard, "", 0)
+	conf.Delegate, conf.Logger = newDelegate(meta, func([]byte) {}), log.New(io.Discard, "", 0)
 	list, err := memberlist.Create(conf)
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func TestAQuarantinedMemberThatMendsItsWaysIsBelieved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newDelegate([]byte("garbage"))
+	d := newDelegate([]byte("garbage"), func([]byte) {})
 	conf := memberlist.DefaultLocalConfig()
 	conf.Name, conf.Label, conf.BindAddr, conf.BindPort = m.ID.String(), DefaultFleet, "127.0.0.1", 0
 	conf.Delegate, conf.Logger = d, log.New(io.Discard, "", 0)

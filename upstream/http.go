@@ -34,14 +34,14 @@ func (r *Registration) Healthz() http.Handler {
 // Handler answers the health path, when the endpoint is probed over HTTP, and
 // hands every other request to next. All responses carry IDHeader.
 func (r *Registration) Handler(next http.Handler) http.Handler {
-	healthz, id := r.Healthz(), r.ID().String()
+	healthz := r.Healthz()
 	path := probePath(r.Member().Probe)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if path != "" && req.URL.Path == path {
 			healthz.ServeHTTP(w, req)
 			return
 		}
-		w.Header().Set(IDHeader, id)
+		w.Header().Set(IDHeader, r.ID().String())
 		next.ServeHTTP(w, req)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip"
 )
 
 // Defaults of the options.
@@ -29,6 +30,7 @@ type options struct {
 	gossipAdvertise netip.AddrPort // invalid: what gossip is bound to
 	keys            [][]byte
 	fleet           string
+	profile         gossip.Profile
 
 	drainWait       time.Duration
 	shutdownTimeout time.Duration
@@ -85,6 +87,12 @@ func WithKeys(keys ...[]byte) Option {
 // and do not let this one in.
 func WithFleet(name string) Option {
 	return func(o *options) { o.fleet = name }
+}
+
+// WithProfile sets how fast gossip sees a crash, and at what cost. The default is
+// [gossip.LAN]. Give all members of a fleet the same one.
+func WithProfile(p gossip.Profile) Option {
+	return func(o *options) { o.profile = p }
 }
 
 // WithHealthPath sets where the endpoint is probed over HTTP, a path beginning

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -31,10 +32,10 @@ type Registration struct {
 	// Set in Register, constant after.
 	ln   net.Listener
 	opts options
-	pool *gossip.Pool
 
-	// member is what is announced. Written under announcing only.
+	// member is what is announced, in pool. Both are written under announcing only.
 	member atomic.Pointer[fleet.Member]
+	pool   atomic.Pointer[gossip.Pool]
 
 	// announcing is held over each change and its announcement, so that changes
 	// are announced in the order in which they were made.
@@ -45,7 +46,9 @@ type Registration struct {
 
 	closing sync.Once
 	done    chan struct{} // closed when Close begins
-	left    error         // of leaving the pool; read after closing
+	watcher sync.WaitGroup
+	failed  chan error // capacity one; written by watch
+	left    error      // of leaving the pool; read after closing
 }
 
 // Register joins the pool and announces that ln serves svc. It does not wait for
@@ -76,20 +79,33 @@ func register(ln net.Listener, svc Service, opts options) (*Registration, error)
 			return nil, err
 		}
 	}
+	pool, err := opts.join(&m, nil)
+	if err != nil {
+		return nil, err
+	}
+	r := &Registration{ln: ln, opts: opts, done: make(chan struct{}), failed: make(chan error, 1)}
+	r.member.Store(&m)
+	r.pool.Store(pool)
+	r.watcher.Go(r.watch)
+	return r, nil
+}
+
+// join starts a pool that announces m, and notes in m where it gossips.
+func (o *options) join(m *fleet.Member, remembered []netip.AddrPort) (*gossip.Pool, error) {
 	pool, err := gossip.Start(gossip.Options{
-		Member: m, Fleet: opts.fleet, Bind: opts.gossip, Advertise: opts.gossipAdvertise,
-		Seeds: opts.seeds, Keys: opts.keys, Logger: opts.log,
+		Member: *m, Fleet: o.fleet, Bind: o.gossip, Advertise: o.gossipAdvertise, Seeds: o.seeds,
+		Remembered: remembered, Keys: o.keys, Profile: o.profile, Logger: o.log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	m.Gossip = pool.Self().Gossip
-	r := &Registration{ln: ln, opts: opts, pool: pool, done: make(chan struct{})}
-	r.member.Store(&m)
-	return r, nil
+	return pool, nil
 }
 
-// ID is the member's name in the pool, new for each registration.
+// ID is the member's name in the pool, new for each registration. It changes when
+// another member goes on taking this one for dead although it was announced anew,
+// at most once in 30 seconds.
 func (r *Registration) ID() uuid.UUID { return r.member.Load().ID }
 
 // Member is what the pool is told of this upstream, as it is now. The caller must
@@ -97,7 +113,11 @@ func (r *Registration) ID() uuid.UUID { return r.member.Load().ID }
 func (r *Registration) Member() fleet.Member { return *r.member.Load() }
 
 // Joined is closed once another member of the pool was met.
-func (r *Registration) Joined() <-chan struct{} { return r.pool.Joined() }
+func (r *Registration) Joined() <-chan struct{} { return r.pool.Load().Joined() }
+
+// Failed receives an error, once, when the registration cannot go on: see
+// [gossip.ErrWedged]. The program should end then; Serve does.
+func (r *Registration) Failed() <-chan error { return r.failed }
 
 // SetWeight announces another load balancing weight, 1 to 65535.
 func (r *Registration) SetWeight(weight uint32) error {
@@ -154,9 +174,10 @@ func (r *Registration) Close() error {
 		r.announcing.Lock()
 		r.closed = true
 		r.announcing.Unlock()
+		r.watcher.Wait() // from here on the pool stays the same
 		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 		defer cancel()
-		r.left = errors.Join(announced, r.pool.Leave(ctx))
+		r.left = errors.Join(announced, r.pool.Load().Leave(ctx))
 	})
 	return r.left
 }
@@ -180,7 +201,7 @@ func (r *Registration) change(f func(*fleet.Member)) error {
 		return err
 	}
 	r.member.Store(&m)
-	if err := r.pool.Announce(m); err != nil {
+	if err := r.pool.Load().Announce(m); err != nil {
 		return fmt.Errorf("announce the change: %w", err)
 	}
 	return nil

@@ -31,8 +31,8 @@ func ListenAndServe(ctx context.Context, srv *http.Server, svc Service, opts ...
 // in [Registration.Handler]. Then it announces draining, goes on serving for the
 // drain wait, leaves the pool, finishes the requests in flight within the
 // shutdown timeout, and returns nil. It closes the listener and the registration
-// in any case, and returns an error when srv stops by itself or when requests
-// had to be cut off.
+// in any case, and returns an error when srv stops by itself, when the
+// registration has failed, or when requests had to be cut off.
 func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
 	next := srv.Handler
 	if next == nil {
@@ -44,6 +44,9 @@ func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
 	select {
 	case err := <-served:
 		return errors.Join(err, r.Close())
+	case err := <-r.failed:
+		_ = r.Close() // it fails alike
+		return errors.Join(err, r.shutdown(context.WithoutCancel(ctx), srv), notClosed(<-served))
 	case <-ctx.Done():
 	}
 	r.opts.log.Info("draining", "service", r.Member().Service, "wait", r.opts.drainWait)

@@ -32,7 +32,7 @@ func newMember(ln net.Addr, svc Service, opts options) (fleet.Member, error) {
 	}
 	m := fleet.Member{
 		ID: uuid.New(), Role: fleet.RoleUpstream, Version: fleet.FormatVersion,
-		Started: time.Now().UTC().Truncate(time.Millisecond),
+		Started: now(),
 		Service: svc.Name,
 		Endpoint: fleet.Endpoint{
 			Addr: addr, Weight: cmp.Or(svc.Weight, fleet.DefaultWeight),
@@ -44,6 +44,9 @@ func newMember(ln net.Addr, svc Service, opts options) (fleet.Member, error) {
 	_, err = fleet.Encode(m)
 	return m, err
 }
+
+// now is the time as metadata carries it.
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
 // endpointAddr is the address that Envoy is told: the advertised one, filled up
 // from the listener's.

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/eds"
+	"github.com/rollcall-fleet/rollcall/eds/probe"
+	"github.com/rollcall-fleet/rollcall/eds/registry"
 )
 
 func newEDS() *cobra.Command {
@@ -31,13 +35,23 @@ console is at the root of the HTTP address.`,
 			if opts.Keys, err = pool.keys(); err != nil {
 				return err
 			}
+			if opts.Guard < 0 || opts.Guard > 1 {
+				return usageError{fmt.Errorf("--guard is %v, give a share from 0 (off) to 1", opts.Guard)}
+			}
+			if opts.ProbeInterval < 100*time.Millisecond || opts.ProbeInterval > time.Minute {
+				return usageError{fmt.Errorf("--probe-interval is %s, give 100ms to 1m", opts.ProbeInterval)}
+			}
 			opts.Gossip, opts.Advertise, opts.Seeds, opts.Fleet = pool.gossip, pool.advertise, pool.join, pool.fleet
+			opts.Profile = pool.profile
 			return eds.Run(c.Context(), opts)
 		},
 	}
 	addrPortVar(c.Flags(), &opts.HTTP, "http", "127.0.0.1:8080", "address of the API, the console and REST discovery")
 	addrPortVar(c.Flags(), &opts.XDS, "xds", "127.0.0.1:18000", "address of gRPC discovery")
 	c.Flags().StringVar(&opts.DataDir, "data-dir", defaultDataDir(), "folder for operators' decisions and remembered members")
+	c.Flags().DurationVar(&opts.ProbeInterval, "probe-interval", probe.DefaultInterval, "between two probes of an endpoint's health")
+	c.Flags().Float64Var(&opts.Guard, "guard", registry.DefaultGuard, "share of a service that may fall silent at once before it is held as it is; 0 turns it off")
+	c.Flags().DurationVar(&opts.GuardHold, "guard-hold", registry.DefaultGuardHold, "the longest that the guard holds")
 	pool.add(c.Flags(), "127.0.0.1:7946", nil)
 	logs.add(c.Flags())
 	return c

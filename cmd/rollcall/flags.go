@@ -72,6 +72,22 @@ func (a ipAddr) String() string {
 	return a.v.String()
 }
 
+// profileFlag is a flag that takes a profile of gossip.
+type profileFlag struct{ v *gossip.Profile }
+
+func (p profileFlag) Set(s string) (err error) {
+	*p.v, err = gossip.ParseProfile(s)
+	return err
+}
+
+func (p profileFlag) Type() string { return "profile" }
+func (p profileFlag) String() string {
+	if p.v == nil {
+		return ""
+	}
+	return string(*p.v)
+}
+
 func addrPortVar(fs *pflag.FlagSet, v *netip.AddrPort, name, def, usage string) {
 	if def != "" {
 		*v = netip.MustParseAddrPort(def)
@@ -84,6 +100,7 @@ type poolFlags struct {
 	gossip, advertise netip.AddrPort
 	join              []string
 	fleet, keyFile    string
+	profile           gossip.Profile
 }
 
 func (p *poolFlags) add(fs *pflag.FlagSet, gossipDefault string, join []string) {
@@ -91,6 +108,8 @@ func (p *poolFlags) add(fs *pflag.FlagSet, gossipDefault string, join []string) 
 	addrPortVar(fs, &p.advertise, "advertise", "", "gossip address told to the others, when it is not --gossip")
 	fs.StringSliceVar(&p.join, "join", join, "seeds of the pool, as host[:port], comma-separated or repeated; port 7946 unless given")
 	fs.StringVar(&p.fleet, "fleet", "rollcall", "name of the fleet; pools of another name are not joined")
+	p.profile = gossip.LAN
+	fs.Var(profileFlag{&p.profile}, "profile", "how fast gossip sees a crash, and at what cost: lan, wan or fast")
 	fs.StringVar(&p.keyFile, "gossip-key-file", "", "file with the pool's encryption key (rollcall keygen gossip)")
 }
 

@@ -47,6 +47,7 @@ what it serves. SIGTERM drains it: no request is lost.`,
 				opts.Gossip = netip.AddrPortFrom(address, 0)
 			}
 			opts.GossipAdvertise, opts.Seeds, opts.Fleet = pool.advertise, pool.join, pool.fleet
+			opts.Profile = pool.profile
 			return hello.Run(c.Context(), opts)
 		},
 	}

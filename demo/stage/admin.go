@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
+	"regexp"
 	"slices"
 )
 
@@ -14,7 +16,10 @@ const Backend = "service_backend"
 type Admin struct{ api *API }
 
 // NewAdmin returns a reader of the Envoy whose admin address is addr.
-func NewAdmin(addr string) *Admin { return &Admin{api: NewAPI(addr)} }
+func NewAdmin(addr string) *Admin { return NewAdminVia(addr, nil) }
+
+// NewAdminVia is NewAdmin over connections that dial makes.
+func NewAdminVia(addr string, dial Dial) *Admin { return &Admin{api: NewAPIVia(addr, dial)} }
 
 // Ready returns nil once Envoy serves: its clusters have been warmed.
 func (a *Admin) Ready(ctx context.Context) error {
@@ -22,33 +27,83 @@ func (a *Admin) Ready(ctx context.Context) error {
 	return err
 }
 
+// clusters is the part of Envoy's answer to /clusters that is used here.
+type clusters struct {
+	Clusters []struct {
+		Name  string       `json:"name"`
+		Hosts []hostStatus `json:"host_statuses"`
+	} `json:"cluster_statuses"`
+}
+
+type hostStatus struct {
+	Address struct {
+		Socket struct {
+			IP   string `json:"address"`
+			Port int    `json:"port_value"`
+		} `json:"socket_address"`
+	} `json:"address"`
+	Health struct {
+		EDS string `json:"eds_health_status"`
+	} `json:"health_status"`
+}
+
 // Hosts returns the ports of the hosts that Envoy has in a cluster, sorted.
 func (a *Admin) Hosts(ctx context.Context, cluster string) ([]int, error) {
-	var dump struct {
-		Clusters []struct {
-			Name  string `json:"name"`
-			Hosts []struct {
-				Address struct {
-					Socket struct {
-						Port int `json:"port_value"`
-					} `json:"socket_address"`
-				} `json:"address"`
-			} `json:"host_statuses"`
-		} `json:"cluster_statuses"`
+	hosts, err := a.hosts(ctx, cluster)
+	ports := []int{}
+	for _, h := range hosts {
+		ports = append(ports, h.Address.Socket.Port)
 	}
+	slices.Sort(ports)
+	return ports, err
+}
+
+// Healthy returns the addresses of the hosts in a cluster that Envoy may use,
+// sorted.
+func (a *Admin) Healthy(ctx context.Context, cluster string) ([]string, error) {
+	hosts, err := a.hosts(ctx, cluster)
+	addrs := []string{}
+	for _, h := range hosts {
+		if h.Health.EDS == "HEALTHY" {
+			addrs = append(addrs, fmt.Sprintf("%s:%d", h.Address.Socket.IP, h.Address.Socket.Port))
+		}
+	}
+	slices.Sort(addrs)
+	return addrs, err
+}
+
+// Changes returns how many times hosts came to a cluster or went since Envoy
+// started, those that came and went at once counted once. Unlike a look at the
+// hosts it misses nothing.
+func (a *Admin) Changes(ctx context.Context, cluster string) (int, error) {
+	name := "cluster." + cluster + ".membership_change"
+	path := "/stats?format=json&filter=" + url.QueryEscape("^"+regexp.QuoteMeta(name)+"$")
+	var dump struct {
+		Stats []struct {
+			Name  string `json:"name"`
+			Value int    `json:"value"`
+		} `json:"stats"`
+	}
+	if err := a.api.Get(ctx, path, &dump); err != nil {
+		return 0, err
+	}
+	for _, s := range dump.Stats {
+		if s.Name == name {
+			return s.Value, nil
+		}
+	}
+	return 0, fmt.Errorf("envoy has no counter %s", name)
+}
+
+func (a *Admin) hosts(ctx context.Context, cluster string) ([]hostStatus, error) {
+	var dump clusters
 	if err := a.api.Get(ctx, "/clusters?format=json", &dump); err != nil {
 		return nil, err
 	}
 	for _, c := range dump.Clusters {
-		if c.Name != cluster {
-			continue
+		if c.Name == cluster {
+			return c.Hosts, nil
 		}
-		ports := []int{}
-		for _, h := range c.Hosts {
-			ports = append(ports, h.Address.Socket.Port)
-		}
-		slices.Sort(ports)
-		return ports, nil
 	}
 	return nil, fmt.Errorf("envoy has no cluster %q", cluster)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -18,9 +19,15 @@ type API struct {
 }
 
 // NewAPI returns a client of the EDS server whose HTTP address is addr.
-func NewAPI(addr string) *API {
+func NewAPI(addr string) *API { return NewAPIVia(addr, nil) }
+
+// Dial connects, like net.Dialer.DialContext.
+type Dial = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// NewAPIVia is NewAPI over connections that dial makes; nil is the ordinary way.
+func NewAPIVia(addr string, dial Dial) *API {
 	return &API{base: "http://" + addr, http: &http.Client{
-		Transport: &http.Transport{DisableKeepAlives: true},
+		Transport: &http.Transport{DisableKeepAlives: dial == nil, DialContext: dial},
 		Timeout:   requestTimeout,
 	}}
 }

@@ -18,15 +18,8 @@ var sigtermRow = deathRow("SIGTERM → last request to it", func(ctx context.Con
 	return u.Stop(ctx)
 })
 
-// killRow measures from SIGKILL to the last request that was sent to the upstream,
-// which failed because nobody was there.
-var killRow = deathRow("kill -9 → last request to it", func(_ context.Context, u *stage.Upstream) error {
-	u.Kill()
-	return nil
-})
-
 func deathRow(name string, end func(context.Context, *stage.Upstream) error) row {
-	return row{name, func(ctx context.Context, f *stage.Fleet) (trial, error) {
+	return row{name: name, most: 30, setup: func(ctx context.Context, f *stage.Fleet) (trial, error) {
 		if err := startFleet(ctx, f, "grpc"); err != nil {
 			return nil, err
 		}

@@ -11,12 +11,12 @@ import (
 
 // putRow measures from the moment a PUT is sent until Envoy follows: the host that
 // is now the only one on the list has answered, and no request goes to the other.
-func putRow(api string) row {
+func putRow(api string, want wanted) row {
 	name := "PUT → Envoy follows, over " + api
 	if api == "rest" {
 		name += " (refresh_delay 0.1 s)"
 	}
-	return row{name, func(ctx context.Context, f *stage.Fleet) (trial, error) {
+	return row{name: name, want: want, most: 30, setup: func(ctx context.Context, f *stage.Fleet) (trial, error) {
 		if err := startFleet(ctx, f, api); err != nil {
 			return nil, err
 		}

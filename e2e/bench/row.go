@@ -10,20 +10,41 @@ import (
 	"github.com/rollcall-fleet/rollcall/demo/stage"
 )
 
-// row is one line of the table. setup starts what the row needs in a fleet of its
-// own, and returns what is done once for each trial.
+// row is one line of the table. What it is about is done once for each trial, in a
+// fleet on loopback or on machines of its own.
 type row struct {
-	name  string
-	setup func(context.Context, *stage.Fleet) (trial, error)
+	name string
+	want wanted
+	unit unit // of what a trial returns
+	most int  // trials, whatever the command line says; 0 for no limit
+
+	setup    setup
+	machines int // upstreams on hosts of their own; 0 for a fleet on loopback
+	hosts    hosts
 }
 
-// trial does what the row is about once and returns how long it took. It leaves
-// the fleet as it found it.
+// setup starts what a row needs in a fleet of its own, and returns what is done
+// once for each trial.
+type setup func(context.Context, *stage.Fleet) (trial, error)
+
+// trial does what the row is about once and returns how long it took, or a count
+// in the form of counted. It leaves the fleet as it found it.
 type trial func(context.Context) (time.Duration, error)
+
+// unit is what a row's figures are.
+type unit int
+
+const (
+	milliseconds unit = iota
+	count
+)
+
+// counted is a count in the place of a duration.
+func counted(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 
 const (
 	pollRate     = 1000                  // requests a second through Envoy while something is measured
-	trialTimeout = time.Minute           // for one trial, or the setup of a row
+	setUpTimeout = time.Minute           // for the setup of a row
 	phase        = time.Second           // trials start at random moments, not in step with any poll
 	overlap      = 50 * time.Millisecond // how long requests go on after what was waited for
 )
@@ -35,40 +56,52 @@ type bench struct {
 }
 
 func (b *bench) measure(ctx context.Context, r row) ([]time.Duration, error) {
-	addrs, err := stage.Fresh()
+	once, stop, err := b.setUp(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(b.dir, "row-")
-	if err != nil {
-		return nil, err
-	}
-	f := stage.NewFleet(stage.Options{Binary: b.binary, Envoy: b.envoy, Dir: dir, Addresses: addrs})
-	defer f.Kill()
-	once, err := setUp(ctx, r, f)
-	if err != nil {
-		return nil, err
+	defer func() { _ = stop() }() // the figures are there already
+	trials := b.trials
+	if r.most > 0 {
+		trials = min(trials, r.most)
 	}
 	var all []time.Duration
-	for i := range b.trials {
+	for i := range trials {
 		took, err := try(ctx, once)
 		if err != nil {
 			return nil, fmt.Errorf("trial %d: %w", i+1, err)
 		}
 		all = append(all, took)
-		fmt.Fprintf(os.Stderr, "%s: %d/%d, %.1f ms\n", r.name, i+1, b.trials, millis(took))
+		fmt.Fprintf(os.Stderr, "%s: %d/%d, %s\n", r.name, i+1, trials, r.unit.show(took))
 	}
 	return all, nil
 }
 
-func setUp(ctx context.Context, r row, f *stage.Fleet) (trial, error) {
-	ctx, cancel := context.WithTimeout(ctx, trialTimeout)
+func (b *bench) setUp(ctx context.Context, r row) (trial, func() error, error) {
+	ctx, cancel := context.WithTimeout(ctx, setUpTimeout)
 	defer cancel()
-	return r.setup(ctx, f)
+	if r.machines > 0 {
+		return b.onHosts(ctx, r)
+	}
+	addrs, err := stage.Fresh()
+	if err != nil {
+		return nil, nil, err
+	}
+	dir, err := os.MkdirTemp(b.dir, "row-")
+	if err != nil {
+		return nil, nil, err
+	}
+	f := stage.NewFleet(stage.Options{Binary: b.binary, Envoy: b.envoy, Dir: dir, Addresses: addrs, Pool: stage.OwnPool()})
+	once, err := r.setup(ctx, f)
+	if err != nil {
+		f.Kill()
+		return nil, nil, err
+	}
+	return once, func() error { f.Kill(); return nil }, nil
 }
 
 func try(ctx context.Context, once trial) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, trialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, longTimeout)
 	defer cancel()
 	select {
 	case <-ctx.Done():

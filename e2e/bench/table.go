@@ -10,17 +10,18 @@ import (
 
 // result is a row that was measured, with at least one trial.
 type result struct {
-	name string
+	row
 	took []time.Duration
 }
 
 func printTable(w io.Writer, results []result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "trials\tmedian\t99 %\tmax\t  what")
+	fmt.Fprintln(t, "trials\tmedian\t99 %\tmax\t  what\t  wanted")
 	for _, r := range results {
 		sorted := slices.Sorted(slices.Values(r.took))
-		fmt.Fprintf(t, "%d\t%.1f ms\t%.1f ms\t%.1f ms\t  %s\n", len(sorted),
-			millis(percentile(sorted, 50)), millis(percentile(sorted, 99)), millis(sorted[len(sorted)-1]), r.name)
+		median, p99, longest := percentile(sorted, 50), percentile(sorted, 99), sorted[len(sorted)-1]
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t  %s\t  %s\n", len(sorted), r.unit.show(median), r.unit.show(p99), r.unit.show(longest),
+			r.name, r.want.judge(median, p99, longest, r.unit))
 	}
 	return t.Flush()
 }

@@ -15,14 +15,21 @@ func TestTableShowsMedianPercentileAndMaximum(t *testing.T) {
 		took = append(took, time.Duration(200-i)*time.Millisecond)
 	}
 	var out strings.Builder
-	if err := printTable(&out, []result{{"one", took[199:]}, {"many", took}}); err != nil {
+	if err := printTable(&out, []result{
+		{row{name: "one", want: wantMax(time.Second)}, took[199:]},
+		{row{name: "many", want: wantP99(197 * time.Millisecond)}, took},
+		{row{name: "few", unit: count, want: wantZero}, []time.Duration{0}},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
 	for line := range strings.Lines(out.String()) {
 		got = append(got, strings.Join(strings.Fields(line), " "))
 	}
-	want := []string{"trials median 99 % max what", "1 1.0 ms 1.0 ms 1.0 ms one", "200 100.0 ms 198.0 ms 200.0 ms many"}
+	want := []string{
+		"trials median 99 % max what wanted", "1 1.0 ms 1.0 ms 1.0 ms one max ≤ 1000.0 ms: met",
+		"200 100.0 ms 198.0 ms 200.0 ms many 99 % ≤ 197.0 ms: MISSED", "1 0 0 0 few max ≤ 0: met",
+	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}

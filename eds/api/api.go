@@ -23,6 +23,8 @@ type Registry interface {
 	// Wait returns nil once Snapshot().Revision is at least revision, and an error
 	// when ctx ends first.
 	Wait(ctx context.Context, revision uint64) error
+	// Confirm lets the guard of a service go, and reports whether it was holding.
+	Confirm(ctx context.Context, service string) (bool, error)
 }
 
 // Overrides is where an operator's decisions are kept. A write returns after it is
@@ -74,6 +76,8 @@ func newRouter(opts Options) *mux.Router {
 	on(http.MethodPost, "/edsservice/"+serviceVar, a.createOverride)
 	on(http.MethodPut, "/edsservice/"+serviceVar, a.replaceOverride)
 	on(http.MethodDelete, "/edsservice/"+serviceVar, a.deleteOverride)
+	get("/guards", a.listGuards)
+	on(http.MethodDelete, "/guards/"+serviceVar, a.confirmGuard)
 	get("/members", a.listMembers)
 	get("/clients", a.listClients)
 

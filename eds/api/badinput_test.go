@@ -50,6 +50,7 @@ var badBodies = []struct{ name, body, words string }{
 	{"weight beyond 32 bits", host(`"ip_address":"10.0.0.2","port":80,"tags":{"load_balancing_weight":4294967297}`), "hosts[1].tags.load_balancing_weight"},
 	{"tags a list", host(`"ip_address":"10.0.0.2","port":80,"tags":[]`), "hosts[1].tags is not an object"},
 	{"canary a string", host(`"ip_address":"10.0.0.2","port":80,"tags":{"canary":"yes"}`), "hosts[1].tags.canary is not true or false"},
+	{"probe a string", host(`"ip_address":"10.0.0.2","port":80,"probe":"yes"`), "hosts[1].probe is not true or false"},
 	{"a tag that is a number", host(`"ip_address":"10.0.0.2","port":80,"tags":{"wieght":5}`), "hosts[1].tags.wieght is not a string"},
 	{"a tag without a name", host(`"ip_address":"10.0.0.2","port":80,"tags":{"":"x"}`), "hosts[1]: a tag has an empty name"},
 	{"az unprintable", host(`"ip_address":"10.0.0.2","port":80,"tags":{"az":"\u0000"}`), "hosts[1]: az"},

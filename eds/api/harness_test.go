@@ -35,6 +35,7 @@ type merged struct {
 	store   *override.Store
 	members []fleet.Member
 	settled bool
+	guarded string             // a service that its guard holds
 	stale   *registry.Snapshot // when set, all that anybody sees
 }
 
@@ -43,7 +44,10 @@ func (m *merged) Snapshot() *registry.Snapshot {
 		return m.stale
 	}
 	overrides, revision := m.store.List()
-	return registry.Merge(registry.Input{Settled: m.settled, Revision: revision, Members: m.members, Overrides: overrides})
+	snap, _ := registry.New(registry.Options{}).Decide(registry.Input{
+		Now: start, Settled: m.settled, Revision: revision, Members: m.members, Overrides: overrides,
+	})
+	return snap
 }
 
 func (m *merged) Wait(ctx context.Context, revision uint64) error {
@@ -52,6 +56,10 @@ func (m *merged) Wait(ctx context.Context, revision uint64) error {
 	}
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+func (m *merged) Confirm(_ context.Context, service string) (bool, error) {
+	return service == m.guarded, nil
 }
 
 // rig is the API on a real store, a real discovery server and two members: an

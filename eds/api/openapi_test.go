@@ -93,6 +93,8 @@ func TestAnswersHaveTheFormInTheDocument(t *testing.T) {
 		{413, "PUT", "/edsservice/myservice", tooLong},
 		{204, "DELETE", "/edsservice/myservice", ""},
 		{404, "DELETE", "/edsservice/myservice", ""},
+		{200, "GET", "/guards", ""},
+		{404, "DELETE", "/guards/myservice", ""},
 		{200, "GET", "/members", ""},
 		{200, "POST", "/v3/discovery:endpoints", poll},
 		{400, "POST", "/v3/discovery:endpoints", `{`},

@@ -31,6 +31,7 @@ type hostEntry struct {
 	IPAddress *string `json:"ip_address"`
 	Port      *int64  `json:"port"`
 	Tags      tags    `json:"tags"`
+	Probe     bool    `json:"probe"`
 }
 
 // tags describe an endpoint, alike in requests and in answers.
@@ -63,7 +64,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 
 // decodeHosts reads a host list. What it returns without an error passes
 // override.Check as a list of any service.
-func decodeHosts(body []byte) ([]fleet.Endpoint, error) {
+func decodeHosts(body []byte) ([]override.Host, error) {
 	var list hostList
 	if err := json.Unmarshal(body, &list, json.RejectUnknownMembers(true)); err != nil {
 		return nil, explain(err)
@@ -71,18 +72,18 @@ func decodeHosts(body []byte) ([]fleet.Endpoint, error) {
 	if list.Hosts == nil {
 		return nil, errors.New("hosts is missing")
 	}
-	endpoints := make([]fleet.Endpoint, 0, len(*list.Hosts))
+	hosts := make([]override.Host, 0, len(*list.Hosts))
 	for i, h := range *list.Hosts {
 		e, err := h.endpoint()
 		if err != nil {
 			return nil, fmt.Errorf("hosts[%d].%w", i, err)
 		}
-		endpoints = append(endpoints, e)
+		hosts = append(hosts, override.Host{Endpoint: e, Probe: h.Probe})
 	}
-	if err := (override.Override{Service: "any", Mode: override.Pin, Hosts: endpoints}).Check(); err != nil {
+	if err := (override.Override{Service: "any", Mode: override.Pin, Hosts: hosts}).Check(); err != nil {
 		return nil, err
 	}
-	return endpoints, nil
+	return hosts, nil
 }
 
 // endpoint checks what the types of fleet cannot hold; override.Check does the rest.

@@ -13,7 +13,7 @@ import (
 // back and sends it again gets the same.
 func FuzzDecodeHosts(f *testing.F) {
 	f.Add([]byte(payload))
-	f.Add([]byte(`{"hosts":[{"ip_address":"fd00::1","port":1,"tags":{"region":"r","x":"y"}}]}`))
+	f.Add([]byte(`{"hosts":[{"ip_address":"fd00::1","port":1,"tags":{"region":"r","x":"y"},"probe":true}]}`))
 	for _, tt := range badBodies {
 		if len(tt.body) < 1000 {
 			f.Add([]byte(tt.body))
@@ -29,7 +29,7 @@ func FuzzDecodeHosts(f *testing.F) {
 		}
 		entries := make([]hostEntry, 0, len(hosts))
 		for _, h := range hosts {
-			entries = append(entries, hostEntry{IPAddress: new(h.Addr.Addr().String()), Port: new(int64(h.Addr.Port())), Tags: tagsOf(h)})
+			entries = append(entries, hostEntry{IPAddress: new(h.Addr.Addr().String()), Port: new(int64(h.Addr.Port())), Tags: tagsOf(h.Endpoint), Probe: h.Probe})
 		}
 		again, err := json.Marshal(hostList{Hosts: &entries})
 		if err != nil {

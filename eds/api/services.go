@@ -20,6 +20,7 @@ const visibleWithin = 2 * time.Second
 
 type serviceView struct {
 	Mode  override.Mode `json:"mode"`
+	Guard *guardView    `json:"guard,omitempty"` // while it holds
 	Hosts []hostView    `json:"hosts"`
 }
 
@@ -27,19 +28,22 @@ type hostView struct {
 	IPAddress netip.Addr      `json:"ip_address"`
 	Port      uint16          `json:"port"`
 	Tags      tags            `json:"tags"`
+	Probe     bool            `json:"probe,omitzero"`
 	ID        string          `json:"id,omitempty"`
 	Source    registry.Source `json:"source"`
 	State     string          `json:"state"`
 	Served    bool            `json:"served"`
+	Held      bool            `json:"held,omitzero"`  // served although it is silent
+	Until     time.Time       `json:"until,omitzero"` // while damped: when it is served again
 	Since     time.Time       `json:"since"`
 }
 
 func viewService(s registry.Service) serviceView {
-	v := serviceView{Mode: s.Mode, Hosts: make([]hostView, 0, len(s.Hosts))}
+	v := serviceView{Mode: s.Mode, Guard: viewGuard(s.Guard), Hosts: make([]hostView, 0, len(s.Hosts))}
 	for _, h := range s.Hosts {
 		v.Hosts = append(v.Hosts, hostView{
-			IPAddress: h.Addr.Addr(), Port: h.Addr.Port(), Tags: tagsOf(h.Endpoint),
-			ID: h.ID, Source: h.Source, State: h.State, Served: h.Served, Since: h.Since,
+			IPAddress: h.Addr.Addr(), Port: h.Addr.Port(), Tags: tagsOf(h.Endpoint), Probe: h.Probe,
+			ID: h.ID, Source: h.Source, State: h.State, Served: h.Served, Held: h.Held, Until: h.Until, Since: h.Since,
 		})
 	}
 	return v
@@ -120,7 +124,8 @@ func (a *api) answerWrite(w http.ResponseWriter, r *http.Request, status int, o 
 	s, ok := snap.Find(o.Service)
 	if !ok || snap.Revision < revision {
 		// Not visible yet: this is what it will look like.
-		s, _ = registry.Merge(registry.Input{Members: snap.Members, Overrides: []override.Override{o}}).Find(o.Service)
+		preview, _ := registry.New(registry.Options{}).Decide(registry.Input{Now: o.Since, Members: snap.Members, Overrides: []override.Override{o}})
+		s, _ = preview.Find(o.Service)
 	}
 	return answer(w, status, viewService(s))
 }

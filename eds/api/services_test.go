@@ -153,6 +153,18 @@ func TestTagsAreOptionalAndFurtherOnesAreKept(t *testing.T) {
 	}
 }
 
+func TestProbeIsKeptAndShown(t *testing.T) {
+	r := newRig(t)
+	const hosts = `{"hosts":[{"ip_address":"10.0.0.1","port":80,"probe":true},{"ip_address":"10.0.0.2","port":80,"probe":false}]}`
+	got := r.must(201, "POST", "/edsservice/a", hosts).body
+	if n := strings.Count(got, `"probe":true`); n != 1 || strings.Contains(got, `"probe":false`) {
+		t.Errorf("%s, want one host that is probed, and nothing said of the other", got)
+	}
+	if list, _ := r.store.List(); len(list) != 1 || !list[0].Hosts[0].Probe || list[0].Hosts[1].Probe {
+		t.Errorf("the store has %+v", list)
+	}
+}
+
 func TestServiceNamesMayHoldWhatURLsEscape(t *testing.T) {
 	r := newRig(t)
 	got := r.must(201, "POST", "/edsservice/my%20service%3F", payload)

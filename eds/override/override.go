@@ -30,9 +30,15 @@ const MaxHosts = 10_000
 // once they are in a Store.
 type Override struct {
 	Service string
-	Mode    Mode             // Merge or Pin
-	Hosts   []fleet.Endpoint // sorted by address; may be empty with Pin
-	Since   time.Time        // when it was decided, UTC
+	Mode    Mode      // Merge or Pin
+	Hosts   []Host    // sorted by address; may be empty with Pin
+	Since   time.Time // when it was decided, UTC
+}
+
+// Host is an endpoint as an operator lists it.
+type Host struct {
+	fleet.Endpoint
+	Probe bool `json:",omitempty"` // probed like a member; otherwise served without a question
 }
 
 // Check reports the first thing that is wrong with o; the field's path is in the

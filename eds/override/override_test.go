@@ -9,29 +9,29 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-func endpoint(addr string) fleet.Endpoint {
-	return fleet.Endpoint{Addr: netip.MustParseAddrPort(addr), Weight: 1, Health: fleet.Healthy}
+func host(addr string) Host {
+	return Host{Endpoint: fleet.Endpoint{Addr: netip.MustParseAddrPort(addr), Weight: 1, Health: fleet.Healthy}}
 }
 
 func list(service string, mode Mode, addrs ...string) Override {
 	o := Override{Service: service, Mode: mode, Since: time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.UTC)}
 	for _, a := range addrs {
-		o.Hosts = append(o.Hosts, endpoint(a))
+		o.Hosts = append(o.Hosts, host(a))
 	}
 	return o
 }
 
 // change makes the second host of a good list a bad one.
-func change(f func(*fleet.Endpoint)) Override {
+func change(f func(*Host)) Override {
 	o := list("s", Merge, "10.0.0.1:80", "10.0.0.2:80")
 	f(&o.Hosts[1])
 	return o
 }
 
 func TestCheck(t *testing.T) {
-	var many []fleet.Endpoint
+	var many []Host
 	for i := range MaxHosts + 1 {
-		many = append(many, fleet.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80), Weight: 1, Health: fleet.Healthy})
+		many = append(many, host(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80).String()))
 	}
 	for name, tt := range map[string]struct {
 		o    Override
@@ -48,14 +48,14 @@ func TestCheck(t *testing.T) {
 		"service too long":  {list(strings.Repeat("a", 201), Pin), "201 bytes"},
 		"no mode":           {list("s", ""), `mode ""`},
 		"auto":              {list("s", Auto), `mode "auto"`},
-		"no address":        {change(func(e *fleet.Endpoint) { e.Addr = netip.AddrPort{} }), "hosts[1]: address"},
-		"port 0":            {change(func(e *fleet.Endpoint) { e.Addr = netip.MustParseAddrPort("10.0.0.2:0") }), "hosts[1]: port is 0"},
-		"unspecified":       {change(func(e *fleet.Endpoint) { e.Addr = netip.MustParseAddrPort("[::]:80") }), "hosts[1]: address"},
-		"weight 0":          {change(func(e *fleet.Endpoint) { e.Weight = 0 }), "hosts[1]: weight is 0"},
-		"weight 65536":      {change(func(e *fleet.Endpoint) { e.Weight = 65536 }), "hosts[1]: weight is 65536"},
-		"no health":         {change(func(e *fleet.Endpoint) { e.Health = "" }), `hosts[1]: state ""`},
-		"a reserved tag":    {change(func(e *fleet.Endpoint) { e.Tags = map[string]string{"az": "z"} }), `hosts[1]: tag "az"`},
-		"address twice":     {change(func(e *fleet.Endpoint) { e.Addr = netip.MustParseAddrPort("10.0.0.1:80") }), "hosts[1]: address 10.0.0.1:80 is already hosts[0]"},
+		"no address":        {change(func(e *Host) { e.Addr = netip.AddrPort{} }), "hosts[1]: address"},
+		"port 0":            {change(func(e *Host) { e.Addr = netip.MustParseAddrPort("10.0.0.2:0") }), "hosts[1]: port is 0"},
+		"unspecified":       {change(func(e *Host) { e.Addr = netip.MustParseAddrPort("[::]:80") }), "hosts[1]: address"},
+		"weight 0":          {change(func(e *Host) { e.Weight = 0 }), "hosts[1]: weight is 0"},
+		"weight 65536":      {change(func(e *Host) { e.Weight = 65536 }), "hosts[1]: weight is 65536"},
+		"no health":         {change(func(e *Host) { e.Health = "" }), `hosts[1]: state ""`},
+		"a reserved tag":    {change(func(e *Host) { e.Tags = map[string]string{"az": "z"} }), `hosts[1]: tag "az"`},
+		"address twice":     {change(func(e *Host) { e.Addr = netip.MustParseAddrPort("10.0.0.1:80") }), "hosts[1]: address 10.0.0.1:80 is already hosts[0]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := tt.o.Check()

@@ -9,8 +9,6 @@ import (
 	"sync"
 
 	"go.etcd.io/bbolt"
-
-	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 var bucket = []byte("overrides")
@@ -99,7 +97,7 @@ func (s *Store) put(o Override) (uint64, error) {
 	if err := o.Check(); err != nil {
 		return s.revision, err
 	}
-	o.Hosts = slices.SortedFunc(slices.Values(o.Hosts), func(a, b fleet.Endpoint) int { return a.Addr.Compare(b.Addr) })
+	o.Hosts = slices.SortedFunc(slices.Values(o.Hosts), func(a, b Host) int { return a.Addr.Compare(b.Addr) })
 	v, err := json.Marshal(o)
 	if err != nil {
 		return s.revision, fmt.Errorf("encode manual list of %q: %w", o.Service, err)

@@ -1,6 +1,7 @@
 package override
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -112,10 +113,10 @@ func TestOverridesAreThereAfterReopening(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	s, db := open(t, path)
 	full := list("a", Merge, "10.0.0.1:80", "[fd00::1]:80")
-	full.Hosts[0] = fleet.Endpoint{
+	full.Hosts[0] = Host{Probe: true, Endpoint: fleet.Endpoint{
 		Addr: full.Hosts[0].Addr, Weight: 65535, Canary: true, Health: fleet.Healthy,
 		Locality: fleet.Locality{Region: "r", Zone: "z"}, Tags: map[string]string{"version": "v2"},
-	}
+	}}
 	nobody := list("b", Pin)
 	for _, o := range []Override{full, nobody, list("c", Pin)} {
 		if _, err := s.Replace(o); err != nil {
@@ -136,6 +137,27 @@ func TestOverridesAreThereAfterReopening(t *testing.T) {
 	}
 	if _, err := s.Create(nobody); !errors.Is(err, ErrExists) {
 		t.Errorf("create after reopening: %v, want %v", err, ErrExists)
+	}
+}
+
+// A list that was written before hosts could be probed reads as it did then.
+func TestListsFromBeforeProbesAreRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	_, db := open(t, path)
+	const old = `{"Service":"a","Mode":"merge","Hosts":[{"Addr":"10.0.0.1:80","Weight":5,"Locality":{"Region":"","Zone":"z"},` +
+		`"Canary":true,"Tags":null,"Health":"healthy"}],"Since":"2026-01-02T03:04:05.006Z"}`
+	if err := db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Put([]byte("a"), []byte(old)) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := list("a", Merge, "10.0.0.1:80")
+	want.Hosts[0].Weight, want.Hosts[0].Canary, want.Hosts[0].Locality.Zone = 5, true, "z"
+	s, _ := open(t, path)
+	wantList(t, s, 0, want)
+	if v, err := json.Marshal(want); err != nil || string(v) != old {
+		t.Errorf("without a probe it is written as %s, %v, want %s", v, err, old)
 	}
 }
 

@@ -1,3 +1,7 @@
+// Package registry decides which endpoints serve: from what gossip reports, what
+// operators decided and what the probes saw, to an immutable Snapshot. It reads no
+// clock, starts no goroutine and does no I/O, so that every rule can be told as a
+// table of events.
 package registry
 
 import (
@@ -7,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
@@ -29,6 +34,10 @@ type Snapshot struct {
 	// Revision is the override store's revision that went in.
 	Revision uint64
 
+	// Isolated is true while somebody has fallen silent and nobody is heard:
+	// everything stays as it was, without limit.
+	Isolated bool
+
 	Services []Service      // sorted by name
 	Members  []fleet.Member // sorted by id, quarantined and gone ones too
 }
@@ -37,7 +46,8 @@ type Snapshot struct {
 type Service struct {
 	Name  string
 	Mode  override.Mode
-	Hosts []Host // sorted by address, then id
+	Hosts []Host // sorted by address, the one that has the address first
+	Guard *Guard // nil unless it holds
 }
 
 // Host is one endpoint of a service as the registry sees it.
@@ -45,8 +55,11 @@ type Host struct {
 	fleet.Endpoint
 	ID      string // the member's uuid; "" for a manual host
 	Source  Source
-	State   string    // healthy, unhealthy, draining
+	Probe   bool      // a manual host that the operator wants probed
+	State   string    // StateHealthy and its like
 	Served  bool      // in the assignment
+	Held    bool      // served only because guard or isolation say so
+	Until   time.Time // with StateDamped: when it is served again
 	Since   time.Time // of State, by this server's clock
 	Started time.Time // of the member's process; zero for a manual host
 }
@@ -58,6 +71,21 @@ func (s *Snapshot) Find(name string) (Service, bool) {
 		return Service{}, false
 	}
 	return s.Services[i], true
+}
+
+// host returns what s says of the host that key names, or nothing, and whether
+// it was in service but for an operator who kept it out.
+func (s *Snapshot) host(service string, key probe.Key) (h Host, inService bool) {
+	svc, _ := s.Find(service)
+	i, _ := slices.BinarySearchFunc(svc.Hosts, key.Addr, func(h Host, addr netip.AddrPort) int { return h.Addr.Compare(addr) })
+	superseded := false
+	for ; i < len(svc.Hosts) && svc.Hosts[i].Addr == key.Addr; i++ {
+		if h := svc.Hosts[i]; h.ID == key.ID {
+			return h, h.Served || (h.State == StateHealthy && !superseded)
+		}
+		superseded = superseded || svc.Hosts[i].Source == Gossip
+	}
+	return Host{}, false
 }
 
 // Served returns the hosts of s that are in its assignment, in order, one for each address.

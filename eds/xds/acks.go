@@ -167,6 +167,26 @@ func (a *acks) list() ([]ClientService, *NACK) {
 	return list, a.nack
 }
 
+// lower lowers the number of each name that the client asked for to what it has
+// acknowledged of it.
+func (a *acks) lower(acked map[string]uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.services) < len(acked) {
+		for name, st := range a.services {
+			if seq, ok := acked[name]; ok {
+				acked[name] = min(seq, st.seq)
+			}
+		}
+		return
+	}
+	for name, seq := range acked {
+		if st, ok := a.services[name]; ok {
+			acked[name] = min(seq, st.seq)
+		}
+	}
+}
+
 func (a *acks) sent(items []item) {
 	for _, i := range items {
 		st := a.services[i.name]

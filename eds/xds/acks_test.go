@@ -227,7 +227,7 @@ func TestAcknowledgedSequenceIsNeverAheadOfTheClient(t *testing.T) {
 }
 
 func mustEncode(name string, addrs ...string) *assignment {
-	a, err := encode(name, service(name, addrs...).Hosts)
+	a, err := encode(name, staying(service(name, addrs...).Hosts))
 	if err != nil {
 		panic(err)
 	}

@@ -40,15 +40,15 @@ const (
 // shared by every stream and every poll.
 type assignment struct {
 	name     string
-	version  string          // derived from the bytes alone: equal on every EDS server with the same fleet
-	hosts    []registry.Host // what it was built from
+	version  string   // derived from the bytes alone: equal on every EDS server with the same fleet
+	hosts    []served // what it was built from
 	resource *discoveryv3.Resource
 	json     func() ([]byte, error) // without an "@type"; made when first asked for
 }
 
 // encode builds and encodes the assignment of a service. The hosts must have
 // passed sift and are kept.
-func encode(name string, hosts []registry.Host) (*assignment, error) {
+func encode(name string, hosts []served) (*assignment, error) {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(loadAssignment(name, hosts))
 	if err != nil {
 		return nil, fmt.Errorf("encode the assignment of %q: %w", name, err)
@@ -109,16 +109,18 @@ func sift(s registry.Service) ([]registry.Host, error) {
 
 // sameHosts reports whether two lists make the same assignment.
 func sameHosts(a, b []registry.Host) bool {
-	return slices.EqualFunc(a, b, func(a, b registry.Host) bool {
-		return a.Addr == b.Addr && a.ID == b.ID && a.Weight == b.Weight && a.Locality == b.Locality &&
-			a.Canary == b.Canary && a.Health == b.Health && maps.Equal(a.Tags, b.Tags)
-	})
+	return slices.EqualFunc(a, b, func(a, b registry.Host) bool { return sameHost(served{Host: a}, served{Host: b}) })
+}
+
+func sameHost(a, b served) bool {
+	return a.Addr == b.Addr && a.ID == b.ID && a.Weight == b.Weight && a.Locality == b.Locality &&
+		a.Canary == b.Canary && a.leaving == b.leaving && maps.Equal(a.Tags, b.Tags)
 }
 
 // loadAssignment builds the assignment of a service: a pure function, and
 // deterministic as long as hosts is sorted, which registry.Service.Served is.
-func loadAssignment(name string, hosts []registry.Host) *endpointv3.ClusterLoadAssignment {
-	byLocality := make(map[fleet.Locality][]registry.Host)
+func loadAssignment(name string, hosts []served) *endpointv3.ClusterLoadAssignment {
+	byLocality := make(map[fleet.Locality][]served)
 	for _, h := range hosts {
 		byLocality[h.Locality] = append(byLocality[h.Locality], h)
 	}
@@ -132,7 +134,7 @@ func loadAssignment(name string, hosts []registry.Host) *endpointv3.ClusterLoadA
 // localityEndpoints weighs the locality by the sum of its endpoints: Envoy's
 // locality-weighted load balancing and gRPC's own xDS client send nothing to a
 // locality without a weight; everybody else ignores it.
-func localityEndpoints(l fleet.Locality, hosts []registry.Host) *endpointv3.LocalityLbEndpoints {
+func localityEndpoints(l fleet.Locality, hosts []served) *endpointv3.LocalityLbEndpoints {
 	group := &endpointv3.LocalityLbEndpoints{LbEndpoints: make([]*endpointv3.LbEndpoint, 0, len(hosts))}
 	if l != (fleet.Locality{}) {
 		group.Locality = &corev3.Locality{Region: l.Region, Zone: l.Zone}
@@ -146,7 +148,11 @@ func localityEndpoints(l fleet.Locality, hosts []registry.Host) *endpointv3.Loca
 	return group
 }
 
-func lbEndpoint(h registry.Host) *endpointv3.LbEndpoint {
+func lbEndpoint(h served) *endpointv3.LbEndpoint {
+	health := corev3.HealthStatus_HEALTHY
+	if h.leaving {
+		health = corev3.HealthStatus_UNHEALTHY
+	}
 	return &endpointv3.LbEndpoint{
 		HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
 			Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
@@ -154,13 +160,13 @@ func lbEndpoint(h registry.Host) *endpointv3.LbEndpoint {
 				PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(h.Addr.Port())},
 			}}},
 		}},
-		HealthStatus:        corev3.HealthStatus_HEALTHY,
+		HealthStatus:        health,
 		Metadata:            metadata(h),
 		LoadBalancingWeight: wrapperspb.UInt32(h.Weight),
 	}
 }
 
-func metadata(h registry.Host) *corev3.Metadata {
+func metadata(h served) *corev3.Metadata {
 	lb := map[string]*structpb.Value{"canary": structpb.NewBoolValue(h.Canary)}
 	for k, v := range h.Tags {
 		lb[k] = structpb.NewStringValue(v)

@@ -77,8 +77,9 @@ func newCache() *cache {
 	}
 }
 
-// update makes changed current and empties the services in gone.
-func (c *cache) update(settled bool, changed []*assignment, gone []string) {
+// update makes changed current and empties the services in gone. It returns the
+// push sequence number as of which they are.
+func (c *cache) update(settled bool, changed []*assignment, gone []string) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	touched := make(map[*watcher]struct{})
@@ -97,6 +98,7 @@ func (c *cache) update(settled bool, changed []*assignment, gone []string) {
 	for w := range touched {
 		c.fire(w)
 	}
+	return c.seq
 }
 
 // set replaces one assignment and marks it stale with those who watch it.

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -158,6 +159,28 @@ func (t *clients) list(now time.Time) []Client {
 			a.Connected.Compare(b.Connected), strings.Compare(a.Peer, b.Peer))
 	})
 	return list
+}
+
+// acked returns for each of names the push sequence number as of which every
+// client that asked for it has acknowledged it: the highest there is when nobody
+// asked. It takes one walk over the clients, however many names there are.
+func (t *clients) acked(names []string) map[string]uint64 {
+	acked := make(map[string]uint64, len(names))
+	for _, name := range names {
+		acked[name] = math.MaxUint64
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c := range t.streams {
+		c.acks.lower(acked)
+	}
+	now := time.Now()
+	for _, c := range t.pollers {
+		if !c.gone(now) {
+			c.acks.lower(acked)
+		}
+	}
+	return acked
 }
 
 func (c *client) view() Client {

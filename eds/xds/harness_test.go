@@ -72,13 +72,24 @@ type running struct {
 	stop func() error // ends Serve and returns what it returned
 }
 
+// abrupt is New without farewells, for tests that are about something else.
+func abrupt(opts Options) *Server {
+	s := New(opts)
+	s.farewell = 0
+	return s
+}
+
 func start(t *testing.T, opts Options) *running {
+	t.Helper()
+	return serve(t, abrupt(opts))
+}
+
+func serve(t *testing.T, s *Server) *running {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(opts)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, lis) }()
@@ -242,7 +253,11 @@ func (r *reply) add(t *testing.T, res *anypb.Any) {
 	for _, group := range cla.GetEndpoints() {
 		for _, e := range group.GetLbEndpoints() {
 			a := e.GetEndpoint().GetAddress().GetSocketAddress()
-			addrs = append(addrs, netip.AddrPortFrom(netip.MustParseAddr(a.GetAddress()), uint16(a.GetPortValue())).String())
+			addr := netip.AddrPortFrom(netip.MustParseAddr(a.GetAddress()), uint16(a.GetPortValue())).String()
+			if e.GetHealthStatus() != corev3.HealthStatus_HEALTHY {
+				addr += " leaves"
+			}
+			addrs = append(addrs, addr)
 		}
 	}
 	r.hosts[cla.GetClusterName()] = addrs
@@ -353,4 +368,13 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// staying makes hosts the ones of an assignment, none of them about to leave.
+func staying(hosts []registry.Host) []served {
+	out := make([]served, len(hosts))
+	for i, h := range hosts {
+		out[i] = served{Host: h}
+	}
+	return out
 }

@@ -3,8 +3,6 @@ package xds
 import (
 	"encoding/json"
 	"net/http"
-
-	"github.com/rollcall-fleet/rollcall/eds/registry"
 )
 
 // registration is a service in the form of Envoy's v1 service discovery.
@@ -38,13 +36,16 @@ func (s *Server) ServeRegistration(w http.ResponseWriter, r *http.Request, servi
 	writeJSON(w, func() ([]byte, error) { return json.Marshal(register(current.assignments[0].hosts)) })
 }
 
-func register(hosts []registry.Host) registration {
-	reg := registration{Hosts: make([]registeredHost, len(hosts))}
-	for i, h := range hosts {
-		reg.Hosts[i] = registeredHost{
+func register(hosts []served) registration {
+	reg := registration{Hosts: []registeredHost{}}
+	for _, h := range hosts {
+		if h.leaving { // v1 knows no health
+			continue
+		}
+		reg.Hosts = append(reg.Hosts, registeredHost{
 			IPAddress: h.Addr.Addr().String(), Port: h.Addr.Port(),
 			Tags: registeredTags{AZ: h.Locality.Zone, Canary: h.Canary, Weight: h.Weight},
-		}
+		})
 	}
 	return reg
 }

@@ -56,10 +56,10 @@ func decodeV3(t *testing.T, w *httptest.ResponseRecorder) (version string, clas 
 }
 
 func TestRESTAnswersTheNamesAskedAndMovesWithTheContent(t *testing.T) {
-	s := New(Options{})
+	s := abrupt(Options{})
 	s.Update(settled(service("api", hostC), varied()))
 	version, clas := decodeV3(t, post(s.ServeRESTv3, pollBody("", "web")))
-	if len(clas) != 1 || !proto.Equal(clas[0], loadAssignment("web", varied().Hosts)) {
+	if len(clas) != 1 || !proto.Equal(clas[0], loadAssignment("web", staying(varied().Hosts))) {
 		t.Fatalf("answered %v", clas)
 	}
 	s.Update(settled(service("api", hostA), varied()))
@@ -74,7 +74,7 @@ func TestRESTAnswersTheNamesAskedAndMovesWithTheContent(t *testing.T) {
 }
 
 func TestRESTAnswersSeveralNamesAndUnknownOnes(t *testing.T) {
-	s := New(Options{})
+	s := abrupt(Options{})
 	s.Update(settled(service("api", hostC), service("web", hostA)))
 	version, clas := decodeV3(t, post(s.ServeRESTv3, pollBody("", "web", "nobody", "api", "web")))
 	var names []string
@@ -104,7 +104,7 @@ func TestRESTAndGRPCTellTheSameVersion(t *testing.T) {
 }
 
 func TestRESTv2IsReadByAnEnvoyOfThatAge(t *testing.T) {
-	s := New(Options{})
+	s := abrupt(Options{})
 	s.Update(settled(varied()))
 	w := post(s.ServeRESTv2, `{"node":{"id":"envoy-1","cluster":"test","build_version":"abc/1.6.0/Clean/RELEASE"},"resource_names":["web"]}`)
 	var resp apiv2.DiscoveryResponse
@@ -116,7 +116,7 @@ func TestRESTv2IsReadByAnEnvoyOfThatAge(t *testing.T) {
 	b, err := proto.Marshal(&old)
 	must(t, err)
 	must(t, proto.Unmarshal(b, &back))
-	if !proto.Equal(&back, loadAssignment("web", varied().Hosts)) || resp.GetTypeUrl() != typeV2 {
+	if !proto.Equal(&back, loadAssignment("web", staying(varied().Hosts))) || resp.GetTypeUrl() != typeV2 {
 		t.Errorf("answered %s", w.Body)
 	}
 	if w := post(s.ServeRESTv2, pollBody(resp.GetVersionInfo(), "web")); w.Code != http.StatusNotModified {
@@ -128,7 +128,7 @@ func TestRESTv2IsReadByAnEnvoyOfThatAge(t *testing.T) {
 }
 
 func TestRESTRefusals(t *testing.T) {
-	s := New(Options{})
+	s := abrupt(Options{})
 	s.Update(settled(service("web", hostA)))
 	many := make([]string, maxPollNames+1)
 	for i := range many {
@@ -188,7 +188,7 @@ func problemSays(t *testing.T, w *httptest.ResponseRecorder, what string) {
 }
 
 func TestRESTIsUnavailableUntilSettled(t *testing.T) {
-	s := New(Options{})
+	s := abrupt(Options{})
 	s.Update(unsettled(service("web", hostA)))
 	for name, w := range map[string]*httptest.ResponseRecorder{
 		"v3": post(s.ServeRESTv3, pollBody("", "web")),
@@ -209,7 +209,7 @@ func register1(s *Server, service string) *httptest.ResponseRecorder {
 }
 
 func TestRegistration(t *testing.T) {
-	s := New(Options{})
+	s := abrupt(Options{})
 	v := varied()
 	v.Hosts = v.Hosts[:2]
 	s.Update(settled(v))
@@ -228,7 +228,7 @@ func TestRegistration(t *testing.T) {
 }
 
 func TestRESTClientIsToldByItsPolls(t *testing.T) {
-	s := New(Options{})
+	s := abrupt(Options{})
 	s.Update(settled(service("web", hostA)))
 	version, _ := decodeV3(t, post(s.ServeRESTv3, pollBody("", "web")))
 	post(s.ServeRESTv3, pollBody(version, "web"))
@@ -257,7 +257,7 @@ func TestRESTClientIsGoneAfterThreeMissedPolls(t *testing.T) {
 		{time.Minute, 3 * time.Minute},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := New(Options{})
+			s := abrupt(Options{})
 			s.Update(settled())
 			for range 5 {
 				post(s.ServeRESTv3, pollBody("", "web"))
@@ -277,7 +277,7 @@ func TestRESTClientIsGoneAfterThreeMissedPolls(t *testing.T) {
 
 func TestRESTClientsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := New(Options{MaxClients: 2})
+		s := abrupt(Options{MaxClients: 2})
 		s.Update(settled())
 		for _, c := range []struct {
 			name string
@@ -296,7 +296,7 @@ func TestRESTClientsAreBounded(t *testing.T) {
 
 func TestPollsAreLoggedOnceAndRepeatsAtDebug(t *testing.T) {
 	var log lines
-	s := New(Options{Logger: log.logger()})
+	s := abrupt(Options{Logger: log.logger()})
 	s.Update(settled())
 	for range 3 {
 		post(s.ServeRESTv3, pollBody("x", "web"))
@@ -322,7 +322,7 @@ func fuzzPoll(f *testing.F, typeURL string) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		s := New(Options{})
+		s := abrupt(Options{})
 		s.Update(settled(service("web", hostA)))
 		serve, req, err := s.ServeRESTv3, (*discoveryv3.DiscoveryRequest)(nil), error(nil)
 		if typeURL == typeV2 {

@@ -38,6 +38,7 @@ const (
 func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer s.close()
 	server := s.grpcServer(ctx)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(lis) }()
@@ -131,14 +132,18 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 		return status.Errorf(codes.ResourceExhausted, "more than %d clients", s.clients.max)
 	}
 	st := s.newStream(c, typeURL)
-	defer func() {
-		s.cache.forget(st.watcher)
-		s.clients.close(c)
-	}()
+	defer s.end(st)
 	s.logger.Debug("stream opened", "transport", transport, "peer", address)
 	err := handle(st)
 	s.logger.Debug("stream closed", "transport", transport, "peer", address, "error", err)
 	return err
+}
+
+// end forgets a stream. Nothing waits for its acknowledgements any more.
+func (s *Server) end(st *stream) {
+	s.cache.forget(st.watcher)
+	s.clients.close(st.client)
+	s.lookSoon()
 }
 
 // endWith makes streams end with ctx too, of whatever service they are: health

@@ -8,6 +8,9 @@ package xds
 
 import (
 	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/health"
@@ -34,8 +37,17 @@ type Server struct {
 	clients *clients
 	health  *health.Server
 
-	// Owned by the goroutine that calls Update.
-	built map[string]*assignment
+	farewell time.Duration // how long a host is served as unhealthy at most; 0 for not at all
+
+	departing atomic.Bool // some host is on its way out
+	looking   atomic.Bool // look is about to be called
+
+	mu       sync.Mutex // guards what follows; taken before any other lock
+	settled  bool
+	services map[string]*serving // by name
+	leaving  map[string]*serving // those of them that some host is leaving
+	timer    *time.Timer         // for the hosts that nobody acknowledges; nil before the first
+	closed   bool
 }
 
 // New returns a Server that holds no snapshot yet, which is one that has not settled.
@@ -48,7 +60,8 @@ func New(opts Options) *Server {
 	}
 	s := &Server{
 		logger: opts.Logger, cache: newCache(), clients: newClients(opts.MaxClients),
-		health: health.NewServer(), built: make(map[string]*assignment),
+		health: health.NewServer(), farewell: farewellMost,
+		services: make(map[string]*serving), leaving: make(map[string]*serving),
 	}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	return s
@@ -56,53 +69,108 @@ func New(opts Options) *Server {
 
 // Update makes snap what is served, and pushes what it changes. One goroutine
 // calls it, the registry's; it waits for no client. Until snap.Settled, streams
-// stay silent and polls are answered 503.
+// stay silent and polls are answered 503. A host that is not served any more is
+// served as unhealthy first, for a second at most.
 func (s *Server) Update(snap *registry.Snapshot) {
-	next := make(map[string]*assignment, len(snap.Services))
-	var changed []*assignment
-	for _, service := range snap.Services {
-		old := s.built[service.Name]
-		a := s.build(service, old)
-		if a == nil {
-			continue
-		}
-		next[a.name] = a
-		if a != old {
-			changed = append(changed, a)
-		}
-	}
-	var gone []string
-	for name := range s.built {
-		if next[name] == nil {
-			gone = append(gone, name)
-		}
-	}
-	s.built = next
-	s.cache.update(snap.Settled, changed, gone)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	touched := s.take(snap, now)
+	s.settled = snap.Settled
+	s.publish(touched)
+	s.release(now) // at once where no client would hear of it
 	if snap.Settled {
 		s.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	}
 }
 
-// build returns old if nothing changed. Each service passes the border check once
-// more, whoever put it into the snapshot: what Envoy would reject is left out and
-// named in the log. It returns nil for a service that cannot be served at all.
-func (s *Server) build(service registry.Service, old *assignment) *assignment {
+// take notes what a snapshot says, and returns the services of which it says
+// something new.
+func (s *Server) take(snap *registry.Snapshot, now time.Time) (touched []*serving) {
+	farewell := s.farewell
+	if !s.settled { // nobody was told of any host
+		farewell = 0
+	}
+	for _, sv := range s.services {
+		sv.known = false
+	}
+	for _, service := range snap.Services {
+		if sv := s.want(service, now, farewell); sv != nil {
+			touched = append(touched, sv)
+		}
+	}
+	for _, sv := range s.services {
+		if !sv.known {
+			sv.want(nil, now, farewell)
+			touched = append(touched, sv)
+		}
+	}
+	return touched
+}
+
+// want notes what a snapshot says of a service; nil if that is nothing new. It
+// passes the border check once more, whoever put it into the snapshot: what Envoy
+// would reject is left out and named in the log.
+func (s *Server) want(service registry.Service, now time.Time, farewell time.Duration) *serving {
+	sv := s.services[service.Name]
+	fresh := sv == nil
+	if fresh {
+		if err := fleet.CheckService(service.Name); err != nil {
+			s.logger.Error("service left out", "error", err)
+			return nil
+		}
+		sv = &serving{name: service.Name}
+		s.services[service.Name] = sv
+	}
+	sv.known = true
 	hosts, bad := sift(service)
-	if old != nil && sameHosts(hosts, old.hosts) {
-		return old
+	if !fresh && sameHosts(hosts, sv.wanted) {
+		return nil
 	}
 	if bad != nil {
 		s.logger.Error("hosts left out of the assignment", "service", service.Name, "error", bad)
 	}
-	if err := fleet.CheckService(service.Name); err != nil {
-		s.logger.Error("service left out", "error", err)
-		return nil
+	sv.want(hosts, now, farewell)
+	return sv
+}
+
+// publish encodes what has changed of these services and pushes it. The caller
+// holds mu.
+func (s *Server) publish(touched []*serving) {
+	var changed []*assignment
+	var gone []string
+	for _, sv := range touched {
+		if a := s.build(sv); a != sv.assignment {
+			sv.assignment = a
+			changed = append(changed, a)
+		}
+		if len(sv.leaving) > 0 {
+			s.leaving[sv.name] = sv
+			continue
+		}
+		delete(s.leaving, sv.name)
+		if !sv.known {
+			delete(s.services, sv.name)
+			gone = append(gone, sv.name)
+		}
 	}
-	a, err := encode(service.Name, hosts)
+	s.departing.Store(len(s.leaving) > 0) // first: the push may be acknowledged before update returns
+	seq := s.cache.update(s.settled, changed, gone)
+	for _, sv := range touched {
+		sv.told(seq)
+	}
+}
+
+// build returns the assignment of a service, the one it has if nothing changed.
+func (s *Server) build(sv *serving) *assignment {
+	hosts := sv.hosts()
+	if sv.assignment != nil && slices.EqualFunc(hosts, sv.assignment.hosts, sameHost) {
+		return sv.assignment
+	}
+	a, err := encode(sv.name, hosts)
 	if err != nil {
-		s.logger.Error("assignment left as it was", "error", err)
-		return old
+		s.logger.Error("assignment left as it was", "service", sv.name, "error", err)
+		return sv.assignment
 	}
 	return a
 }

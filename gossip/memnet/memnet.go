@@ -1,6 +1,6 @@
 // Package memnet is a network in memory for tests of what runs on memberlist. It
 // works under testing/synctest, where real sockets do not, and can cut members
-// off and lose packets. A dial to a member that is cut off meets silence; to one
+// off, lose packets and be slow. A dial to a member that is cut off meets silence; to one
 // that is not there, a refusal.
 package memnet
 
@@ -28,6 +28,7 @@ type Network struct {
 	hosts  map[netip.AddrPort]*transport
 	island map[netip.AddrPort]int // who is cut off, and together with whom
 	loss   map[netip.AddrPort]float64
+	lag    map[netip.AddrPort]time.Duration
 	cuts   int
 }
 
@@ -36,6 +37,7 @@ func New(seed uint64) *Network {
 	return &Network{
 		rand: rand.New(rand.NewPCG(seed, seed)), hosts: make(map[netip.AddrPort]*transport),
 		island: make(map[netip.AddrPort]int), loss: make(map[netip.AddrPort]float64),
+		lag: make(map[netip.AddrPort]time.Duration),
 	}
 }
 
@@ -77,6 +79,24 @@ func (n *Network) Loss(addr netip.AddrPort, share float64) {
 	n.loss[addr] = share
 }
 
+// Lag has everything that reaches addr wait up to most, at random, as if the
+// member there seldom got a processor. Of a stream it is the dial that waits.
+func (n *Network) Lag(addr netip.AddrPort, most time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lag[addr] = most
+}
+
+// late is how long what is now sent to addr waits.
+func (n *Network) late(addr netip.AddrPort) time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.lag[addr] == 0 {
+		return 0
+	}
+	return time.Duration(n.rand.Int64N(int64(n.lag[addr])))
+}
+
 // route returns the transport at to, nil when there is none; cut is true when
 // from cannot reach it, lost when this packet would not arrive.
 func (n *Network) route(from netip.AddrPort, to string) (dest *transport, cut, lost bool) {
@@ -110,11 +130,21 @@ func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
 	if dest == nil || cut || lost {
 		return now, nil
 	}
-	select {
-	case dest.packets <- &memberlist.Packet{Buf: bytes.Clone(b), From: net.UDPAddrFromAddrPort(t.addr), Timestamp: now}:
-	default:
+	p := &memberlist.Packet{Buf: bytes.Clone(b), From: net.UDPAddrFromAddrPort(t.addr), Timestamp: now}
+	if late := t.net.late(dest.addr); late > 0 {
+		time.AfterFunc(late, func() { dest.deliver(p) })
+	} else {
+		dest.deliver(p)
 	}
 	return now, nil
+}
+
+// deliver loses p when the queue is full.
+func (t *transport) deliver(p *memberlist.Packet) {
+	select {
+	case t.packets <- p:
+	default:
+	}
 }
 
 // PacketCh implements memberlist.Transport.
@@ -133,6 +163,13 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	case dest == nil:
 		return nil, fmt.Errorf("dial %s: %w", addr, syscall.ECONNREFUSED)
 	}
+	late := t.net.late(dest.addr)
+	if late >= timeout {
+		time.Sleep(timeout)
+		return nil, fmt.Errorf("dial %s: %w", addr, os.ErrDeadlineExceeded)
+	}
+	time.Sleep(late)
+	timeout -= late
 	here, there := net.Pipe()
 	select {
 	case dest.streams <- there:

@@ -84,3 +84,32 @@ func TestDialsMeetAnAnswerARefusalOrSilence(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatReachesASlowMemberIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := New(1)
+		from, to := n.Transport(a), n.Transport(b)
+		n.Lag(b, time.Second)
+		for range 100 {
+			start := time.Now()
+			if _, err := from.WriteTo([]byte("x"), b.String()); err != nil {
+				t.Fatal(err)
+			}
+			<-to.PacketCh()
+			if took := time.Since(start); took == 0 || took >= time.Second {
+				t.Fatalf("a packet takes %s", took)
+			}
+		}
+		start := time.Now()
+		if _, err := from.DialTimeout(b.String(), time.Nanosecond); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != time.Nanosecond {
+			t.Errorf("a dial gives %v after %s", err, time.Since(start))
+		}
+		n.Lag(b, 0)
+		start = time.Now()
+		_, _ = from.WriteTo([]byte("x"), b.String())
+		<-to.PacketCh()
+		if took := time.Since(start); took != 0 {
+			t.Errorf("a packet still takes %s", took)
+		}
+	})
+}

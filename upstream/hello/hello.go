@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-fleet/rollcall/gossip"
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
 
@@ -33,6 +34,7 @@ type Options struct {
 	Gossip          netip.AddrPort // invalid: the IP address of Listen, port 0
 	GossipAdvertise netip.AddrPort // invalid: Gossip
 	Keys            [][]byte       // of 16, 24 or 32 bytes; the first one encrypts
+	Profile         gossip.Profile // default gossip.LAN
 
 	DrainWait time.Duration // how long to go on serving while draining; 0 is no wait
 	Logger    *slog.Logger  // nil discards
@@ -66,7 +68,7 @@ func Run(ctx context.Context, opts Options) error {
 		opts.Ready(addr, reg.ID())
 	}
 	return reg.Serve(ctx, &http.Server{
-		Handler:           handler(reg.ID()),
+		Handler:           handler(reg.ID),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ErrorLog:          slog.NewLogLogger(opts.Logger.Handler(), slog.LevelWarn),
 	})
@@ -80,16 +82,17 @@ func (o Options) upstream() []upstream.Option {
 		upstream.WithGossip(o.Gossip),
 		upstream.WithGossipAdvertise(o.GossipAdvertise),
 		upstream.WithKeys(o.Keys...),
+		upstream.WithProfile(o.Profile),
 		upstream.WithDrainWait(o.DrainWait),
 		upstream.WithLogger(o.Logger),
 	}
 }
 
-// handler answers every path but the health path, which is upstream's, with id:
-// 36 characters and no newline.
-func handler(id uuid.UUID) http.Handler {
+// handler answers every path but the health path, which is upstream's, with the id
+// as it is then: 36 characters and no newline.
+func handler(id func() uuid.UUID) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
-		io.WriteString(w, id.String()) // a client that has gone needs no answer
+		io.WriteString(w, id().String()) // a client that has gone needs no answer
 	})
 }

@@ -1,15 +1,12 @@
 package registry
 
 import (
-	"math/rand/v2"
 	"net/netip"
-	"reflect"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"pgregory.net/rapid"
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -29,15 +26,22 @@ func upstream(n byte, change ...func(*fleet.Member)) fleet.Member {
 	return m
 }
 
+// decide asks a new Registry, at the epoch.
+func decide(in Input) *Snapshot {
+	in.Now = epoch
+	snap, _ := New(defaults).Decide(in)
+	return snap
+}
+
 func manual(mode override.Mode, ports ...uint16) override.Override {
 	o := override.Override{Service: "myservice", Mode: mode, Since: epoch}
 	for _, p := range ports {
-		o.Hosts = append(o.Hosts, fleet.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), p), Weight: 1, Health: fleet.Healthy})
+		o.Hosts = append(o.Hosts, override.Host{Endpoint: fleet.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), p), Weight: 1, Health: fleet.Healthy}})
 	}
 	return o
 }
 
-func TestMergeDecidesWhoIsServed(t *testing.T) {
+func TestRegistryDecidesWhoIsServed(t *testing.T) {
 	at := func(port uint16) func(*fleet.Member) {
 		return func(m *fleet.Member) { m.Endpoint.Addr = netip.AddrPortFrom(m.Endpoint.Addr.Addr(), port) }
 	}
@@ -80,7 +84,7 @@ func TestMergeDecidesWhoIsServed(t *testing.T) {
 		{name: "an empty pin serves nobody", members: []fleet.Member{upstream(1)}, overrides: []override.Override{manual(override.Pin)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			svc, _ := Merge(Input{Members: tt.members, Overrides: tt.overrides}).Find("myservice")
+			svc, _ := decide(Input{Members: tt.members, Overrides: tt.overrides}).Find("myservice")
 			var got []uint16
 			for _, h := range svc.Served() {
 				got = append(got, h.Addr.Port())
@@ -93,49 +97,25 @@ func TestMergeDecidesWhoIsServed(t *testing.T) {
 }
 
 func TestManualHostOnAMembersAddressIsServedAsManual(t *testing.T) {
-	svc, _ := Merge(Input{Members: []fleet.Member{upstream(1)}, Overrides: []override.Override{manual(override.Merge, 8081)}}).Find("myservice")
+	svc, _ := decide(Input{Members: []fleet.Member{upstream(1)}, Overrides: []override.Override{manual(override.Merge, 8081)}}).Find("myservice")
 	if served := svc.Served(); len(served) != 1 || served[0].Source != Manual {
 		t.Errorf("served %+v, want the manual host", served)
 	}
-	if len(svc.Hosts) != 2 {
-		t.Errorf("%d hosts are shown, want both", len(svc.Hosts))
+	if len(svc.Hosts) != 2 || !svc.Hosts[0].Since.Equal(epoch) {
+		t.Errorf("shown are %+v, want both, the manual one first, since it was decided", svc.Hosts)
+	}
+}
+
+func TestAPinOfNobodyMakesAService(t *testing.T) {
+	svc, ok := decide(Input{Overrides: []override.Override{manual(override.Pin)}}).Find("myservice")
+	if !ok || svc.Mode != override.Pin || len(svc.Hosts) != 0 {
+		t.Errorf("got %+v, %v", svc, ok)
 	}
 }
 
 func TestPinShowsWhoItKeepsOut(t *testing.T) {
-	svc, ok := Merge(Input{Members: []fleet.Member{upstream(1)}, Overrides: []override.Override{manual(override.Pin)}}).Find("myservice")
+	svc, ok := decide(Input{Members: []fleet.Member{upstream(1)}, Overrides: []override.Override{manual(override.Pin)}}).Find("myservice")
 	if !ok || svc.Mode != override.Pin || len(svc.Hosts) != 1 || svc.Hosts[0].Served {
 		t.Errorf("got %+v", svc)
 	}
-}
-
-// Two servers hear of the same fleet in different orders and must agree.
-func TestMergeDoesNotDependOnOrder(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var members []fleet.Member
-		for i := range rapid.IntRange(0, 20).Draw(t, "members") {
-			m := upstream(byte(i))
-			m.Service = rapid.SampledFrom([]string{"a", "b"}).Draw(t, "service")
-			m.Endpoint.Addr = netip.AddrPortFrom(m.Endpoint.Addr.Addr(), rapid.Uint16Range(1, 8).Draw(t, "port"))
-			m.Endpoint.Health = rapid.SampledFrom([]fleet.Health{fleet.Healthy, fleet.Unhealthy, fleet.Draining}).Draw(t, "health")
-			m.Liveness = rapid.SampledFrom([]fleet.Liveness{fleet.Alive, fleet.Dead}).Draw(t, "liveness")
-			m.Started = epoch.Add(time.Duration(rapid.IntRange(0, 2).Draw(t, "started")))
-			members = append(members, m)
-		}
-		overrides := []override.Override{manual(rapid.SampledFrom([]override.Mode{override.Merge, override.Pin}).Draw(t, "mode"), 3, 4)}
-		overrides[0].Service = "a"
-		first := Merge(Input{Members: members, Overrides: overrides})
-		shuffled := slices.Clone(members)
-		rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		if second := Merge(Input{Members: shuffled, Overrides: overrides}); !reflect.DeepEqual(first, second) {
-			t.Fatalf("%+v\nis not\n%+v", first, second)
-		}
-		for _, s := range first.Services {
-			for i, h := range s.Served() {
-				if i > 0 && h.Addr == s.Served()[i-1].Addr {
-					t.Fatalf("%s is served twice", h.Addr)
-				}
-			}
-		}
-	})
 }

@@ -1,0 +1,57 @@
+package api
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/eds/registry"
+)
+
+// guardsView is what the server refuses to believe at present.
+type guardsView struct {
+	Isolated bool                 `json:"isolated"`
+	Guards   map[string]guardView `json:"guards"` // by service
+}
+
+type guardView struct {
+	Since time.Time `json:"since"`
+	Until time.Time `json:"until"`
+	Held  int       `json:"held"`
+}
+
+func viewGuard(g *registry.Guard) *guardView {
+	if g == nil {
+		return nil
+	}
+	return &guardView{Since: g.Since, Until: g.Until, Held: g.Held}
+}
+
+func (a *api) listGuards(w http.ResponseWriter, _ *http.Request) error {
+	snap := a.Registry.Snapshot()
+	v := guardsView{Isolated: snap.Isolated, Guards: make(map[string]guardView)}
+	for _, s := range snap.Services {
+		if s.Guard != nil {
+			v.Guards[s.Name] = *viewGuard(s.Guard)
+		}
+	}
+	return answer(w, http.StatusOK, v)
+}
+
+// confirmGuard lets the guard of a service go: the operator knows that its silent
+// hosts are dead.
+func (a *api) confirmGuard(w http.ResponseWriter, r *http.Request) error {
+	name, err := serviceName(r)
+	if err != nil {
+		return err
+	}
+	held, err := a.Registry.Confirm(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	if !held {
+		return problemf(http.StatusNotFound, "no guard holds the service %q", name)
+	}
+	a.Logger.Info("guard let go by an operator", "service", name, "remote", r.RemoteAddr)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}

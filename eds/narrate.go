@@ -1,0 +1,70 @@
+package eds
+
+import (
+	"log/slog"
+
+	"github.com/rollcall-fleet/rollcall/eds/registry"
+)
+
+// narrate logs what an operator wants to have been told: who came and went and
+// why, and every refusal to believe.
+func narrate(logger *slog.Logger, before, now *registry.Snapshot) {
+	switch {
+	case now.Settled && !before.Settled:
+		logger.Info("gossip has settled", "members", len(now.Members), "services", len(now.Services))
+	case !now.Settled:
+		return
+	}
+	switch {
+	case now.Isolated && !before.Isolated:
+		logger.Error("nobody is heard any more: this server may be cut off, so it takes nobody out")
+	case before.Isolated && !now.Isolated:
+		logger.Info("somebody is heard again")
+	}
+	for _, s := range now.Services {
+		was, _ := before.Find(s.Name)
+		narrateGuard(logger, was, s)
+		narrateHosts(logger, was, s)
+	}
+	for _, s := range before.Services {
+		if _, ok := now.Find(s.Name); !ok {
+			narrateHosts(logger, s, registry.Service{Name: s.Name})
+		}
+	}
+}
+
+func narrateGuard(logger *slog.Logger, was, now registry.Service) {
+	switch {
+	case was.Guard == nil && now.Guard != nil:
+		logger.Error("the guard holds: more of the service fell silent at once than can be believed",
+			"service", now.Name, "held", now.Guard.Held, "until", now.Guard.Until)
+	case was.Guard != nil && now.Guard == nil:
+		logger.Info("the guard has let go", "service", now.Name)
+	}
+}
+
+// narrateHosts compares two lists that are sorted alike.
+func narrateHosts(logger *slog.Logger, was, now registry.Service) {
+	old, hosts := was.Served(), now.Served()
+	for len(old) > 0 || len(hosts) > 0 {
+		switch {
+		case len(old) == 0 || (len(hosts) > 0 && hosts[0].Addr.Compare(old[0].Addr) < 0):
+			logger.Info("host is served", "service", now.Name, "address", hosts[0].Addr, "id", hosts[0].ID, "source", hosts[0].Source)
+			hosts = hosts[1:]
+		case len(hosts) == 0 || old[0].Addr.Compare(hosts[0].Addr) < 0:
+			logger.Info("host is not served any more", "service", now.Name, "address", old[0].Addr, "id", old[0].ID, "state", stateOf(now, old[0]))
+			old = old[1:]
+		default:
+			old, hosts = old[1:], hosts[1:]
+		}
+	}
+}
+
+func stateOf(s registry.Service, was registry.Host) string {
+	for _, h := range s.Hosts {
+		if h.Addr == was.Addr {
+			return h.State
+		}
+	}
+	return "gone"
+}

@@ -1,0 +1,107 @@
+package probe
+
+import (
+	"net"
+	"slices"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// expects reports false for what a line or an inquiry says that was dropped.
+func (w *watcher) expects(e event) bool {
+	if e.line != nil {
+		return slices.Contains(w.lines, e.line)
+	}
+	return e.inquiry == w.inquiry
+}
+
+// handle draws the consequences of what a line or an inquiry has seen.
+func (w *watcher) handle(e event) {
+	switch e.kind {
+	case connected:
+		w.onConnected(e.line, e.conn)
+	case answered:
+		w.onAnswer(e)
+	case broke:
+		w.onBroken(e.line)
+	case refused:
+		w.onRefused()
+	case unreachable:
+		w.drop(e.line) // counts once the deadline is there
+	case helpless:
+		w.drop(e.line)
+		w.waiting = false // nothing was asked
+	case witnessed, pinged:
+		w.onWord(e)
+	}
+}
+
+func (w *watcher) onConnected(l *line, conn net.Conn) {
+	l.conn, l.giveUp = conn, nil
+	w.loop.read(w, l)
+	switch {
+	case w.target.Kind == fleet.ProbeTCP:
+		w.onAnswer(event{line: l, good: true})
+	case w.waiting:
+		w.ask(l)
+	}
+}
+
+// onAnswer keeps the line that brought the answer and drops the others.
+func (w *watcher) onAnswer(e event) {
+	if w.target.Kind == fleet.ProbeHTTP && !e.line.asked {
+		w.drop(e.line) // it talks without being asked
+		return
+	}
+	e.line.asked, e.line.aged = false, true
+	for _, l := range slices.Clone(w.lines) {
+		if l != e.line {
+			w.drop(l)
+		}
+	}
+	w.answer(e.good, e.id)
+}
+
+func (w *watcher) answer(good bool, id string) {
+	w.endInquiry()
+	w.tried, w.waiting = true, false
+	w.verified = id != "" && id == w.target.ID
+	w.judge.answer(good, id)
+}
+
+// onBroken replaces a line. A server may close connections as it likes: only what
+// the reconnect finds counts. But one that closes a new connection in place of an
+// answer has given a bad one.
+func (w *watcher) onBroken(l *line) {
+	w.drop(l)
+	if l.asked && !l.aged {
+		w.answer(false, "")
+	}
+	if w.reopened < reopenings {
+		w.reopened++
+		w.open()
+	}
+}
+
+func (w *watcher) onRefused() {
+	w.dropAll()
+	w.waiting = false
+	if w.inquiry == nil || w.inquiry.about != witnessed {
+		w.askWitness()
+	}
+}
+
+// onWord notes what a second witness said; that nothing was heard of it means
+// nothing if this process slept.
+func (w *watcher) onWord(e event) {
+	asked := w.inquiry.since
+	w.endInquiry()
+	switch {
+	case e.said == mute && w.loop.pulse.asleepSince(asked):
+	case e.kind == pinged:
+		w.judge.pinged(e.said)
+	default:
+		w.tried, w.verified = true, false
+		w.judge.refused(e.said)
+	}
+}

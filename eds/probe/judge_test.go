@@ -1,0 +1,134 @@
+package probe
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Each script is a list of events with the verdict wanted after the last of them.
+// good, bad: an answer; other: another process's; late[/share]: a time-out;
+// ping, mute, alone: what gossip says; both, open, none, deaf: the witness to a refusal.
+func TestJudge(t *testing.T) {
+	for _, tt := range []struct {
+		script string
+		want   Verdict
+	}{
+		{"", Unknown},
+		{"good", Good},
+		{"bad", Unknown},
+		{"good bad", Good},
+		{"good bad bad", Failing},
+		{"good bad good bad", Good},
+		{"good bad bad good", Good},
+		{"good other", Replaced},
+		{"good late late", Good},
+		{"good late late late", Good}, // gossip has not spoken yet
+		{"good late late ping", Good}, // one time-out before its word is needed
+		{"good late late ping late", Hanging},
+		{"good late late mute late", Silent},
+		{"good late late late alone", Silent},
+		{"good late late ping good late late late", Good}, // its word is of another silence
+		{"good late late ping late/1", Good},
+		{"good late late mute late/1 late", Good}, // its word is too old
+		{"good late late mute late/1 late mute", Silent},
+		{"good late late late ping", Hanging},
+		{"good late late late mute", Silent},
+		{"good late late late good mute", Good}, // an answer was quicker than the witnesses
+		{"good late late good late", Good},
+		{"late late late mute good", Good},
+		{"late late late mute late late late ping", Hanging},
+		{"late late late ping late late late mute", Silent},
+		{"late late late mute bad bad", Failing},
+		{"good both", Dead},
+		{"good none", Dead},
+		{"good open", Refused},
+		{"good deaf", Refused},
+		{"both good", Good},
+		{"both bad", Dead},
+		{"both late late late mute", Dead}, // silence does not unsay a proof
+		{"both open", Dead},
+		{"open both", Dead},
+		{"open late late late mute", Silent},
+		{"other late late late mute", Replaced},
+		{"other open", Replaced},
+		{"other both", Dead},
+		{"other good", Good},
+		{"both bad bad", Failing},
+		{"good bad late bad", Good}, // not two bad answers in a row
+	} {
+		j := &judge{expect: "me"}
+		for event := range strings.FieldsSeq(tt.script) {
+			name, arg, _ := strings.Cut(event, "/")
+			share, _ := strconv.ParseFloat(arg, 64)
+			switch name {
+			case "good":
+				j.answer(true, "me")
+			case "bad":
+				j.answer(false, "me")
+			case "other":
+				j.answer(true, "another")
+			case "late":
+				j.timeout(share)
+			case "ping":
+				j.pinged(answers)
+			case "mute":
+				j.pinged(mute)
+			case "alone":
+				j.pinged(nobody)
+			case "both":
+				j.refused(refuses)
+			case "none":
+				j.refused(nobody)
+			case "open":
+				j.refused(answers)
+			case "deaf":
+				j.refused(mute)
+			default:
+				t.Fatalf("no event %q", name)
+			}
+		}
+		if j.verdict != tt.want {
+			t.Errorf("%q: %q, want %q", tt.script, j.verdict, tt.want)
+		}
+	}
+}
+
+func TestSharedSilenceTakesLonger(t *testing.T) {
+	before := 0
+	for _, share := range []float64{0, 0.1, 0.35, 0.5, 1} {
+		var j judge
+		n := 0
+		for ; j.verdict != Silent; n++ {
+			if j.timeout(share) {
+				j.pinged(mute)
+			}
+		}
+		if n < before || (share == 0 && n != silentAfter) || (share == 1 && n != silentAfter+silentMore) {
+			t.Errorf("with a share of %v it takes %d time-outs", share, n)
+		}
+		before = n
+	}
+}
+
+func TestGossipIsAskedOnceForASilence(t *testing.T) {
+	var j judge
+	var asked []int
+	for i := range 9 {
+		if j.timeout(0) {
+			asked = append(asked, i)
+			j.pinged(answers)
+		}
+	}
+	if want := []int{1, 4, 7}; !slices.Equal(asked, want) {
+		t.Errorf("asked at time-outs %v, want %v", asked, want)
+	}
+}
+
+func TestAnAnswerWithoutAnIDIsBelieved(t *testing.T) {
+	j := &judge{expect: "me"}
+	if j.answer(true, ""); j.verdict != Good {
+		t.Errorf("%q", j.verdict)
+	}
+}

@@ -1,0 +1,144 @@
+package probe
+
+import (
+	"context"
+	"maps"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// The defaults of Options.
+const (
+	DefaultInterval = time.Second
+	DefaultTimeout  = 500 * time.Millisecond
+)
+
+// Key names an endpoint that is watched: the same address under another id is
+// another process.
+type Key struct {
+	ID   string // the uuid that its answers should carry; "" for a manual host
+	Addr netip.AddrPort
+}
+
+// Target is an endpoint to watch, and how.
+type Target struct {
+	Key
+	Kind   fleet.ProbeKind // ProbeHTTP or ProbeTCP
+	Path   string          // for ProbeHTTP
+	Gossip netip.AddrPort  // the second witness; not valid when there is none
+}
+
+// Evidence is what is known of an endpoint.
+type Evidence struct {
+	Verdict  Verdict
+	Tried    bool      // a first probe had an outcome of some kind
+	Verified bool      // its last answer carried the uuid that was expected
+	Late     bool      // its last probe timed out, and its gossip is not heard either
+	Since    time.Time // of Verdict
+}
+
+// Options says how to probe.
+type Options struct {
+	Interval time.Duration // between two probes of an endpoint
+	Timeout  time.Duration // of one, while nobody else is late
+	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
+	// Ping asks a member over gossip, several times at once, and reports whether
+	// any answer came. It is called from many goroutines and bounds its own wait.
+	Ping func(ctx context.Context, t Target) bool
+}
+
+// Prober watches endpoints. Run does the work; the other methods may be called
+// from any goroutine and never block.
+type Prober struct {
+	opts    Options
+	pulse   *pulse
+	changed chan struct{} // capacity one
+
+	handover sync.Mutex    // between two Watch calls
+	targets  chan []Target // capacity one, latest wins
+
+	mu       sync.Mutex
+	evidence map[Key]Evidence
+}
+
+// New returns a Prober that watches nobody yet.
+func New(opts Options) *Prober {
+	if opts.Interval <= 0 {
+		opts.Interval = DefaultInterval
+	}
+	if opts.Timeout <= 0 {
+		opts.Timeout = DefaultTimeout
+	}
+	if opts.Dial == nil {
+		opts.Dial = new(net.Dialer).DialContext
+	}
+	return &Prober{
+		opts: opts, pulse: newPulse(), changed: make(chan struct{}, 1), targets: make(chan []Target, 1),
+		evidence: make(map[Key]Evidence),
+	}
+}
+
+// Watch makes targets the endpoints that are watched, in place of those before.
+// The evidence of those that stay is kept.
+func (p *Prober) Watch(targets []Target) {
+	p.handover.Lock()
+	defer p.handover.Unlock()
+	select {
+	case <-p.targets:
+	default:
+	}
+	p.targets <- targets
+}
+
+// Evidence returns what is known, by endpoint.
+func (p *Prober) Evidence() map[Key]Evidence {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.evidence)
+}
+
+// Woke returns when this process last came back from a pause of a second or more;
+// zero when it never did.
+func (p *Prober) Woke() time.Time { return p.pulse.wokeAt() }
+
+// Changed receives after Evidence or Woke would answer differently.
+func (p *Prober) Changed() <-chan struct{} { return p.changed }
+
+// Run probes until ctx ends, and returns after every connection is closed. It is
+// called once.
+func (p *Prober) Run(ctx context.Context) {
+	l := newLoop(ctx, p)
+	l.wg.Go(func() { p.pulse.run(ctx, p.signal) })
+	l.run()
+}
+
+func (p *Prober) known(k Key) Evidence {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.evidence[k]
+}
+
+func (p *Prober) report(k Key, e Evidence) {
+	p.mu.Lock()
+	p.evidence[k] = e
+	p.mu.Unlock()
+	p.signal()
+}
+
+func (p *Prober) forget(k Key) {
+	p.mu.Lock()
+	delete(p.evidence, k)
+	p.mu.Unlock()
+	p.signal()
+}
+
+func (p *Prober) signal() {
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,155 @@
+package probe
+
+import (
+	"context"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// stage is a Prober in virtual time with the hosts that it watches.
+type stage struct {
+	t       *testing.T
+	net     network
+	p       *Prober
+	targets []Target
+	pinged  int
+	stop    func()
+}
+
+const (
+	portOf   = 8080
+	gossipOf = 7946
+)
+
+func target(i int) Target {
+	addr := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+	return Target{
+		Key:  Key{ID: "me", Addr: netip.AddrPortFrom(addr, portOf)},
+		Kind: fleet.ProbeHTTP, Path: "/healthz", Gossip: netip.AddrPortFrom(addr, gossipOf),
+	}
+}
+
+// newStage makes n hosts that serve and gossip. None is watched yet. An interval
+// of 0 is the default.
+func newStage(t *testing.T, n int, interval time.Duration) *stage {
+	s := &stage{t: t}
+	s.p = New(Options{Interval: interval, Dial: s.net.dial, Ping: s.ping})
+	for i := range n {
+		s.targets = append(s.targets, target(i))
+		s.port(i).set(func(h *host) { h.refusing, h.id = false, "me" })
+		s.gossip(i).set(func(h *host) { h.refusing = false })
+	}
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	wg.Go(func() { s.p.Run(ctx) })
+	s.stop = func() {
+		cancel()
+		wg.Wait()
+		time.Sleep(time.Hour) // until no packet is on its way
+	}
+	return s
+}
+
+func (s *stage) port(i int) *host   { return s.net.host(s.targets[i].Addr.String()) }
+func (s *stage) gossip(i int) *host { return s.net.host(target(i).Gossip.String()) }
+
+// ping asks a gossip port that refuses, is dark or frozen in vain.
+func (s *stage) ping(ctx context.Context, t Target) bool {
+	s.net.mu.Lock()
+	s.pinged++
+	s.net.mu.Unlock()
+	if h := s.net.host(t.Gossip.String()).get(); !h.refusing && !h.dark && !h.frozen {
+		return true
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(250 * time.Millisecond):
+	}
+	return false
+}
+
+// watch watches the targets and lets the first probes have an outcome.
+func (s *stage) watch(targets ...Target) {
+	s.p.Watch(targets)
+	synctest.Wait()
+}
+
+func (s *stage) evidence(i int) Evidence { return s.p.Evidence()[s.targets[i].Key] }
+
+// pass lets virtual time pass.
+func (s *stage) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (s *stage) want(i int, want Verdict) {
+	s.t.Helper()
+	if got := s.evidence(i).Verdict; got != want {
+		s.t.Errorf("host %d is %q, want %q", i, got, want)
+	}
+}
+
+// do plays one word of a script on host i. A word may have an argument: word/arg.
+func (s *stage) do(i int, word string) {
+	word, arg, _ := strings.Cut(word, "/")
+	port, gossip := s.port(i), s.gossip(i)
+	d, _ := time.ParseDuration(arg)
+	n, _ := strconv.Atoi(arg)
+	both := func(change func(*host)) { port.set(change); gossip.set(change) }
+	switch word {
+	case "die": // as by kill -9
+		both(func(h *host) { h.refusing = true })
+	case "start":
+		both(func(h *host) { h.refusing = false })
+	case "quit":
+		port.set(func(h *host) { h.refusing = true })
+	case "accepts": // once more, after it died
+		both(func(h *host) { h.accepts = n })
+	case "freeze": // as by SIGSTOP
+		both(func(h *host) { h.frozen = true })
+	case "hang":
+		port.set(func(h *host) { h.frozen = true })
+	case "thaw":
+		both(func(h *host) { h.frozen = false })
+	case "dark": // its network is gone
+		both(func(h *host) { h.dark = true })
+	case "deaf": // its gossip's is
+		gossip.set(func(h *host) { h.dark = true })
+	case "light":
+		both(func(h *host) { h.dark = false })
+	case "status":
+		port.set(func(h *host) { h.status = n })
+	case "id":
+		port.set(func(h *host) { h.id = arg })
+	case "raw":
+		port.set(func(h *host) { h.raw = unescape(arg) })
+	case "greet":
+		port.set(func(h *host) { h.greeting = arg })
+	case "close":
+		port.set(func(h *host) { h.close = true })
+	case "hangup":
+		port.set(func(h *host) { h.hangUp = true })
+	case "idle":
+		port.set(func(h *host) { h.idle = d })
+	case "slow":
+		port.set(func(h *host) { h.slow = d })
+	case "nofiles":
+		port.set(func(h *host) { h.dialErr = syscall.EMFILE; h.hangUpAll() })
+	case "noroute":
+		port.set(func(h *host) { h.dialErr = syscall.EHOSTUNREACH; h.hangUpAll() })
+	default:
+		s.t.Fatalf("no word %q", word)
+	}
+}
+
+func unescape(s string) string {
+	return strings.NewReplacer("_", " ", `\r\n`, "\r\n").Replace(s)
+}

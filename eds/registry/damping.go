@@ -1,0 +1,97 @@
+package registry
+
+import (
+	"net/netip"
+	"time"
+)
+
+const (
+	dampWindow = time.Minute // removals that follow each other within this count up
+	dampFirst  = time.Second // the wait after the second of them
+	dampMost   = time.Minute // the longest wait
+)
+
+// damped is what came and went lately, by address: what flaps there is damped
+// together, whichever process it is.
+type damped map[netip.AddrPort]*damping
+
+// damping makes a host that comes and goes wait, longer each time.
+type damping struct {
+	removals int       // that followed each other
+	last     time.Time // of them
+	back     time.Time // since when it could be served again; zero while it could not
+	waited   bool      // it is in service again
+}
+
+// removed notes that the host at addr was taken out against its will.
+func (ds *damped) removed(now time.Time, addr netip.AddrPort) {
+	if *ds == nil {
+		*ds = make(damped)
+	}
+	d := (*ds)[addr]
+	if d == nil || d.spent(now) {
+		d = &damping{}
+		(*ds)[addr] = d
+	}
+	*d = damping{removals: d.removals + 1, last: now}
+}
+
+// bad notes that the host at addr cannot be served.
+func (ds damped) bad(addr netip.AddrPort) {
+	if d := ds[addr]; d != nil {
+		d.back = time.Time{}
+	}
+}
+
+// apply serves a host that could be served, or makes it wait. How long it is good
+// without a break is what counts.
+func (ds damped) apply(now time.Time, h *Host, due *soonest) {
+	d := ds[h.Addr]
+	if d == nil {
+		h.Served = true
+		return
+	}
+	if d.back.IsZero() {
+		d.back = now
+	}
+	until := d.until()
+	d.waited = d.waited || !now.Before(until)
+	if d.waited {
+		h.Served = true
+		return
+	}
+	h.State, h.Since, h.Until = StateDamped, d.back, until
+	due.add(until)
+}
+
+// forget drops what no longer matters.
+func (ds damped) forget(now time.Time) {
+	for addr, d := range ds {
+		if d.spent(now) {
+			delete(ds, addr)
+		}
+	}
+}
+
+// wait is how long the host has to be good before it is served: nothing after one
+// removal, 1 s after the second, then twice as long each time, a minute at most.
+func (d *damping) wait() time.Duration {
+	if d.removals < 2 {
+		return 0
+	}
+	return min(dampFirst<<min(d.removals-2, 6), dampMost)
+}
+
+// until is when a host that is good now has waited enough.
+func (d *damping) until() time.Time {
+	if forgiven := d.forgiven(); forgiven.Before(d.back.Add(d.wait())) {
+		return forgiven
+	}
+	return d.back.Add(d.wait())
+}
+
+// forgiven is when the removals are forgotten. A wait that was imposed is no time
+// in which the host did well.
+func (d *damping) forgiven() time.Time { return d.last.Add(dampWindow + d.wait()) }
+
+func (d *damping) spent(now time.Time) bool { return !now.Before(d.forgiven()) }

@@ -1,0 +1,50 @@
+package registry
+
+// listen notes whether anybody is heard at all. A server that reaches nobody, was
+// itself paused, or hears again only now, believes no silence before everybody
+// had a chance to be heard: over a probe, and then over gossip.
+func (r *Registry) listen(in Input, services map[string]*candidates) {
+	was := r.isolated
+	r.isolated = isolated(in, services)
+	since := in.Woke
+	if was && !r.isolated {
+		since = in.Now
+	}
+	if since.IsZero() {
+		return
+	}
+	if t := since.Add(r.opts.Round); t.After(r.deafUntil) {
+		r.deafUntil = t
+	}
+	if t := since.Add(rejoin); t.After(r.hearsayUntil) {
+		r.hearsayUntil = t
+	}
+}
+
+// isolated reports whether somebody has fallen silent and nobody is heard. What
+// gossip says of those that are not probed counts only where nobody is: it takes
+// long to notice that everybody is gone.
+func isolated(in Input, services map[string]*candidates) bool {
+	silent, probed, talking := 0, 0, 0
+	for _, c := range services {
+		for _, cand := range c.ranked {
+			switch w := &cand.wish; {
+			case w.heard:
+				return false
+			case cand.mute != nil:
+				if !cand.mute.holdable(in.Now) {
+					continue // it was gone before
+				}
+				silent++
+				if w.tried {
+					probed++
+				}
+			case w.reason == none && w.tried:
+				probed++
+			case w.reason == none && cand.alive:
+				talking++
+			}
+		}
+	}
+	return silent > 0 && (probed > 0 || talking == 0)
+}

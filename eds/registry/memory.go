@@ -1,0 +1,104 @@
+package registry
+
+import (
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/eds/probe"
+)
+
+// memory is what is remembered of one service.
+type memory struct {
+	guard  guard
+	mutes  map[probe.Key]*mute
+	damped damped
+}
+
+// memory returns what is remembered of a service, to add to it.
+func (r *Registry) memory(service string) *memory {
+	m := r.memories[service]
+	if m == nil {
+		m = &memory{}
+		r.memories[service] = m
+	}
+	return m
+}
+
+// forget drops what no longer matters.
+func (r *Registry) forget(now time.Time, services map[string]*candidates) {
+	for name, m := range r.memories {
+		if _, known := services[name]; !known {
+			m.mutes, m.guard = nil, guard{}
+		}
+		m.damped.forget(now)
+		if len(m.mutes) == 0 && len(m.damped) == 0 && !m.guard.on {
+			delete(r.memories, name)
+		}
+	}
+}
+
+// findMute notes who of a service is mute, and since when. To be held, a host must
+// have been in service when it fell silent.
+func (r *Registry) findMute(c *candidates) {
+	m := r.memories[c.name]
+	if c.bad == 0 && m == nil {
+		return
+	}
+	var mutes map[probe.Key]*mute
+	for _, cand := range c.ranked {
+		if !cand.wish.reason.mute() {
+			continue
+		}
+		if m == nil {
+			m = r.memory(c.name)
+		}
+		if mutes == nil {
+			mutes = make(map[probe.Key]*mute)
+		}
+		if cand.mute = m.mutes[cand.key]; cand.mute == nil {
+			_, inService := r.last.host(c.name, cand.key)
+			cand.mute = newMute(inService)
+		}
+		if cand.superseded {
+			*cand.mute = mute{final: true}
+		}
+		mutes[cand.key] = cand.mute
+	}
+	if m != nil {
+		m.mutes = mutes
+	}
+}
+
+// hold decides which of a service's mute hosts stay in service.
+func (r *Registry) hold(now time.Time, c *candidates, due *soonest) {
+	m := r.memories[c.name]
+	if m == nil {
+		return
+	}
+	deaf := r.isolated || now.Before(r.deafUntil)
+	t := tally{}
+	for _, cand := range c.ranked {
+		switch {
+		case cand.mute != nil && r.isolated:
+			cand.mute.hold(now)
+		case cand.mute != nil && (deaf || cand.outranked): // it stays as it is
+		case cand.mute.isHeld() && cand.wish.hearsay && now.Before(r.hearsayUntil):
+			due.add(r.hearsayUntil)
+		case cand.mute != nil:
+			t.mutes = append(t.mutes, cand.mute)
+		case cand.wish.reason == none && !cand.outranked:
+			t.serving++
+			if cand.wish.late {
+				t.late++
+			}
+		}
+	}
+	if deaf {
+		m.guard.suspend()
+		if !r.isolated && (len(m.mutes) > 0 || m.guard.on) {
+			due.add(r.deafUntil)
+		}
+		return
+	}
+	m.guard.decide(now, r.opts, t)
+	due.add(m.guard.due(now, t))
+}

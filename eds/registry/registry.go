@@ -1,0 +1,180 @@
+package registry
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/probe"
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// The defaults of Options. A probe that is lost just before the network heals
+// costs its time-out, which is longest then, and the wait for the next tick: with
+// probes each second, a round of two would be too short by a little.
+const (
+	DefaultGuard     = 0.5
+	DefaultGuardHold = 10 * time.Minute
+	DefaultRound     = 3 * time.Second
+)
+
+// rejoin is by when gossip sees everybody again, after this server could not.
+const rejoin = 15 * time.Second
+
+// Options says when the registry refuses to believe.
+type Options struct {
+	// Guard is the share of a service's endpoints that may go by silence within
+	// 30 s; more than that are held. 0 turns the guard off.
+	Guard     float64
+	GuardHold time.Duration // the longest that the guard holds
+	Round     time.Duration // in which every endpoint that can be heard is heard
+}
+
+// Input is what Decide decides from. Decide keeps Members, and the values in the
+// rest: nobody may write to them afterwards.
+type Input struct {
+	Now       time.Time // never before that of the last call
+	Settled   bool
+	Revision  uint64 // of Overrides
+	Members   []fleet.Member
+	Overrides []override.Override // at most one for each service
+	Evidence  map[probe.Key]probe.Evidence
+	Woke      time.Time // when this process last came back from a pause
+}
+
+// Registry decides which endpoints serve. It is a deterministic machine: its only
+// clock is Input.Now, and it does no I/O. One goroutine owns it.
+type Registry struct {
+	opts Options
+
+	last     *Snapshot          // what was decided last
+	memories map[string]*memory // of the services of which more than that matters
+
+	isolated     bool
+	deafUntil    time.Time // until then what is not heard is held
+	hearsayUntil time.Time // until then gossip's word that a member is dead is not believed
+}
+
+// New returns a Registry that has seen nothing.
+func New(opts Options) *Registry {
+	return &Registry{opts: opts, last: &Snapshot{}, memories: make(map[string]*memory)}
+}
+
+// Confirm says that an operator knows the silent hosts of a service to be dead:
+// those that are held now go at the next Decide. It reports whether there are any.
+func (r *Registry) Confirm(service string) bool {
+	m := r.memories[service]
+	return m != nil && m.guard.confirm(m.mutes)
+}
+
+// Decide makes the Snapshot for this moment, and says when it is to be called
+// again even if nothing changes; zero for never.
+func (r *Registry) Decide(in Input) (*Snapshot, time.Time) {
+	snap := &Snapshot{Settled: in.Settled, Revision: in.Revision, Members: r.keepServed(in.Members)}
+	services := gather(snap.Members, in.Overrides, in.Evidence)
+	for _, c := range services {
+		r.findMute(c)
+	}
+	r.listen(in, services)
+	snap.Isolated = r.isolated
+	due := soonest{now: in.Now}
+	snap.Services = make([]Service, 0, len(services))
+	for _, c := range services {
+		r.hold(in.Now, c, &due)
+		r.countRemovals(in.Now, c)
+		if s := r.serve(in.Now, c, &due); len(s.Hosts) > 0 || c.mode != override.Auto {
+			snap.Services = append(snap.Services, s)
+		}
+	}
+	slices.SortFunc(snap.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
+	r.last = snap
+	r.forget(in.Now, services)
+	return snap, due.at
+}
+
+// keepServed sorts the members, and adds those that gossip gave up so long ago
+// that it has forgotten them, but that are still served: because they answer, or
+// because this server has heard nobody for longer than gossip remembers.
+func (r *Registry) keepServed(members []fleet.Member) []fleet.Member {
+	if !slices.IsSortedFunc(members, compareMembers) {
+		members = slices.Clone(members)
+		fleet.SortMembers(members)
+	}
+	var forgotten []fleet.Member
+	for i := range r.last.Members {
+		m := &r.last.Members[i]
+		if m.Liveness != fleet.Dead {
+			continue
+		}
+		if h, _ := r.last.host(m.Service, keyOf(m)); !h.Served {
+			continue
+		}
+		if _, found := slices.BinarySearchFunc(members, *m, compareMembers); !found {
+			forgotten = append(forgotten, *m)
+		}
+	}
+	if len(forgotten) > 0 {
+		members = slices.Concat(members, forgotten)
+		fleet.SortMembers(members)
+	}
+	return members
+}
+
+func compareMembers(a, b fleet.Member) int { return slices.Compare(a.ID[:], b.ID[:]) }
+
+// countRemovals tells damping who goes now against its will.
+func (r *Registry) countRemovals(now time.Time, c *candidates) {
+	if c.bad == 0 {
+		return
+	}
+	for _, cand := range c.ranked {
+		if !cand.wish.reason.against() || cand.mute.isHeld() {
+			continue
+		}
+		if was, _ := r.last.host(c.name, cand.key); was.Served {
+			r.memory(c.name).damped.removed(now, was.Addr)
+		}
+	}
+}
+
+// serve puts together what is shown of a service, and what of it is served.
+func (r *Registry) serve(now time.Time, c *candidates, due *soonest) Service {
+	s := Service{Name: c.name, Mode: c.mode, Hosts: make([]Host, 0, len(c.ranked))}
+	m, held := r.memories[c.name], 0
+	for _, cand := range c.ranked {
+		h := cand.host()
+		switch {
+		case cand.outranked:
+		case cand.wish.reason == none && (m == nil || cand.unasked()):
+			h.Served = true
+		case cand.wish.reason == none:
+			m.damped.apply(now, &h, due)
+		default:
+			h.Held = cand.mute.isHeld()
+			h.Served = h.Held
+			if m != nil {
+				m.damped.bad(h.Addr)
+			}
+		}
+		if h.Held {
+			held++
+		}
+		if h.Served || !cand.wish.hidden {
+			s.Hosts = append(s.Hosts, h)
+		}
+	}
+	if m != nil && m.guard.on {
+		s.Guard = &Guard{Since: m.guard.since, Until: m.guard.until, Held: held}
+	}
+	return s
+}
+
+// soonest keeps the earliest of the moments after now that are added to it.
+type soonest struct{ now, at time.Time }
+
+func (s *soonest) add(t time.Time) {
+	if t.After(s.now) && (s.at.IsZero() || t.Before(s.at)) {
+		s.at = t
+	}
+}

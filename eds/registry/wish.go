@@ -1,0 +1,94 @@
+package registry
+
+import (
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/eds/probe"
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// The states of a host, as the API shows them.
+const (
+	StateHealthy   = "healthy"
+	StateUnhealthy = "unhealthy" // it says so itself, or its answers do
+	StateDraining  = "draining"  // it is about to leave
+	StateDead      = "dead"      // its ports refuse connections
+	StateRefusing  = "refusing"  // its port refuses while its gossip port accepts
+	StateHanging   = "hanging"   // its port is silent while its gossip answers
+	StateSilent    = "silent"    // nothing of it answers
+	StateDamped    = "damped"    // it is back, but has come and gone too often
+)
+
+// reason says what takes a host out; it decides who may object.
+type reason int
+
+const (
+	none         reason = iota
+	graceful            // it asked for it
+	proven              // by its own word, its answers, or a refusal
+	silence             // nothing was heard, which proves nothing
+	contradicted        // its port refuses but its gossip port accepts
+)
+
+// against reports whether the host goes against its will.
+func (r reason) against() bool { return r > graceful }
+
+// mute reports whether the host may be held.
+func (r reason) mute() bool { return r == silence || r == contradicted }
+
+// wish is what one host's own facts ask for, before anybody objects.
+type wish struct {
+	state   string
+	reason  reason // none: serve it
+	since   time.Time
+	hidden  bool // not worth showing unless it is served
+	hearsay bool // only gossip says that it is gone
+
+	tried bool // some probe had an outcome
+	late  bool // its last probe timed out
+	heard bool // its last probe was answered, be it with a refusal
+}
+
+// probed is what the probes ask for.
+func probed(e probe.Evidence) wish {
+	w := wish{state: StateHealthy, since: e.Since, tried: e.Tried, late: e.Late}
+	w.heard = e.Tried && !e.Late && e.Verdict != probe.Silent && e.Verdict != probe.Hanging
+	switch e.Verdict {
+	case probe.Replaced:
+		w.state, w.reason, w.hidden = StateDead, proven, true
+	case probe.Dead:
+		w.state, w.reason = StateDead, proven
+	case probe.Failing:
+		w.state, w.reason = StateUnhealthy, proven
+	case probe.Hanging:
+		w.state, w.reason = StateHanging, proven
+	case probe.Silent:
+		w.state, w.reason = StateSilent, silence
+	case probe.Refused:
+		w.state, w.reason = StateRefusing, contradicted
+	case probe.Good, probe.Unknown:
+	}
+	return w
+}
+
+// wishOf weighs what a member says, what gossip says of it and what its probes
+// saw. Its own word to go comes first. An answer with its uuid outranks gossip:
+// that it cannot be heard of does not mean that it does not serve.
+func wishOf(m *fleet.Member, e probe.Evidence) wish {
+	w := probed(e)
+	lost := m.Liveness == fleet.Dead
+	switch {
+	case m.Liveness == fleet.Left || m.Endpoint.Health == fleet.Draining:
+		w.state, w.reason, w.since, w.hidden = StateDraining, graceful, m.Since, m.Liveness != fleet.Alive
+	case w.state == StateDead:
+		w.hidden = w.hidden || lost
+	case m.Endpoint.Health == fleet.Unhealthy:
+		w.state, w.reason, w.since, w.hidden = StateUnhealthy, proven, m.Since, lost
+	case w.reason != none:
+	case lost && !(e.Verdict == probe.Good && e.Verified):
+		w.state, w.reason, w.since, w.hearsay, w.hidden = StateSilent, silence, m.Since, true, !e.Tried
+	case m.Since.After(w.since):
+		w.since = m.Since
+	}
+	return w
+}

@@ -1,0 +1,157 @@
+package xds
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/eds/registry"
+)
+
+// An Envoy that checks health actively goes on using a host that is absent from
+// its assignment until a check fails, unless the host was unhealthy in the
+// assignment before (or the cluster says ignore_health_on_host_removal). So a host
+// leaves in two steps: it is served as unhealthy first, and is absent once every
+// client has acknowledged that, or farewellMost later.
+const (
+	farewellMost  = time.Second
+	ackedTogether = 5 * time.Millisecond // what happens meanwhile is looked at together
+)
+
+// served is one endpoint of an assignment.
+type served struct {
+	registry.Host
+	leaving bool // served as unhealthy
+}
+
+// departure is a host on its way out.
+type departure struct {
+	registry.Host
+	seq   uint64 // of the push that says so; 0 until it is made
+	until time.Time
+}
+
+// serving is what one service has come to.
+type serving struct {
+	name       string
+	known      bool            // in the latest snapshot
+	wanted     []registry.Host // by the latest snapshot, sorted by address
+	leaving    []departure     // none of them wanted
+	assignment *assignment     // of both; nil before the first one
+}
+
+// want makes hosts the ones that are served. Those that were served before and are
+// not wanted any more begin to leave, and have gone after farewell at the latest.
+func (s *serving) want(hosts []registry.Host, now time.Time, farewell time.Duration) {
+	s.leaving = slices.DeleteFunc(s.leaving, func(d departure) bool { return has(hosts, d.Addr) })
+	if farewell > 0 {
+		for _, h := range s.wanted {
+			if !has(hosts, h.Addr) {
+				s.leaving = append(s.leaving, departure{Host: h, until: now.Add(farewell)})
+			}
+		}
+	}
+	s.wanted = hosts
+}
+
+func has(hosts []registry.Host, addr netip.AddrPort) bool {
+	_, ok := slices.BinarySearchFunc(hosts, addr, func(h registry.Host, a netip.AddrPort) int { return h.Addr.Compare(a) })
+	return ok
+}
+
+// hosts are the endpoints of the assignment, sorted by address.
+func (s *serving) hosts() []served {
+	hosts := make([]served, 0, len(s.wanted)+len(s.leaving))
+	for _, h := range s.wanted {
+		hosts = append(hosts, served{Host: h})
+	}
+	for _, d := range s.leaving {
+		hosts = append(hosts, served{Host: d.Host, leaving: true})
+	}
+	slices.SortFunc(hosts, func(a, b served) int { return a.Addr.Compare(b.Addr) })
+	return hosts
+}
+
+// told notes the push that says who leaves.
+func (s *serving) told(seq uint64) {
+	for i := range s.leaving {
+		if s.leaving[i].seq == 0 {
+			s.leaving[i].seq = seq
+		}
+	}
+}
+
+// release lets those go whose time is over or of whom everybody knows, all clients
+// having acknowledged what was current at acked. It reports whether any went.
+func (s *serving) release(now time.Time, acked uint64) bool {
+	before := len(s.leaving)
+	s.leaving = slices.DeleteFunc(s.leaving, func(d departure) bool { return d.seq <= acked || !now.Before(d.until) })
+	return len(s.leaving) < before
+}
+
+// release lets the hosts go that may go by now, and sees to it that the others do
+// in time. All of them have been told. The caller holds mu.
+func (s *Server) release(now time.Time) {
+	if len(s.leaving) == 0 {
+		return
+	}
+	var touched []*serving
+	acked := s.clients.acked(slices.Collect(maps.Keys(s.leaving)))
+	for name, sv := range s.leaving {
+		if sv.release(now, acked[name]) {
+			touched = append(touched, sv)
+		}
+	}
+	if len(touched) > 0 {
+		s.publish(touched)
+	}
+	s.wake(now)
+}
+
+// wake sets the timer to when the next host has to go.
+func (s *Server) wake(now time.Time) {
+	var next time.Time
+	for _, sv := range s.leaving {
+		for _, d := range sv.leaving {
+			if next.IsZero() || d.until.Before(next) {
+				next = d.until
+			}
+		}
+	}
+	switch {
+	case next.IsZero() || s.closed:
+	case s.timer == nil:
+		s.timer = time.AfterFunc(next.Sub(now), s.look)
+	default:
+		s.timer.Reset(next.Sub(now))
+	}
+}
+
+// lookSoon is called after what may have been the last that a host waited for: a
+// client acknowledged, unsubscribed or went. It only sees to it that somebody looks.
+func (s *Server) lookSoon() {
+	if s.departing.Load() && s.looking.CompareAndSwap(false, true) {
+		time.AfterFunc(ackedTogether, s.look)
+	}
+}
+
+// look is called by timers.
+func (s *Server) look() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looking.Store(false)
+	if !s.closed {
+		s.release(time.Now())
+	}
+}
+
+// close ends the looking; a host that is leaving stays so for who still polls.
+func (s *Server) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}

@@ -1,0 +1,156 @@
+package upstream
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip"
+)
+
+const (
+	// settle is how long a new announcement may take to reach whoever missed it.
+	settle = 3 * time.Second
+
+	// forget is after how long being missing again is a new incident.
+	forget = 2 * time.Minute
+
+	// renewEvery bounds what a stranger can do who says so for nothing.
+	renewEvery = 30 * time.Second
+
+	// retryEvery is between two tries to start gossip again.
+	retryEvery = time.Second
+
+	// firstJoins is how many members a new pool tries at once.
+	firstJoins = 16
+)
+
+// remedy is what to do about being missing.
+type remedy int
+
+const (
+	wait     remedy = iota
+	announce        // anew, under a higher incarnation
+	renew           // start again under a new id
+)
+
+// comeback chooses the remedy each time that this member is said to be missing.
+// Announcing anew helps against a lost update, but not against the word of a
+// death whose incarnation is the highest there is.
+type comeback struct {
+	announced, renewed time.Time // the last time; zero: never, or under another id
+}
+
+func (c *comeback) missing(now time.Time) remedy {
+	since := now.Sub(c.announced)
+	switch {
+	case c.announced.IsZero() || since >= forget:
+		c.announced = now
+		return announce
+	case since < settle || now.Sub(c.renewed) < renewEvery:
+		return wait
+	default:
+		c.announced, c.renewed = time.Time{}, now
+		return renew
+	}
+}
+
+// watch owns what happens to the pool between Register and Close.
+func (r *Registration) watch() {
+	var c comeback
+	for {
+		pool := r.pool.Load() // only watch replaces it
+		select {
+		case <-r.done:
+			return
+		case err := <-pool.Failed():
+			r.opts.log.Error("the registration has failed", "service", r.Member().Service, "id", r.ID(), "error", err)
+			r.failed <- err
+			return
+		case <-pool.Missing():
+			r.comeBack(pool, c.missing(time.Now()))
+		}
+	}
+}
+
+func (r *Registration) comeBack(pool *gossip.Pool, what remedy) {
+	switch what {
+	case announce:
+		r.opts.log.Warn("another member holds this one for dead, announcing it anew", "id", r.ID())
+		if err := pool.Reannounce(); err != nil {
+			r.opts.log.Warn("could not announce this member anew", "error", err)
+		}
+	case renew:
+		r.opts.log.Warn("another member still holds this one for dead, starting again under a new id", "id", r.ID())
+		r.renew()
+	}
+}
+
+// renew tries until there is a new pool or the registration is closed.
+func (r *Registration) renew() {
+	for {
+		err := r.replace()
+		switch {
+		case err == nil:
+			r.opts.log.Warn("started again under a new id", "id", r.ID(), "gossip", r.Member().Gossip)
+			return
+		case errors.Is(err, ErrClosed):
+			return
+		}
+		r.opts.log.Error("could not start gossip again, still trying", "error", err)
+		select {
+		case <-r.done:
+			return
+		case <-time.After(retryEvery):
+		}
+	}
+}
+
+// replace starts a new pool under a new id, with all else as it was, and closes
+// the old one without a word: an announcement of draining would be taken to be
+// about the endpoint.
+func (r *Registration) replace() error {
+	r.announcing.Lock()
+	defer r.announcing.Unlock()
+	if r.closed {
+		return ErrClosed
+	}
+	before, old := r.member.Load(), r.pool.Load()
+	m := *before
+	m.ID, m.Started = uuid.New(), now()
+	remembered := neighbours(old)
+	if r.opts.gossip.Port() != 0 {
+		_ = old.Close() // it has the port
+	}
+	r.member.Store(&m) // at once: who hears of the new id expects it in the next answer
+	joined := m
+	pool, err := r.opts.join(&joined, remembered)
+	if err != nil {
+		r.member.Store(before)
+		return err
+	}
+	r.member.Store(&joined)
+	r.pool.Store(pool)
+	return old.Close()
+}
+
+// neighbours are live members to join through, EDS servers first: those are to
+// hear of the new id before they hear it in an answer to a probe.
+func neighbours(p *gossip.Pool) []netip.AddrPort {
+	self := p.Self().ID
+	var servers, others []netip.AddrPort
+	for _, m := range p.Members() {
+		switch {
+		case m.Liveness != fleet.Alive || m.ID == self:
+		case m.Role == fleet.RoleEDS:
+			servers = append(servers, m.Gossip)
+		default:
+			others = append(others, m.Gossip)
+		}
+	}
+	all := append(servers, others...)
+	return all[:min(len(all), firstJoins)]
+}
