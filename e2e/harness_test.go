@@ -29,7 +29,9 @@ func newHarness(t *testing.T) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newHarnessAt(t, addrs)
+	h := newHarnessAt(t, addrs)
+	h.Pool = stage.OwnPool()
+	return h
 }
 
 func newHarnessAt(t *testing.T, addrs stage.Addresses) *harness {

@@ -161,7 +161,7 @@ func (p *Pool) Leave(ctx context.Context) error {
 
 // pause waits for d, unless nobody is there to hear us or somebody hurries.
 func (p *Pool) pause(ctx context.Context, d time.Duration) {
-	if p.members.others() == 0 {
+	if d <= 0 || p.members.others() == 0 {
 		return
 	}
 	select {

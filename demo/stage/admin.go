@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
+	"regexp"
 	"slices"
 )
 
@@ -68,6 +70,29 @@ func (a *Admin) Healthy(ctx context.Context, cluster string) ([]string, error) {
 	}
 	slices.Sort(addrs)
 	return addrs, err
+}
+
+// Changes returns how many times hosts came to a cluster or went since Envoy
+// started, those that came and went at once counted once. Unlike a look at the
+// hosts it misses nothing.
+func (a *Admin) Changes(ctx context.Context, cluster string) (int, error) {
+	name := "cluster." + cluster + ".membership_change"
+	path := "/stats?format=json&filter=" + url.QueryEscape("^"+regexp.QuoteMeta(name)+"$")
+	var dump struct {
+		Stats []struct {
+			Name  string `json:"name"`
+			Value int    `json:"value"`
+		} `json:"stats"`
+	}
+	if err := a.api.Get(ctx, path, &dump); err != nil {
+		return 0, err
+	}
+	for _, s := range dump.Stats {
+		if s.Name == name {
+			return s.Value, nil
+		}
+	}
+	return 0, fmt.Errorf("envoy has no counter %s", name)
 }
 
 func (a *Admin) hosts(ctx context.Context, cluster string) ([]hostStatus, error) {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,7 +24,15 @@ type Options struct {
 	Dir       string    // for logs and the EDS servers' data; the caller removes it
 	Addresses Addresses // of the first EDS server and the first Envoy
 	Service   string    // "" is myservice
+	Pool      string    // the name of the gossip pool; "" is rollcall's default
 }
+
+var pools atomic.Int32 // names that OwnPool gave
+
+// OwnPool returns a name for a gossip pool that no other has. Fleets that come and
+// go side by side on one machine need it: a member's port may be another fleet's a
+// moment after it died, while its own fleet still looks for it there.
+func OwnPool() string { return fmt.Sprintf("stage-%d-%d", os.Getpid(), pools.Add(1)) }
 
 // Fleet starts processes and knows which run. Its methods may be called from any
 // goroutine. Whoever starts a process through it ends with Stop or Kill.
@@ -70,7 +80,7 @@ func (f *Fleet) StartEDSAt(a Addresses, args ...string) (*Process, error) {
 	_, port, _ := net.SplitHostPort(a.HTTP)
 	flags := []string{"eds", "--http", a.HTTP, "--xds", a.XDS, "--gossip", a.Gossip,
 		"--data-dir", filepath.Join(f.Dir, "eds-"+port)}
-	return f.start(&f.servers, "eds-"+port, append(flags, args...))
+	return f.start(&f.servers, "eds-"+port, slices.Concat(flags, f.pool(), args))
 }
 
 // EDS starts an EDS server and waits until it is ready.
@@ -90,7 +100,14 @@ func (f *Fleet) StartUpstream(port int, args ...string) (*Process, error) {
 	if !slices.Contains(args, "--join") { // given again, it would add to the seeds
 		flags = append(flags, "--join", f.Addresses.Gossip)
 	}
-	return f.start(&f.upstreams, "upstream-"+strconv.Itoa(port), append(flags, args...))
+	return f.start(&f.upstreams, "upstream-"+strconv.Itoa(port), slices.Concat(flags, f.pool(), args))
+}
+
+func (f *Fleet) pool() []string {
+	if f.Pool == "" {
+		return nil
+	}
+	return []string{"--fleet", f.Pool}
 }
 
 // Upstream starts an upstream on port and waits until it answers.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"syscall"
 	"time"
 
@@ -125,24 +124,13 @@ func flap(ctx context.Context, f *stage.Fleet) (trial, error) {
 func starve(ctx context.Context, f *stage.Fleet) (trial, error) {
 	fleet, err := faults.NewFleet(ctx, f, "delta-ads", 10)
 	return func(ctx context.Context) (time.Duration, error) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		for range 16 {
-			cmd := exec.CommandContext(ctx, "sh", "-c", "while :; do :; done")
-			if err := cmd.Start(); err != nil {
-				return 0, err
-			}
-			defer func() { cancel(); _ = cmd.Wait() }()
+		stop, err := fleet.Busy(16)
+		if err != nil {
+			return 0, err
 		}
-		fewest := len(fleet.Upstreams)
-		for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-			hosts, err := f.Admin.Healthy(ctx, stage.Backend)
-			if err != nil {
-				return 0, err
-			}
-			fewest = min(fewest, len(hosts))
-		}
-		return counted(len(fleet.Upstreams) - fewest), nil
+		defer stop()
+		lost, err := fleet.Loses(ctx, 2*time.Minute)
+		return counted(lost), err
 	}, err
 }
 
@@ -194,7 +182,7 @@ func majorityBack(ctx context.Context, m *faults.Machines) (time.Duration, error
 	if err := m.Cut(ctx, true, six...); err != nil {
 		return 0, err
 	}
-	if _, err := m.Loses(ctx, 10*time.Second); err != nil {
+	if err := m.Guarded(ctx, len(six)); err != nil {
 		return 0, err
 	}
 	if err := m.Cut(ctx, false, six...); err != nil {

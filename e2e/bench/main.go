@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -62,15 +63,17 @@ func run(ctx context.Context, trials int, only string) error {
 		return err
 	}
 	var results []result
+	var failed []error
 	for _, r := range rows {
 		if !wanted.MatchString(r.name) {
 			continue
 		}
 		took, err := b.measure(ctx, r)
 		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
+			failed = append(failed, fmt.Errorf("%s: %w", r.name, err))
+			continue
 		}
 		results = append(results, result{r, took})
 	}
-	return printTable(os.Stdout, results)
+	return errors.Join(append(failed, printTable(os.Stdout, results))...)
 }

@@ -91,7 +91,7 @@ func (b *bench) setUp(ctx context.Context, r row) (trial, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	f := stage.NewFleet(stage.Options{Binary: b.binary, Envoy: b.envoy, Dir: dir, Addresses: addrs})
+	f := stage.NewFleet(stage.Options{Binary: b.binary, Envoy: b.envoy, Dir: dir, Addresses: addrs, Pool: stage.OwnPool()})
 	once, err := r.setup(ctx, f)
 	if err != nil {
 		f.Kill()

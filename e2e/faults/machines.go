@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/demo/stage"
@@ -104,11 +105,11 @@ func (m *Machines) Close() error {
 
 // Logs are the last lines of every process.
 func (m *Machines) Logs(n int) string {
-	var all string
+	var all strings.Builder
 	for _, p := range m.processes {
-		all += fmt.Sprintf("the last lines of %s:\n%s\n", p.Name, p.Tail(n))
+		all.WriteString(fmt.Sprintf("the last lines of %s:\n%s\n", p.Name, p.Tail(n)))
 	}
-	return all
+	return all.String()
 }
 
 // Has returns an error unless Envoy has n endpoints that it may use.
@@ -127,30 +128,9 @@ func (m *Machines) Until(ctx context.Context, n int) (time.Duration, error) {
 	return time.Since(since), err
 }
 
-// Keeps watches Envoy for d and returns the fewest endpoints that it had.
-func (m *Machines) Keeps(ctx context.Context, d time.Duration) (fewest int, err error) {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	fewest = m.upstreams
-	for end := time.Now().Add(d); time.Now().Before(end); {
-		hosts, err := m.Admin.Healthy(ctx, stage.Backend)
-		if err != nil {
-			return fewest, err
-		}
-		fewest = min(fewest, len(hosts))
-		select {
-		case <-ctx.Done():
-			return fewest, ctx.Err()
-		case <-tick.C:
-		}
-	}
-	return fewest, nil
-}
-
-// Loses watches Envoy for d and returns how many of its endpoints it lost at most.
+// Loses watches Envoy for d and returns how many of its endpoints it lost.
 func (m *Machines) Loses(ctx context.Context, d time.Duration) (int, error) {
-	fewest, err := m.Keeps(ctx, d)
-	return m.upstreams - fewest, err
+	return loses(ctx, m.Admin, m.upstreams, d)
 }
 
 // All waits until gossip sees every upstream alive at the EDS server.
@@ -164,21 +144,44 @@ func (m *Machines) All(ctx context.Context) error {
 	})
 }
 
+// guards is what the EDS server refuses to believe.
+type guards struct {
+	Isolated bool
+	Guards   map[string]struct{ Held int }
+}
+
+// Guarded waits until the guard holds n endpoints.
+func (m *Machines) Guarded(ctx context.Context, n int) error {
+	return m.guards(ctx, func(g guards) error {
+		held := 0
+		for _, one := range g.Guards {
+			held += one.Held
+		}
+		if held != n {
+			return fmt.Errorf("the guard holds %d endpoints, not %d", held, n)
+		}
+		return nil
+	})
+}
+
 // Unguarded waits until no guard holds and Envoy has every endpoint.
 func (m *Machines) Unguarded(ctx context.Context) error {
+	return m.guards(ctx, func(g guards) error {
+		if g.Isolated || len(g.Guards) > 0 {
+			return fmt.Errorf("guards hold: %+v", g)
+		}
+		return m.Has(ctx, m.upstreams)
+	})
+}
+
+// guards waits until check has nothing against what the EDS server says.
+func (m *Machines) guards(ctx context.Context, check func(guards) error) error {
 	return stage.Eventually(ctx, func(ctx context.Context) error {
-		var guards struct {
-			Isolated bool
-			Guards   map[string]any
+		var g guards
+		if err := m.API.Get(ctx, "/guards", &g); err != nil {
+			return err
 		}
-		err := m.API.Get(ctx, "/guards", &guards)
-		if err == nil && (guards.Isolated || len(guards.Guards) > 0) {
-			err = fmt.Errorf("guards hold: %+v", guards)
-		}
-		if err == nil {
-			err = m.Has(ctx, m.upstreams)
-		}
-		return err
+		return check(g)
 	})
 }
 

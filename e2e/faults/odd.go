@@ -18,7 +18,7 @@ import (
 )
 
 // oddEnv makes a program that calls Odd an odd upstream: it holds the address to
-// serve at and the seed to join.
+// serve at, the seed to join and the name of the pool.
 const oddEnv = "ROLLCALL_E2E_ODD"
 
 // Odd is to be called first in the main function of a program that starts odd
@@ -26,23 +26,24 @@ const oddEnv = "ROLLCALL_E2E_ODD"
 // goes on while SIGUSR1 has it hang at every request, SIGUSR2 has it answer its
 // health path with 503, and SIGHUP makes it well again.
 func Odd() (was bool, err error) {
-	listen, seed, ok := strings.Cut(os.Getenv(oddEnv), ",")
-	if !ok {
+	values := strings.Split(os.Getenv(oddEnv), ",")
+	if len(values) != 3 {
 		return false, nil
 	}
+	listen, seed, pool := values[0], values[1], values[2]
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	moods := make(chan os.Signal, 1)
+	signal.Notify(moods, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGHUP) // before anybody can know of it
 	lis, err := net.Listen("tcp", listen)
 	if err != nil {
 		return true, err
 	}
-	reg, err := upstream.Register(ctx, lis, upstream.Service{Name: "myservice"}, upstream.WithSeeds(seed),
+	reg, err := upstream.Register(ctx, lis, upstream.Service{Name: "myservice"}, upstream.WithSeeds(seed), upstream.WithFleet(pool),
 		upstream.WithGossip(netip.AddrPortFrom(netip.MustParseAddrPort(listen).Addr(), 0)))
 	if err != nil {
 		return true, err
 	}
-	moods := make(chan os.Signal, 1)
-	signal.Notify(moods, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGHUP)
 	o := &odd{well: make(chan struct{})}
 	close(o.well)
 	go func() { // ends with the process
@@ -105,6 +106,6 @@ func (o *odd) handler(reg *upstream.Registration) http.Handler {
 }
 
 // oddEnvironment makes a program an odd upstream.
-func oddEnvironment(listen, seed string) string {
-	return fmt.Sprintf("%s=%s,%s", oddEnv, listen, seed)
+func oddEnvironment(listen, seed, pool string) string {
+	return fmt.Sprintf("%s=%s,%s,%s", oddEnv, listen, seed, pool)
 }

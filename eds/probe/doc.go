@@ -4,4 +4,8 @@
 // itself, so it is weighed against the silence of others, against the word of a
 // second witness, and against the chance that this process was itself asleep.
 // What is done about a verdict is the registry's business.
+//
+// One goroutine, the loop, owns all state; each connection has one that reads it.
+// What an endpoint costs is that connection: about 10 KB of memory and, at one
+// probe a second, 35 µs of processor time.
 package probe

@@ -1,27 +1,31 @@
 package probe
 
 import (
-	"context"
+	"net"
 	"slices"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// handle draws the consequences of what a line or an inquiry has seen.
-func (w *watcher) handle(ctx context.Context, e event) {
-	if e.inquiry != w.inquiry && e.line == nil || e.line != nil && !slices.Contains(w.lines, e.line) {
-		return // it was dropped meanwhile
+// expects reports false for what a line or an inquiry says that was dropped.
+func (w *watcher) expects(e event) bool {
+	if e.line != nil {
+		return slices.Contains(w.lines, e.line)
 	}
+	return e.inquiry == w.inquiry
+}
+
+// handle draws the consequences of what a line or an inquiry has seen.
+func (w *watcher) handle(e event) {
 	switch e.kind {
 	case connected:
-		e.line.conn = e.conn
-		w.onConnected(ctx, e.line)
+		w.onConnected(e.line, e.conn)
 	case answered:
 		w.onAnswer(e)
 	case broke:
-		w.onBroken(ctx, e.line)
+		w.onBroken(e.line)
 	case refused:
-		w.onRefused(ctx)
+		w.onRefused()
 	case unreachable:
 		w.drop(e.line) // counts once the deadline is there
 	case helpless:
@@ -32,12 +36,14 @@ func (w *watcher) handle(ctx context.Context, e event) {
 	}
 }
 
-func (w *watcher) onConnected(ctx context.Context, l *line) {
+func (w *watcher) onConnected(l *line, conn net.Conn) {
+	l.conn, l.giveUp = conn, nil
+	w.loop.read(w, l)
 	switch {
 	case w.target.Kind == fleet.ProbeTCP:
 		w.onAnswer(event{line: l, good: true})
 	case w.waiting:
-		w.ask(ctx, l)
+		w.ask(l)
 	}
 }
 
@@ -48,8 +54,11 @@ func (w *watcher) onAnswer(e event) {
 		return
 	}
 	e.line.asked, e.line.aged = false, true
-	others := slices.DeleteFunc(slices.Clone(w.lines), func(l *line) bool { return l == e.line })
-	w.drop(others...)
+	for _, l := range slices.Clone(w.lines) {
+		if l != e.line {
+			w.drop(l)
+		}
+	}
 	w.answer(e.good, e.id)
 }
 
@@ -63,22 +72,22 @@ func (w *watcher) answer(good bool, id string) {
 // onBroken replaces a line. A server may close connections as it likes: only what
 // the reconnect finds counts. But one that closes a new connection in place of an
 // answer has given a bad one.
-func (w *watcher) onBroken(ctx context.Context, l *line) {
+func (w *watcher) onBroken(l *line) {
 	w.drop(l)
 	if l.asked && !l.aged {
 		w.answer(false, "")
 	}
 	if w.reopened < reopenings {
 		w.reopened++
-		w.open(ctx)
+		w.open()
 	}
 }
 
-func (w *watcher) onRefused(ctx context.Context) {
-	w.drop(slices.Clone(w.lines)...)
+func (w *watcher) onRefused() {
+	w.dropAll()
 	w.waiting = false
 	if w.inquiry == nil || w.inquiry.about != witnessed {
-		w.askWitness(ctx)
+		w.askWitness()
 	}
 }
 
@@ -88,7 +97,7 @@ func (w *watcher) onWord(e event) {
 	asked := w.inquiry.since
 	w.endInquiry()
 	switch {
-	case e.said == mute && w.pulse.asleepSince(asked):
+	case e.said == mute && w.loop.pulse.asleepSince(asked):
 	case e.kind == pinged:
 		w.judge.pinged(e.said)
 	default:

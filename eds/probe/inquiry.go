@@ -25,14 +25,14 @@ type inquiry struct {
 }
 
 // inquire starts an inquiry in place of the one before.
-func (w *watcher) inquire(ctx context.Context, about eventKind, ask func(context.Context) word) {
+func (w *watcher) inquire(about eventKind, ask func(context.Context) word) {
 	w.endInquiry()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(w.loop.ctx)
 	q := &inquiry{cancel: cancel, about: about, since: time.Now()}
 	w.inquiry = q
-	w.wg.Go(func() {
+	w.loop.wg.Go(func() {
 		defer cancel()
-		w.send(ctx, event{kind: about, inquiry: q, said: ask(ctx)})
+		w.loop.send(event{watcher: w, inquiry: q, kind: about, said: ask(ctx)})
 	})
 }
 
@@ -45,12 +45,12 @@ func (w *watcher) endInquiry() {
 }
 
 // askGossip sends the pings that tell a server that hangs from one that is cut off.
-func (w *watcher) askGossip(ctx context.Context) {
-	w.inquire(ctx, pinged, func(ctx context.Context) word {
+func (w *watcher) askGossip() {
+	w.inquire(pinged, func(ctx context.Context) word {
 		switch {
-		case w.opts.Ping == nil || !w.target.Gossip.IsValid():
+		case w.loop.opts.Ping == nil || !w.target.Gossip.IsValid():
 			return nobody
-		case w.opts.Ping(ctx, w.target):
+		case w.loop.opts.Ping(ctx, w.target):
 			return answers
 		default:
 			return mute
@@ -59,9 +59,9 @@ func (w *watcher) askGossip(ctx context.Context) {
 }
 
 // askWitness asks the member's gossip port whether it refuses too.
-func (w *watcher) askWitness(ctx context.Context) {
-	w.inquire(ctx, witnessed, func(ctx context.Context) word {
-		ctx, cancel := context.WithTimeout(ctx, w.opts.Timeout)
+func (w *watcher) askWitness() {
+	w.inquire(witnessed, func(ctx context.Context) word {
+		ctx, cancel := context.WithTimeout(ctx, w.loop.opts.Timeout)
 		defer cancel()
 		return w.knock(ctx, w.target.Gossip)
 	})
@@ -72,7 +72,7 @@ func (w *watcher) knock(ctx context.Context, port netip.AddrPort) word {
 		return nobody
 	}
 	for range knocks {
-		conn, err := w.opts.Dial(ctx, "tcp", port.String())
+		conn, err := w.loop.opts.Dial(ctx, "tcp", port.String())
 		switch {
 		case errors.Is(err, syscall.ECONNREFUSED):
 			return refuses

@@ -59,7 +59,7 @@ func TestJudge(t *testing.T) {
 		{"good bad late bad", Good}, // not two bad answers in a row
 	} {
 		j := &judge{expect: "me"}
-		for _, event := range strings.Fields(tt.script) {
+		for event := range strings.FieldsSeq(tt.script) {
 			name, arg, _ := strings.Cut(event, "/")
 			share, _ := strconv.ParseFloat(arg, 64)
 			switch name {

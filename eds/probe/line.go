@@ -23,41 +23,29 @@ const (
 	bufferSize  = 512
 )
 
-// line is one connection to an endpoint, open or opening. Its goroutine dials and
-// then reads until the connection breaks, so that a break is seen at once. Its
-// fields belong to the watcher.
+// line is one connection to an endpoint, open or opening.
 type line struct {
-	cancel context.CancelFunc
 	opened time.Time
-	conn   net.Conn // nil until it stands
-	asked  bool     // a request is out
-	aged   bool     // it stood idle before: the server may be closing it just now
+	giveUp context.CancelFunc // the dial; nil once it stands
+	conn   net.Conn           // nil until it stands
+	asked  bool               // a request is out
+	aged   bool               // it stood idle before: the server may be closing it just now
 }
 
-// openLine starts a line to w's endpoint; what it sees goes to w.events.
-func (w *watcher) openLine(ctx context.Context) *line {
-	ctx, cancel := context.WithCancel(ctx)
-	l := &line{cancel: cancel, opened: time.Now()}
-	w.wg.Go(func() {
+// dial starts a line to w's endpoint.
+func (l *loop) dial(w *watcher) *line {
+	ctx, cancel := context.WithTimeout(l.ctx, dialLimit)
+	n := &line{opened: time.Now(), giveUp: cancel}
+	l.wg.Go(func() {
 		defer cancel()
-		send := func(e event) bool {
-			e.line = l
-			return w.send(ctx, e)
-		}
-		bounded, done := context.WithTimeout(ctx, dialLimit)
-		conn, err := w.opts.Dial(bounded, "tcp", w.target.Addr.String())
-		done()
+		conn, err := l.opts.Dial(ctx, "tcp", w.target.Addr.String())
 		if err != nil {
-			send(event{kind: dialFailure(err)})
-			return
-		}
-		defer conn.Close()
-		defer context.AfterFunc(ctx, func() { conn.Close() })()
-		if send(event{kind: connected, conn: conn}) && read(w.target.Kind, conn, send) {
-			send(event{kind: broke})
+			l.send(event{watcher: w, line: n, kind: dialFailure(err)})
+		} else if !l.send(event{watcher: w, line: n, kind: connected, conn: conn}) {
+			conn.Close()
 		}
 	})
-	return l
+	return n
 }
 
 func dialFailure(err error) eventKind {
@@ -72,40 +60,58 @@ func dialFailure(err error) eventKind {
 	return unreachable
 }
 
-// read reads until the connection breaks. It reports false when nobody listens to
-// send any more.
-func read(kind fleet.ProbeKind, conn io.Reader, send func(event) bool) bool {
-	if kind == fleet.ProbeTCP {
-		io.CopyN(io.Discard, conn, answerLimit) // a greeting, or whatever it says
-		return true
-	}
+// read reads from a line that stands until it breaks, so that a break is seen at
+// once. Its goroutine is not the one that dialed: it lives long and needs little
+// stack.
+func (l *loop) read(w *watcher, n *line) {
+	conn := n.conn // the field belongs to the loop
+	l.wg.Go(func() {
+		if w.target.Kind == fleet.ProbeTCP {
+			io.CopyN(io.Discard, conn, answerLimit) // a greeting, or whatever it says
+		} else {
+			readAnswers(conn, func(good bool, id string) bool {
+				return l.send(event{watcher: w, line: n, kind: answered, good: good, id: id})
+			})
+		}
+		l.send(event{watcher: w, line: n, kind: broke})
+	})
+}
+
+// readAnswers returns when the connection breaks or yield reports false.
+func readAnswers(conn io.Reader, yield func(good bool, id string) bool) {
 	limited := &io.LimitedReader{R: conn, N: answerLimit}
 	r := bufio.NewReaderSize(limited, bufferSize)
 	for {
 		resp, err := http.ReadResponse(r, nil)
 		if err != nil {
-			return true
+			return
 		}
 		if resp.StatusCode < 200 {
 			continue // the real answer follows
 		}
 		_, err = io.Copy(io.Discard, resp.Body)
-		if !send(event{kind: answered, good: resp.StatusCode < 300, id: resp.Header.Get(IDHeader)}) {
-			return false
-		}
-		if err != nil || resp.Close {
-			return true
+		if !yield(resp.StatusCode < 300, resp.Header.Get(IDHeader)) || err != nil || resp.Close {
+			return
 		}
 		limited.N = answerLimit
 	}
 }
 
-// ask sends a request on a line that stands.
-func (l *line) ask(request []byte) error {
-	l.asked = true
-	if err := l.conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
+// ask sends a request on a line that stands. It does not wait: the request fits in
+// the kernel's buffer, which is empty.
+func (n *line) ask(request []byte) error {
+	n.asked = true
+	if err := n.conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
 		return err
 	}
-	_, err := l.conn.Write(request)
+	_, err := n.conn.Write(request)
 	return err
+}
+
+func (n *line) close() {
+	if n.conn == nil {
+		n.giveUp()
+	} else {
+		n.conn.Close()
+	}
 }

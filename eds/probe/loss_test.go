@@ -34,7 +34,7 @@ func (h *host) lossy(loss float64) {
 func lossyPing(loss float64) func(context.Context, Target) bool {
 	return func(ctx context.Context, _ Target) bool {
 		for range 3 {
-			if rand.Float64() >= loss && rand.Float64() >= loss {
+			if rand.Float64() < (1-loss)*(1-loss) { // there and back
 				return true
 			}
 		}

@@ -2,9 +2,7 @@ package probe
 
 import (
 	"context"
-	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -58,22 +56,13 @@ type Options struct {
 type Prober struct {
 	opts    Options
 	pulse   *pulse
-	crowd   crowd
 	changed chan struct{} // capacity one
 
 	handover sync.Mutex    // between two Watch calls
 	targets  chan []Target // capacity one, latest wins
 
-	watchers map[Key]watching // owned by Run
-
 	mu       sync.Mutex
 	evidence map[Key]Evidence
-}
-
-// watching is a watcher that runs.
-type watching struct {
-	target Target
-	stop   context.CancelFunc
 }
 
 // New returns a Prober that watches nobody yet.
@@ -89,7 +78,7 @@ func New(opts Options) *Prober {
 	}
 	return &Prober{
 		opts: opts, pulse: newPulse(), changed: make(chan struct{}, 1), targets: make(chan []Target, 1),
-		watchers: make(map[Key]watching), evidence: make(map[Key]Evidence),
+		evidence: make(map[Key]Evidence),
 	}
 }
 
@@ -122,84 +111,29 @@ func (p *Prober) Changed() <-chan struct{} { return p.changed }
 // Run probes until ctx ends, and returns after every connection is closed. It is
 // called once.
 func (p *Prober) Run(ctx context.Context) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	wg.Go(func() { p.pulse.run(ctx, p.signal) })
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case targets := <-p.targets:
-			wanted := make(map[Key]Target, len(targets))
-			for _, t := range targets {
-				wanted[t.Key] = t
-			}
-			p.stop(wanted)
-			p.start(ctx, &wg, wanted)
-		}
-	}
+	l := newLoop(ctx, p)
+	l.wg.Go(func() { p.pulse.run(ctx, p.signal) })
+	l.run()
 }
 
-// stop ends the watchers that are not wanted or not as they are, and forgets the
-// evidence of endpoints that are not.
-func (p *Prober) stop(wanted map[Key]Target) {
-	for key, w := range p.watchers {
-		if wanted[key] != w.target {
-			w.stop()
-			delete(p.watchers, key)
-		}
-	}
+func (p *Prober) known(k Key) Evidence {
 	p.mu.Lock()
-	before := len(p.evidence)
-	maps.DeleteFunc(p.evidence, func(k Key, _ Evidence) bool { _, ok := wanted[k]; return !ok })
-	forgot := len(p.evidence) < before
-	p.mu.Unlock()
-	if forgot {
-		p.signal()
-	}
+	defer p.mu.Unlock()
+	return p.evidence[k]
 }
 
-// start starts the watchers that are missing. Few endpoints are probed at once,
-// very many in the course of an interval. Each goes on in a phase of its own, so
-// that all probes are spread evenly in time.
-func (p *Prober) start(ctx context.Context, wg *sync.WaitGroup, wanted map[Key]Target) {
-	const few = 100
-	fresh := len(wanted) - len(p.watchers)
-	now := time.Now()
-	for key, t := range wanted {
-		if _, ok := p.watchers[key]; ok {
-			continue
-		}
-		phase := rand.N(p.opts.Interval)
-		if fresh <= few {
-			phase -= p.opts.Interval
-		}
-		watched, stop := context.WithCancel(ctx)
-		p.watchers[key] = watching{t, stop}
-		w := p.newWatcher(watched, t)
-		wg.Go(func() { w.run(watched, now.Add(phase)) })
-	}
-}
-
-// newWatcher returns a watcher that starts from what is known of its endpoint.
-func (p *Prober) newWatcher(ctx context.Context, t Target) *watcher {
+func (p *Prober) report(k Key, e Evidence) {
 	p.mu.Lock()
-	known := p.evidence[t.Key]
+	p.evidence[k] = e
 	p.mu.Unlock()
-	return &watcher{
-		target: t, opts: &p.opts, pulse: p.pulse, crowd: &p.crowd,
-		judge: judge{expect: t.ID, verdict: known.Verdict}, tried: known.Tried, verified: known.Verified, reported: known,
-		request: fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: rollcall-probe\r\n\r\n", t.Path, t.Addr),
-		events:  make(chan event, 4),
-		report: func(e Evidence) {
-			p.mu.Lock()
-			if ctx.Err() == nil { // else another may watch the same key by now
-				p.evidence[t.Key] = e
-			}
-			p.mu.Unlock()
-			p.signal()
-		},
-	}
+	p.signal()
+}
+
+func (p *Prober) forget(k Key) {
+	p.mu.Lock()
+	delete(p.evidence, k)
+	p.mu.Unlock()
+	p.signal()
 }
 
 func (p *Prober) signal() {

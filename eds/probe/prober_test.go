@@ -53,6 +53,27 @@ func TestProbesAreSpreadEvenly(t *testing.T) {
 	})
 }
 
+func TestVeryManyEndpointsAreConnectedByAndBy(t *testing.T) {
+	for _, tt := range []struct {
+		n        int
+		interval time.Duration
+		within   time.Duration
+	}{
+		{1, time.Second, 0}, {100, time.Second, 0}, {101, time.Second, time.Second}, {2000, time.Second, time.Second},
+		{10_000, time.Second, 5 * time.Second}, {10_000, 10 * time.Second, 10 * time.Second}, {10_000, 100 * time.Millisecond, 5 * time.Second},
+	} {
+		began := time.Now()
+		first := newLoop(t.Context(), New(Options{Interval: tt.interval})).firstProbe(tt.n)
+		var last time.Duration
+		for range tt.n {
+			last = max(last, first().Sub(began))
+		}
+		if limit := tt.within + 50*time.Millisecond; last > limit || last < tt.within/2 {
+			t.Errorf("%d endpoints: the last after %v, want %v", tt.n, last, tt.within)
+		}
+	}
+}
+
 func TestEachEndpointIsAskedOnceAnInterval(t *testing.T) {
 	inVirtualTime(t, 10, func(t *testing.T, s *stage) {
 		s.watch(s.targets...)
@@ -176,16 +197,48 @@ func TestWatchReplacesTheTargets(t *testing.T) {
 		if len(s.p.Evidence()) != 2 {
 			t.Errorf("evidence: %v", s.p.Evidence())
 		}
-		if all := s.p.crowd.all.Load(); all != 2 {
-			t.Errorf("%d are counted", all)
-		}
 
 		s.watch(s.targets[1]) // again, and another process by now
 		s.want(1, Dead)
 		s.watch()
-		if len(s.p.Evidence()) != 0 || s.p.crowd.all.Load() != 0 || s.p.crowd.late.Load() != 0 {
-			t.Errorf("nobody is watched: %v, %d counted, %d late", s.p.Evidence(), s.p.crowd.all.Load(), s.p.crowd.late.Load())
+		if len(s.p.Evidence()) != 0 {
+			t.Errorf("nobody is watched: %v", s.p.Evidence())
 		}
+	})
+}
+
+func TestTheCrowdIsThoseThatAreWatched(t *testing.T) {
+	inVirtualTime(t, 3, func(t *testing.T, s *stage) {
+		l := newLoop(t.Context(), s.p)
+		want := func(all, late int) {
+			t.Helper()
+			if want := (crowd{all, late}); l.crowd != want || len(l.agenda) != len(l.watchers) {
+				t.Errorf("%+v, want %+v; %d due of %d", l.crowd, want, len(l.agenda), len(l.watchers))
+			}
+		}
+		l.watch(s.targets)
+		want(3, 0)
+		for _, w := range l.watchers {
+			w.lateAt = time.Now()
+			l.settle(w)
+		}
+		want(3, 3)
+		l.watch(s.targets[1:])
+		want(2, 2)
+		w := l.watchers[s.targets[1].Key]
+		w.judge.gone = true
+		l.settle(w)
+		want(1, 1)
+		w.judge.gone = false
+		l.settle(w)
+		want(2, 1)
+		s.pass(lateFor + 1)
+		for _, w := range l.watchers {
+			l.settle(w)
+		}
+		want(2, 0)
+		l.watch(nil)
+		want(0, 0)
 	})
 }
 

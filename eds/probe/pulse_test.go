@@ -92,12 +92,12 @@ func TestAProofHoldsAlsoAfterSleep(t *testing.T) {
 // while it could have spoken.
 func TestAWordMissedInSleepIsNoSilence(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
-		w := s.p.newWatcher(t.Context(), s.targets[0])
+		w := newWatcher(newLoop(t.Context(), s.p), s.targets[0], time.Now())
 		w.judge.verdict, w.judge.silent, w.judge.enough = Good, silentAfter, silentAfter
 		w.inquiry = &inquiry{cancel: func() {}, about: pinged, since: time.Now()}
 		s.pass(2 * beatLate)
 		s.sleep()
-		w.handle(t.Context(), event{kind: pinged, inquiry: w.inquiry, said: mute})
+		w.handle(event{kind: pinged, inquiry: w.inquiry, said: mute})
 		if w.judge.verdict != Good || w.inquiry != nil {
 			t.Errorf("%q", w.judge.verdict)
 		}
@@ -108,18 +108,17 @@ func TestATimerThatIsLateCountsForNothing(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		s.port(0).set(func(h *host) { h.dark = true })
 		go s.p.pulse.run(t.Context(), func() {})
-		w := s.p.newWatcher(t.Context(), s.targets[0])
-		w.tick = time.Now().Add(time.Hour)
-		w.probe(t.Context(), time.Now())
+		w := newWatcher(newLoop(t.Context(), s.p), s.targets[0], time.Now().Add(time.Hour))
+		w.probe(time.Now())
 		for range 10 {
 			s.pass(DefaultTimeout + timerLate + 1)
-			w.onTime(t.Context(), time.Now())
+			w.onTime(time.Now())
 		}
 		if w.judge.silent > 0 || w.tried {
 			t.Errorf("%d time-outs", w.judge.silent)
 		}
 		s.pass(DefaultTimeout + timerLate)
-		w.onTime(t.Context(), time.Now())
+		w.onTime(time.Now())
 		if w.judge.silent != 1 {
 			t.Errorf("%d time-outs, want 1", w.judge.silent)
 		}

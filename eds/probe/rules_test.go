@@ -94,7 +94,7 @@ func TestRules(t *testing.T) {
 				s.watch(s.targets...)
 				s.want(0, Good)
 				since := s.evidence(0).Since
-				for _, word := range strings.Fields(tt.script) {
+				for word := range strings.FieldsSeq(tt.script) {
 					if d, err := time.ParseDuration(word); err == nil {
 						s.pass(d)
 					} else if word == "=steady" {

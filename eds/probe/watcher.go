@@ -1,10 +1,8 @@
 package probe
 
 import (
-	"context"
-	"net"
+	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -23,17 +21,10 @@ const (
 	lateFor = 30 * time.Second
 )
 
-// watcher probes one endpoint. Everything in it belongs to its run goroutine,
-// which hears from the goroutines that it starts through events.
+// watcher probes one endpoint. The loop owns it and calls its methods; none waits.
 type watcher struct {
-	target  Target
-	opts    *Options
-	pulse   *pulse
-	crowd   *crowd
-	report  func(Evidence)
-	request []byte
-	events  chan event
-	wg      sync.WaitGroup
+	loop   *loop
+	target Target
 
 	judge    judge
 	tried    bool     // some probe had an outcome
@@ -48,31 +39,29 @@ type watcher struct {
 	asked    time.Time
 	deadline time.Time // of that probe
 
-	place  place     // in crowd
+	place  place     // in the crowd
 	lateAt time.Time // the last time-out that says something of others
+
+	due   time.Time // in the agenda, at index there
+	index int
 }
 
-// run probes until ctx ends, and returns after all its goroutines have. The first
-// probe is at first, or now if that is past; one follows every interval from first.
-func (w *watcher) run(ctx context.Context, first time.Time) {
-	defer w.wg.Wait()
-	w.tick = first
-	w.tell(time.Now())
-	defer func() { w.crowd.move(w.place, place{}) }()
-	timer := time.NewTimer(time.Until(first))
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case e := <-w.events:
-			w.handle(ctx, e)
-		case <-timer.C:
-			w.onTime(ctx, time.Now())
-		}
-		w.tell(time.Now())
-		timer.Reset(time.Until(w.next()))
+// newWatcher returns a watcher that starts from what is known of its endpoint. Its
+// first probe is at first, or now if that is past; one follows every interval from
+// first.
+func newWatcher(l *loop, t Target, first time.Time) *watcher {
+	known := l.known(t.Key)
+	return &watcher{
+		loop: l, target: t, judge: judge{expect: t.ID, verdict: known.Verdict}, tried: known.Tried,
+		verified: known.Verified, reported: known, tick: first, index: -1,
 	}
+}
+
+// stop closes all that is open. What comes of it is not heard.
+func (w *watcher) stop() {
+	w.dropAll()
+	w.endInquiry()
+	w.loop.crowd.move(w.place, place{})
 }
 
 // next is when onTime is due.
@@ -83,80 +72,88 @@ func (w *watcher) next() time.Time {
 	return w.tick
 }
 
-func (w *watcher) onTime(ctx context.Context, now time.Time) {
+func (w *watcher) onTime(now time.Time) {
 	if w.waiting && !now.Before(w.deadline) {
-		w.timedOut(ctx, now)
+		w.timedOut(now)
 	}
 	if now.Before(w.tick) {
 		return
 	}
-	missed := now.Sub(w.tick) / w.opts.Interval
-	w.tick = w.tick.Add((missed + 1) * w.opts.Interval)
+	missed := now.Sub(w.tick) / w.loop.opts.Interval
+	w.tick = w.tick.Add((missed + 1) * w.loop.opts.Interval)
 	w.reopened = 0
 	if !w.waiting {
-		w.probe(ctx, now)
+		w.probe(now)
 	}
 }
 
 // timedOut counts a probe that had no answer, unless this process was itself too
 // slow or asleep to hear one. Until there is a verdict it asks again at once.
-func (w *watcher) timedOut(ctx context.Context, now time.Time) {
+func (w *watcher) timedOut(now time.Time) {
 	w.waiting = false
-	if now.Sub(w.deadline) > timerLate || w.pulse.asleepSince(w.asked) {
-		w.probe(ctx, now)
+	if now.Sub(w.deadline) > timerLate || w.loop.pulse.asleepSince(w.asked) {
+		w.probe(now)
 		return
 	}
 	w.tried = true
 	if !w.judge.gone {
 		w.lateAt = now
 	}
-	if w.judge.timeout(w.crowd.share(w.place)) && w.inquiry == nil {
-		w.askGossip(ctx)
+	if w.judge.timeout(w.loop.crowd.share(w.place)) && w.inquiry == nil {
+		w.askGossip()
 	}
 	if !w.judge.gone {
-		w.probe(ctx, now)
+		w.probe(now)
 	}
 }
 
 // probe asks on a line that stands, or opens one to ask on.
-func (w *watcher) probe(ctx context.Context, now time.Time) {
+func (w *watcher) probe(now time.Time) {
 	w.waiting, w.asked = true, now
-	w.deadline = now.Add(time.Duration(float64(w.opts.Timeout) * (1 + (patience-1)*w.crowd.share(w.place))))
+	w.deadline = now.Add(time.Duration(float64(w.loop.opts.Timeout) * (1 + (patience-1)*w.loop.crowd.share(w.place))))
 	if w.target.Kind == fleet.ProbeHTTP {
 		for _, l := range slices.Backward(w.lines) {
 			if l.conn != nil && !l.asked {
 				l.aged = true
-				w.ask(ctx, l)
+				w.ask(l)
 				return
 			}
-			if l.conn == nil && now.Sub(l.opened) < w.opts.Timeout {
+			if l.conn == nil && now.Sub(l.opened) < w.loop.opts.Timeout {
 				return // it will be asked on once it stands
 			}
 		}
 	}
-	w.open(ctx)
+	w.open()
 }
 
-func (w *watcher) ask(ctx context.Context, l *line) {
-	if err := l.ask(w.request); err != nil {
-		w.onBroken(ctx, l)
+func (w *watcher) request() []byte {
+	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: rollcall-probe\r\n\r\n", w.target.Path, w.target.Addr)
+}
+
+func (w *watcher) ask(l *line) {
+	if err := l.ask(w.request()); err != nil {
+		w.onBroken(l)
 	}
 }
 
 // open adds a line, in place of the oldest one if there are too many.
-func (w *watcher) open(ctx context.Context) {
+func (w *watcher) open() {
 	if len(w.lines) >= maxLines {
 		w.drop(w.lines[0])
 	}
-	w.lines = append(w.lines, w.openLine(ctx))
+	w.lines = append(w.lines, w.loop.dial(w))
 }
 
-// drop closes lines; what they still say is not heard.
-func (w *watcher) drop(lines ...*line) {
-	for _, l := range lines {
-		l.cancel()
+// drop closes a line; what it still says is not heard.
+func (w *watcher) drop(l *line) {
+	l.close()
+	w.lines = slices.DeleteFunc(w.lines, func(other *line) bool { return other == l })
+}
+
+func (w *watcher) dropAll() {
+	for len(w.lines) > 0 {
+		w.drop(w.lines[0])
 	}
-	w.lines = slices.DeleteFunc(w.lines, func(l *line) bool { return slices.Contains(lines, l) })
 }
 
 // tell reports the evidence if it has changed, and takes the place in the crowd
@@ -167,7 +164,7 @@ func (w *watcher) tell(now time.Time) {
 	}
 	at := place{counted: !w.judge.gone, late: !w.lateAt.IsZero() && now.Sub(w.lateAt) <= lateFor}
 	if at != w.place {
-		w.crowd.move(w.place, at)
+		w.loop.crowd.move(w.place, at)
 		w.place = at
 	}
 	e := Evidence{
@@ -179,40 +176,6 @@ func (w *watcher) tell(now time.Time) {
 	}
 	if e != w.reported {
 		w.reported = e
-		w.report(e)
-	}
-}
-
-type eventKind int
-
-const (
-	connected   eventKind = iota
-	refused               // nobody listens
-	unreachable           // the dial failed otherwise, which proves nothing
-	helpless              // this process has not what it takes to dial
-	answered
-	broke
-	witnessed // the gossip port has spoken, or not
-	pinged    // gossip has
-)
-
-// event is what a goroutine of a watcher tells it.
-type event struct {
-	kind    eventKind
-	line    *line    // for the kinds up to broke
-	inquiry *inquiry // for the others
-	conn    net.Conn // connected
-	good    bool     // answered: a 2xx
-	id      string   // answered: the uuid, if there was one
-	said    word     // witnessed, pinged
-}
-
-// send reports false when nobody hears e any more.
-func (w *watcher) send(ctx context.Context, e event) bool {
-	select {
-	case w.events <- e:
-		return true
-	case <-ctx.Done():
-		return false
+		w.loop.report(w.target.Key, e)
 	}
 }

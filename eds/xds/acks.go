@@ -169,12 +169,24 @@ func (a *acks) list() ([]ClientService, *NACK) {
 	return list, a.nack
 }
 
-// asked reports whether the client asked for name.
-func (a *acks) asked(name string) bool {
+// lower lowers the number of each name that the client asked for to what it has
+// acknowledged of it.
+func (a *acks) lower(acked map[string]uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_, ok := a.services[name]
-	return ok
+	if len(a.services) < len(acked) {
+		for name, st := range a.services {
+			if seq, ok := acked[name]; ok {
+				acked[name] = min(seq, st.seq)
+			}
+		}
+		return
+	}
+	for name, seq := range acked {
+		if st, ok := a.services[name]; ok {
+			acked[name] = min(seq, st.seq)
+		}
+	}
 }
 
 // seq returns the push that the client has acknowledged of name, 0 for none, and
@@ -184,15 +196,6 @@ func (a *acks) seq(name string) (uint64, bool) {
 	defer a.mu.Unlock()
 	st, ok := a.services[name]
 	return st.seq, ok
-}
-
-// behind reports whether the client asked for name and has not acknowledged what
-// was current at seq or later.
-func (a *acks) behind(name string, seq uint64) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	st, ok := a.services[name]
-	return ok && st.seq < seq
 }
 
 func (a *acks) sent(items []item) {

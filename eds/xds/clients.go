@@ -2,6 +2,7 @@ package xds
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -164,45 +165,48 @@ func (t *clients) list(now time.Time) []Client {
 	return list
 }
 
-// watching reports whether any client asked for name.
-func (t *clients) watching(name string) bool {
-	return t.any(func(c *client) bool { return c.acks.asked(name) })
-}
-
-// acked reports whether every client that asked for name has acknowledged what
-// was current at seq or later.
-func (t *clients) acked(name string, seq uint64) bool {
-	return !t.any(func(c *client) bool { return c.acks.behind(name, seq) })
+// acked returns for each of names the push sequence number as of which every
+// client that asked for it has acknowledged it: the highest there is when nobody
+// asked. It takes one walk over the clients, however many names there are.
+func (t *clients) acked(names []string) map[string]uint64 {
+	acked := make(map[string]uint64, len(names))
+	for _, name := range names {
+		acked[name] = math.MaxUint64
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c := range t.streams {
+		c.acks.lower(acked)
+	}
+	now := time.Now()
+	for _, c := range t.pollers {
+		if !c.gone(now) {
+			c.acks.lower(acked)
+		}
+	}
+	return acked
 }
 
 // standings returns what each client of name has acknowledged.
 func (t *clients) standings(name string) []clientSeq {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var list []clientSeq
-	t.any(func(c *client) bool {
+	add := func(c *client) {
 		if seq, asked := c.acks.seq(name); asked {
 			list = append(list, clientSeq{seq, c.node})
 		}
-		return false
-	})
-	return list
-}
-
-// any reports whether is holds for some client that is still there.
-func (t *clients) any(is func(*client) bool) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	}
 	for c := range t.streams {
-		if is(c) {
-			return true
-		}
+		add(c)
 	}
 	now := time.Now()
 	for _, c := range t.pollers {
-		if !c.gone(now) && is(c) {
-			return true
+		if !c.gone(now) {
+			add(c)
 		}
 	}
-	return false
+	return list
 }
 
 func (c *client) view() Client {

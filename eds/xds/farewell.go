@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -15,7 +16,7 @@ import (
 // client has acknowledged that, or farewellMost later.
 const (
 	farewellMost  = time.Second
-	ackedTogether = 5 * time.Millisecond // acknowledgements are looked at this long after the first
+	ackedTogether = 5 * time.Millisecond // what happens meanwhile is looked at together
 )
 
 // served is one endpoint of an assignment.
@@ -33,44 +34,30 @@ type departure struct {
 
 // serving is what one service has come to.
 type serving struct {
+	name       string
 	known      bool            // in the latest snapshot
-	gone       bool            // not known, and nobody is leaving: kept until that is acknowledged
-	last       uint64          // the last push that said something of it
 	wanted     []registry.Host // by the latest snapshot, sorted by address
-	leaving    []departure     // sorted by address, none of them wanted
+	leaving    []departure     // none of them wanted
 	assignment *assignment     // of both; nil before the first one
-
-	// since is the push as of which each place has been as it is: by address, for
-	// the endpoints in the assignment and those that left it lately.
-	since map[netip.AddrPort]place
-	stale bool // assignment may not be what the others make
 }
 
 // want makes hosts the ones that are served. Those that were served before and are
 // not wanted any more begin to leave, and have gone after farewell at the latest.
 func (s *serving) want(hosts []registry.Host, now time.Time, farewell time.Duration) {
+	s.leaving = slices.DeleteFunc(s.leaving, func(d departure) bool { return has(hosts, d.Addr) })
 	if farewell > 0 {
 		for _, h := range s.wanted {
-			s.leaving = append(s.leaving, departure{Host: h, until: now.Add(farewell)})
+			if !has(hosts, h.Addr) {
+				s.leaving = append(s.leaving, departure{Host: h, until: now.Add(farewell)})
+			}
 		}
 	}
-	s.wanted, s.stale = hosts, true
-	s.leaving = slices.DeleteFunc(s.leaving, func(d departure) bool { return has(hosts, d.Addr) })
-	slices.SortFunc(s.leaving, func(a, b departure) int { return a.Addr.Compare(b.Addr) })
-	s.leaving = slices.CompactFunc(s.leaving, func(a, b departure) bool { return a.Addr == b.Addr })
+	s.wanted = hosts
 }
 
 func has(hosts []registry.Host, addr netip.AddrPort) bool {
 	_, ok := slices.BinarySearchFunc(hosts, addr, func(h registry.Host, a netip.AddrPort) int { return h.Addr.Compare(a) })
 	return ok
-}
-
-// finish lets those go whose time is over or of whom everybody knows.
-func (s *serving) finish(now time.Time, acked func(seq uint64) bool) {
-	s.stale = true
-	s.leaving = slices.DeleteFunc(s.leaving, func(d departure) bool {
-		return !now.Before(d.until) || (d.seq > 0 && acked(d.seq))
-	})
 }
 
 // hosts are the endpoints of the assignment, sorted by address.
@@ -79,9 +66,6 @@ func (s *serving) hosts() []served {
 	for _, h := range s.wanted {
 		hosts = append(hosts, served{Host: h})
 	}
-	if len(s.leaving) == 0 {
-		return hosts
-	}
 	for _, d := range s.leaving {
 		hosts = append(hosts, served{Host: d.Host, leaving: true})
 	}
@@ -89,10 +73,8 @@ func (s *serving) hosts() []served {
 	return hosts
 }
 
-// told notes the push that says who is there and who leaves.
+// told notes the push that says who leaves.
 func (s *serving) told(seq uint64) {
-	s.last = seq
-	s.note(seq)
 	for i := range s.leaving {
 		if s.leaving[i].seq == 0 {
 			s.leaving[i].seq = seq
@@ -100,30 +82,69 @@ func (s *serving) told(seq uint64) {
 	}
 }
 
-// acknowledged is called after a client acknowledged something. It only sees to
-// it that somebody looks whether a host may go.
-func (s *Server) acknowledged() {
+// release lets those go whose time is over or of whom everybody knows, all clients
+// having acknowledged what was current at acked. It reports whether any went.
+func (s *serving) release(now time.Time, acked uint64) bool {
+	before := len(s.leaving)
+	s.leaving = slices.DeleteFunc(s.leaving, func(d departure) bool { return d.seq <= acked || !now.Before(d.until) })
+	return len(s.leaving) < before
+}
+
+// release lets the hosts go that may go by now, and sees to it that the others do
+// in time. All of them have been told. The caller holds mu.
+func (s *Server) release(now time.Time) {
+	if len(s.leaving) == 0 {
+		return
+	}
+	var touched []*serving
+	acked := s.clients.acked(slices.Collect(maps.Keys(s.leaving)))
+	for name, sv := range s.leaving {
+		if sv.release(now, acked[name]) {
+			touched = append(touched, sv)
+		}
+	}
+	if len(touched) > 0 {
+		s.publish(touched)
+	}
+	s.wake(now)
+}
+
+// wake sets the timer to when the next host has to go.
+func (s *Server) wake(now time.Time) {
+	var next time.Time
+	for _, sv := range s.leaving {
+		for _, d := range sv.leaving {
+			if next.IsZero() || d.until.Before(next) {
+				next = d.until
+			}
+		}
+	}
+	switch {
+	case next.IsZero() || s.closed:
+	case s.timer == nil:
+		s.timer = time.AfterFunc(next.Sub(now), s.look)
+	default:
+		s.timer.Reset(next.Sub(now))
+	}
+}
+
+// lookSoon is called after what may have been the last that a host waited for: a
+// client acknowledged, unsubscribed or went. It only sees to it that somebody looks.
+func (s *Server) lookSoon() {
 	s.move()
 	if s.departing.Load() && s.looking.CompareAndSwap(false, true) {
 		time.AfterFunc(ackedTogether, s.look)
 	}
 }
 
-// look lets the hosts go that may go by now.
+// look is called by timers.
 func (s *Server) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.looking.Store(false)
-	if s.closed || !s.departing.Load() {
-		return
+	if !s.closed {
+		s.release(time.Now())
 	}
-	now := time.Now()
-	for name, sv := range s.services {
-		if len(sv.leaving) > 0 {
-			sv.finish(now, func(seq uint64) bool { return s.clients.acked(name, seq) })
-		}
-	}
-	s.publish(now)
 }
 
 // close ends the looking; a host that is leaving stays so for who still polls.

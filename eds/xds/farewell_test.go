@@ -1,32 +1,31 @@
 package xds
 
 import (
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"pgregory.net/rapid"
-
-	"github.com/rollcall-fleet/rollcall/eds/registry"
 )
 
 // onEachFarewell runs a test over each stream of a server that says farewell for
-// as long as the test may take, so that only an acknowledgement ends it.
+// longer than the test may take, so that only an acknowledgement ends it.
 func onEachFarewell(t *testing.T, test func(t *testing.T, s *running, open func() subscriber)) {
 	for name, open := range transports {
 		t.Run(name, func(t *testing.T) {
-			server := New(Options{})
-			server.farewell = 10 * patience
-			s := serve(t, server)
+			s := serve(t, patient())
 			test(t, s, func() subscriber { return open(t, s.conn) })
 		})
 	}
+}
+
+func patient() *Server {
+	s := New(Options{})
+	s.farewell = 10 * patience
+	return s
 }
 
 func TestAHostLeavesOnceItsFarewellIsAcknowledged(t *testing.T) {
@@ -42,16 +41,29 @@ func TestAHostLeavesOnceItsFarewellIsAcknowledged(t *testing.T) {
 	})
 }
 
-func TestAllHostsAndTheServiceMayLeaveAtOnce(t *testing.T) {
+func TestManyHostsOfManyServicesLeaveAtOnce(t *testing.T) {
 	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
-		s.Update(settled(service("web", hostA, hostB)))
+		s.Update(settled(crowd(500, 1), service("web", hostA, hostB)))
 		c := open()
-		c.subscribe("web")
-		c.ack(next(t, c, "1", "web: "+hostA+", "+hostB))
-		s.eventually(t, "the first is acknowledged", acked("web"))
-		s.Update(settled())
-		c.ack(next(t, c, "2", "web: "+hostA+" leaves, "+hostB+" leaves"))
-		next(t, c, "3", "web:")
+		c.subscribe("crowd", "web")
+		r, err := c.recv()
+		must(t, err)
+		c.ack(r)
+		s.eventually(t, "the first is acknowledged", acked("crowd"))
+		s.Update(settled(service("crowd", hostC)))
+		r, err = c.recv()
+		must(t, err)
+		var leaving int
+		for _, h := range slices.Concat(r.hosts["crowd"], r.hosts["web"]) {
+			if strings.HasSuffix(h, " leaves") {
+				leaving++
+			}
+		}
+		if leaving != 502 {
+			t.Fatalf("%d hosts leave, want 502", leaving)
+		}
+		c.ack(r)
+		next(t, c, "3", "crowd: "+hostC, "web:")
 	})
 }
 
@@ -71,27 +83,100 @@ func TestAHostThatComesBackDoesNotLeave(t *testing.T) {
 	})
 }
 
+func TestAHostThatLeavesAgainSaysFarewellAgain(t *testing.T) {
+	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
+		s.Update(settled(service("web", hostA, hostB)))
+		c := open()
+		c.subscribe("web")
+		c.ack(next(t, c, "1", "web: "+hostA+", "+hostB))
+		s.eventually(t, "the first is acknowledged", acked("web"))
+		s.Update(settled(service("web", hostB)))
+		c.ack(next(t, c, "2", "web: "+hostA+" leaves, "+hostB))
+		c.ack(next(t, c, "3", "web: "+hostB))
+		s.Update(settled(service("web", hostA, hostB)))
+		c.ack(next(t, c, "4", "web: "+hostA+", "+hostB))
+		s.Update(settled(service("web", hostB)))
+		c.ack(next(t, c, "5", "web: "+hostA+" leaves, "+hostB))
+		next(t, c, "6", "web: "+hostB)
+	})
+}
+
 func TestEveryClientOfTheServiceIsWaitedFor(t *testing.T) {
 	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
-		s.Update(settled(service("web", hostA, hostB), service("api", hostC)))
-		quick, slow, other := open(), open(), open()
+		s.Update(settled(service("web", hostA, hostB)))
+		quick, slow := open(), open()
 		for _, c := range []subscriber{quick, slow} {
 			c.subscribe("web")
 			c.ack(next(t, c, "1", "web: "+hostA+", "+hostB))
 		}
-		other.subscribe("api") // and never acknowledges anything
-		next(t, other, "1", "api: "+hostC)
-		s.Update(settled(service("web", hostB), service("api", hostC)))
+		s.Update(settled(service("web", hostB)))
 		quick.ack(next(t, quick, "2", "web: "+hostA+" leaves, "+hostB))
 		last := next(t, slow, "2", "web: "+hostA+" leaves, "+hostB)
-		time.Sleep(20 * ackedTogether)
-		if lines := s.lines("web"); !strings.Contains(lines, "leaves") {
-			t.Fatalf("with a client that has not acknowledged, the assignment is %q", lines)
-		}
+		s.stillLeaves(t, "web", hostA+" leaves, "+hostB)
 		slow.ack(last)
 		next(t, quick, "3", "web: "+hostB)
 		next(t, slow, "3", "web: "+hostB)
 	})
+}
+
+func TestServicesAreLeftIndependently(t *testing.T) {
+	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
+		s.Update(settled(service("api", hostC), service("web", hostA)))
+		api, web := open(), open()
+		api.subscribe("api")
+		api.ack(next(t, api, "1", "api: "+hostC))
+		web.subscribe("web")
+		web.ack(next(t, web, "1", "web: "+hostA))
+		s.Update(settled())
+		last := next(t, web, "2", "web: "+hostA+" leaves")
+		api.ack(next(t, api, "2", "api: "+hostC+" leaves"))
+		next(t, api, "3", "api:")
+		s.stillLeaves(t, "web", hostA+" leaves")
+		web.ack(last)
+		next(t, web, "3", "web:")
+	})
+}
+
+func TestARejectedFarewellIsNoAcknowledgement(t *testing.T) {
+	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
+		s.Update(settled(service("web", hostA, hostB)))
+		c := open()
+		c.subscribe("web")
+		c.ack(next(t, c, "1", "web: "+hostA+", "+hostB))
+		s.eventually(t, "the first is acknowledged", acked("web"))
+		s.Update(settled(service("web", hostB)))
+		c.nack(next(t, c, "2", "web: "+hostA+" leaves, "+hostB), "no")
+		s.eventually(t, "rejected", func(c Client) bool { return c.NACK != nil })
+		s.stillLeaves(t, "web", hostA+" leaves, "+hostB)
+	})
+}
+
+func TestAClientThatComesInBetweenIsWaitedForToo(t *testing.T) {
+	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
+		s.Update(settled(service("web", hostA, hostB)))
+		early, late := open(), open()
+		early.subscribe("web")
+		early.ack(next(t, early, "1", "web: "+hostA+", "+hostB))
+		s.Update(settled(service("web", hostB)))
+		told := next(t, early, "2", "web: "+hostA+" leaves, "+hostB)
+		late.subscribe("web")
+		last := next(t, late, "1", "web: "+hostA+" leaves, "+hostB)
+		early.ack(told)
+		s.stillLeaves(t, "web", hostA+" leaves, "+hostB)
+		late.ack(last)
+		next(t, early, "3", "web: "+hostB)
+		next(t, late, "2", "web: "+hostB)
+	})
+}
+
+// stillLeaves fails the test if a host that is leaving goes though some client has
+// not acknowledged it.
+func (s *Server) stillLeaves(t *testing.T, name, want string) {
+	t.Helper()
+	time.Sleep(10 * ackedTogether)
+	if got := s.lines(name); got != want {
+		t.Fatalf("with a client that has not acknowledged, the assignment is %q, want %q", got, want)
+	}
 }
 
 // lines is the current assignment of a service.
@@ -108,24 +193,39 @@ func (s *Server) lines(name string) string {
 	return strings.Join(lines, ", ")
 }
 
-func TestAClientThatGoesIsNotWaitedFor(t *testing.T) {
+func TestAClientThatEndsIsNotWaitedFor(t *testing.T) {
 	for name, open := range transports {
-		t.Run(name, func(t *testing.T) {
-			server := New(Options{})
-			server.farewell = 10 * patience
-			s := serve(t, server)
-			s.Update(settled(service("web", hostA, hostB)))
-			stays := open(t, s.conn)
-			stays.subscribe("web")
-			stays.ack(next(t, stays, "1", "web: "+hostA+", "+hostB))
-			goes, hangUp := s.stranger(t, open)
-			goes.subscribe("web")
-			next(t, goes, "1", "web: "+hostA+", "+hostB)
-			s.Update(settled(service("web", hostB)))
-			hangUp()
-			stays.ack(next(t, stays, "2", "web: "+hostA+" leaves, "+hostB))
-			next(t, stays, "3", "web: "+hostB)
-		})
+		for how, end := range map[string]func(t *testing.T, c subscriber, last reply, hangUp func()){
+			"disconnects":  func(_ *testing.T, _ subscriber, _ reply, hangUp func()) { hangUp() },
+			"unsubscribes": func(_ *testing.T, c subscriber, last reply, _ func()) { forsake(c, last) },
+		} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				s := serve(t, patient())
+				s.Update(settled(service("web", hostA, hostB)))
+				stays := open(t, s.conn)
+				stays.subscribe("web")
+				stays.ack(next(t, stays, "1", "web: "+hostA+", "+hostB))
+				goes, hangUp := s.stranger(t, open)
+				goes.subscribe("web")
+				goes.ack(next(t, goes, "1", "web: "+hostA+", "+hostB))
+				s.Update(settled(service("web", hostB)))
+				stays.ack(next(t, stays, "2", "web: "+hostA+" leaves, "+hostB))
+				last := next(t, goes, "2", "web: "+hostA+" leaves, "+hostB)
+				s.stillLeaves(t, "web", hostA+" leaves, "+hostB)
+				end(t, goes, last, hangUp)
+				next(t, stays, "3", "web: "+hostB)
+			})
+		}
+	}
+}
+
+// forsake asks for another service in place of web, without acknowledging last.
+func forsake(c subscriber, last reply) {
+	switch c := c.(type) {
+	case *sotwClient:
+		c.send(&discoveryv3.DiscoveryRequest{ResourceNames: []string{"api"}, VersionInfo: c.last.version, ResponseNonce: last.nonce})
+	case *deltaClient:
+		c.send(&discoveryv3.DeltaDiscoveryRequest{ResourceNamesSubscribe: []string{"api"}, ResourceNamesUnsubscribe: []string{"web"}})
 	}
 }
 
@@ -135,111 +235,4 @@ func (s *running) stranger(t *testing.T, open func(*testing.T, *grpc.ClientConn)
 	must(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	return open(t, conn), func() { must(t, conn.Close()) }
-}
-
-// silent is a server in virtual time with one client that asked for web and
-// acknowledges nothing.
-func silent() *Server {
-	s := New(Options{})
-	c, _ := s.clients.open(TransportEDS, "peer", time.Now())
-	c.acks.subscribe([]string{"web"})
-	return s
-}
-
-func TestAFarewellThatNobodyAcknowledgesLastsASecond(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := silent()
-		s.Update(settled(service("web", hostA, hostB)))
-		s.Update(settled(service("web", hostB)))
-		time.Sleep(farewellMost / 2)
-		s.Update(settled(service("web"))) // the second one has a second of its own
-		time.Sleep(farewellMost/2 - time.Millisecond)
-		if got, want := s.lines("web"), hostA+" leaves, "+hostB+" leaves"; got != want {
-			t.Errorf("before a second is over: %q, want %q", got, want)
-		}
-		time.Sleep(2 * time.Millisecond)
-		synctest.Wait()
-		if got, want := s.lines("web"), hostB+" leaves"; got != want {
-			t.Errorf("after a second: %q, want %q", got, want)
-		}
-		time.Sleep(farewellMost / 2)
-		synctest.Wait()
-		if got := s.lines("web"); got != "" {
-			t.Errorf("after both: %q", got)
-		}
-	})
-}
-
-func TestNobodyIsToldFarewellWhereNobodyAsked(t *testing.T) {
-	s := New(Options{})
-	s.Update(settled(service("web", hostA, hostB)))
-	s.Update(settled(service("web", hostB)))
-	if got := s.lines("web"); got != hostB {
-		t.Errorf("the assignment is %q, want %q", got, hostB)
-	}
-}
-
-func TestAPollAcknowledgesAFarewell(t *testing.T) {
-	s := New(Options{})
-	s.farewell = 10 * patience
-	poll := func(version string) string {
-		w := httptest.NewRecorder()
-		body := `{"node":{"id":"n"},"resource_names":["web"],"version_info":"` + version + `"}`
-		s.ServeRESTv3(w, httptest.NewRequest(http.MethodPost, "/v3/discovery:endpoints", strings.NewReader(body)))
-		p, _ := s.cache.lookup([]string{"web"})
-		return p.version
-	}
-	s.Update(settled(service("web", hostA, hostB)))
-	first := poll("")
-	s.Update(settled(service("web", hostB)))
-	told := poll(first)
-	if got, want := s.lines("web"), hostA+" leaves, "+hostB; got != want {
-		t.Fatalf("the assignment is %q, want %q", got, want)
-	}
-	poll(told)
-	for deadline := time.Now().Add(patience); s.lines("web") != hostB; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the assignment is still %q", s.lines("web"))
-		}
-	}
-}
-
-func TestV1ListsNobodyWhoLeaves(t *testing.T) {
-	s := silent()
-	s.Update(settled(service("web", hostA, hostB)))
-	s.Update(settled(service("web", hostB)))
-	w := httptest.NewRecorder()
-	s.ServeRegistration(w, httptest.NewRequest(http.MethodGet, "/v1/registration/web", nil), "web")
-	if a, _, _ := strings.Cut(hostA, ":"); strings.Contains(w.Body.String(), `"`+a+`"`) {
-		t.Errorf("v1 lists %s", w.Body)
-	}
-	s.close()
-}
-
-// However hosts come and go, when all is quiet the assignment is what is wanted.
-func TestFarewellsEnd(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		updates := rapid.SliceOf(rapid.SliceOfDistinct(rapid.SampledFrom([]string{hostA, hostB, hostC}), rapid.ID)).Draw(rt, "updates")
-		pauses := rapid.SliceOfN(rapid.IntRange(0, 1500), len(updates), len(updates)).Draw(rt, "pauses")
-		synctest.Test(t, func(*testing.T) {
-			s := silent()
-			s.Update(settled())
-			want := ""
-			for i, hosts := range updates {
-				slices.Sort(hosts)
-				want = strings.Join(hosts, ", ")
-				services := []registry.Service{service("web", hosts...)}
-				if len(hosts) == 0 {
-					services = nil
-				}
-				s.Update(settled(services...))
-				time.Sleep(time.Duration(pauses[i]) * time.Millisecond)
-			}
-			time.Sleep(farewellMost)
-			synctest.Wait()
-			if got := s.lines("web"); got != want {
-				rt.Fatalf("the assignment is %q, want %q", got, want)
-			}
-		})
-	})
 }

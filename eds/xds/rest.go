@@ -57,6 +57,7 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request, f flavor) {
 		refuse(w, http.StatusServiceUnavailable, fmt.Errorf("there are more than %d clients", s.clients.max))
 		return
 	}
+	c.acks.subscribe(req.GetResourceNames()) // first: a host in the answer does not go without a word
 	current, settled := s.cache.lookup(req.GetResourceNames())
 	s.polled(c, req, current, settled)
 	switch {
@@ -72,10 +73,9 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request, f flavor) {
 // polled notes and logs a poll.
 func (s *Server) polled(c *client, req *discoveryv3.DiscoveryRequest, current push, settled bool) {
 	r := request{node: req.GetNode().GetId(), names: req.GetResourceNames(), version: req.GetVersionInfo(), verdict: verdictPoll}
-	c.acks.subscribe(r.names)
 	if settled {
 		c.acks.polled(req.GetVersionInfo(), current.as(""))
-		s.acknowledged()
+		s.lookSoon()
 	}
 	if e := req.GetErrorDetail(); e != nil {
 		r.verdict, r.reason = verdictNACK, e.GetMessage()

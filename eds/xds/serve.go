@@ -132,15 +132,18 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 		return status.Errorf(codes.ResourceExhausted, "more than %d clients", s.clients.max)
 	}
 	st := s.newStream(c, typeURL)
-	defer func() {
-		s.cache.forget(st.watcher)
-		s.clients.close(c)
-		s.acknowledged() // nobody waits for it any more
-	}()
+	defer s.end(st)
 	s.logger.Debug("stream opened", "transport", transport, "peer", address)
 	err := handle(st)
 	s.logger.Debug("stream closed", "transport", transport, "peer", address, "error", err)
 	return err
+}
+
+// end forgets a stream. Nothing waits for its acknowledgements any more.
+func (s *Server) end(st *stream) {
+	s.cache.forget(st.watcher)
+	s.clients.close(st.client)
+	s.lookSoon()
 }
 
 // endWith makes streams end with ctx too, of whatever service they are: health

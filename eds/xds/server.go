@@ -37,17 +37,20 @@ type Server struct {
 	clients *clients
 	health  *health.Server
 
-	farewell time.Duration // how long a host is served as unhealthy at most
+	farewell time.Duration // how long a host is served as unhealthy at most; 0 for not at all
 
-	moved chan struct{} // capacity one
+	moved chan struct{} // capacity one; see Acked
 
 	departing atomic.Bool // some host is on its way out
 	looking   atomic.Bool // look is about to be called
 
 	mu       sync.Mutex // guards what follows; taken before any other lock
 	settled  bool
-	services map[string]*serving
-	timer    *time.Timer // for the hosts that nobody acknowledges; nil before the first
+	services map[string]*serving // by name
+	leaving  map[string]*serving // those of them that some host is leaving
+	books    map[string]*book    // what clients were last told, by service
+	closing  map[string]*book    // those of them whose service has gone
+	timer    *time.Timer         // for the hosts that nobody acknowledges; nil before the first
 	closed   bool
 }
 
@@ -61,8 +64,9 @@ func New(opts Options) *Server {
 	}
 	s := &Server{
 		logger: opts.Logger, cache: newCache(), clients: newClients(opts.MaxClients),
-		health: health.NewServer(), services: make(map[string]*serving), farewell: farewellMost,
-		moved: make(chan struct{}, 1),
+		health: health.NewServer(), farewell: farewellMost,
+		services: make(map[string]*serving), leaving: make(map[string]*serving),
+		books: make(map[string]*book), closing: make(map[string]*book), moved: make(chan struct{}, 1),
 	}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	return s
@@ -76,115 +80,106 @@ func (s *Server) Update(snap *registry.Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	for _, sv := range s.services {
-		sv.known = false
-	}
-	for _, service := range snap.Services {
-		s.want(service, now)
-	}
-	for name, sv := range s.services {
-		if !sv.known && len(sv.wanted) > 0 {
-			sv.want(nil, now, s.patience(name))
-		}
-	}
+	touched := s.take(snap, now)
 	s.settled = snap.Settled
-	s.publish(now)
+	s.publish(touched)
+	s.release(now) // at once where no client would hear of it
 	if snap.Settled {
 		s.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	}
 }
 
-// want notes what a snapshot says of a service. It passes the border check once
-// more, whoever put it into the snapshot: what Envoy would reject is left out and
-// named in the log.
-func (s *Server) want(service registry.Service, now time.Time) {
+// take notes what a snapshot says, and returns the services of which it says
+// something new.
+func (s *Server) take(snap *registry.Snapshot, now time.Time) (touched []*serving) {
+	farewell := s.farewell
+	if !s.settled { // nobody was told of any host
+		farewell = 0
+	}
+	for _, sv := range s.services {
+		sv.known = false
+	}
+	for _, service := range snap.Services {
+		if sv := s.want(service, now, farewell); sv != nil {
+			touched = append(touched, sv)
+		}
+	}
+	for _, sv := range s.services {
+		if !sv.known {
+			sv.want(nil, now, farewell)
+			touched = append(touched, sv)
+		}
+	}
+	return touched
+}
+
+// want notes what a snapshot says of a service; nil if that is nothing new. It
+// passes the border check once more, whoever put it into the snapshot: what Envoy
+// would reject is left out and named in the log.
+func (s *Server) want(service registry.Service, now time.Time, farewell time.Duration) *serving {
 	sv := s.services[service.Name]
-	if sv == nil {
+	fresh := sv == nil
+	if fresh {
 		if err := fleet.CheckService(service.Name); err != nil {
 			s.logger.Error("service left out", "error", err)
-			return
+			return nil
 		}
-		sv = &serving{}
+		sv = &serving{name: service.Name}
 		s.services[service.Name] = sv
-	}
-	if sv.gone { // it is news again
-		sv.gone, sv.stale, sv.assignment = false, true, nil
 	}
 	sv.known = true
 	hosts, bad := sift(service)
-	if sameHosts(hosts, sv.wanted) {
-		return
+	if !fresh && sameHosts(hosts, sv.wanted) {
+		return nil
 	}
 	if bad != nil {
 		s.logger.Error("hosts left out of the assignment", "service", service.Name, "error", bad)
 	}
-	sv.want(hosts, now, s.patience(service.Name))
+	sv.want(hosts, now, farewell)
+	return sv
 }
 
-// patience is how long a host that leaves the service is waited for: not at all
-// when no client would hear of it.
-func (s *Server) patience(name string) time.Duration {
-	if !s.settled || !s.clients.watching(name) {
-		return 0
-	}
-	return s.farewell
-}
-
-// publish encodes what has changed and pushes it. The caller holds mu.
-func (s *Server) publish(now time.Time) {
+// publish encodes what has changed of these services and pushes it. The caller
+// holds mu.
+func (s *Server) publish(touched []*serving) {
 	var changed []*assignment
-	var touched []*serving
 	var gone []string
-	var until time.Time
-	for name, sv := range s.services {
-		if sv.stale || sv.assignment == nil {
-			sv.stale = false
-			touched = append(touched, sv)
-			if a := s.build(name, sv); a != sv.assignment {
-				sv.assignment = a
-				changed = append(changed, a)
-			}
+	for _, sv := range touched {
+		if a := s.build(sv); a != sv.assignment {
+			sv.assignment = a
+			changed = append(changed, a)
 		}
-		if !sv.known && len(sv.leaving) == 0 && !sv.gone {
-			sv.gone = true
-			gone = append(gone, name)
+		if len(sv.leaving) > 0 {
+			s.leaving[sv.name] = sv
+			continue
 		}
-		if sv.gone && !slices.Contains(touched, sv) && s.clients.acked(name, sv.last) {
-			delete(s.services, name)
-		}
-		for _, d := range sv.leaving {
-			if until.IsZero() || d.until.Before(until) {
-				until = d.until
-			}
+		delete(s.leaving, sv.name)
+		if !sv.known {
+			delete(s.services, sv.name)
+			gone = append(gone, sv.name)
 		}
 	}
+	s.departing.Store(len(s.leaving) > 0) // first: the push may be acknowledged before update returns
 	seq := s.cache.update(s.settled, changed, gone)
 	for _, sv := range touched {
 		sv.told(seq)
+		s.note(sv, seq)
 	}
 	if len(touched) > 0 {
+		s.tidyBooks()
 		s.move()
-	}
-	s.departing.Store(!until.IsZero())
-	if until.IsZero() || s.closed {
-		return
-	}
-	if s.timer == nil {
-		s.timer = time.AfterFunc(until.Sub(now), s.look)
-	} else {
-		s.timer.Reset(until.Sub(now))
 	}
 }
 
 // build returns the assignment of a service, the one it has if nothing changed.
-func (s *Server) build(name string, sv *serving) *assignment {
+func (s *Server) build(sv *serving) *assignment {
 	hosts := sv.hosts()
 	if sv.assignment != nil && slices.EqualFunc(hosts, sv.assignment.hosts, sameHost) {
 		return sv.assignment
 	}
-	a, err := encode(name, hosts)
+	a, err := encode(sv.name, hosts)
 	if err != nil {
-		s.logger.Error("assignment left as it was", "service", name, "error", err)
+		s.logger.Error("assignment left as it was", "service", sv.name, "error", err)
 		return sv.assignment
 	}
 	return a

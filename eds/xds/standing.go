@@ -18,33 +18,66 @@ type place struct {
 	seq uint64 // of the push that said so
 }
 
-// note brings the places in line with what was just pushed.
-func (s *serving) note(seq uint64) {
-	if s.since == nil {
-		s.since = make(map[netip.AddrPort]place)
+// book is what clients of one service were last told of each address: of those in
+// the assignment, and of those that left it lately.
+type book struct {
+	places map[netip.AddrPort]place
+	last   uint64 // the last push that changed a place
+}
+
+// note brings the book of a service in line with what was just pushed. The caller
+// holds mu.
+func (s *Server) note(sv *serving, seq uint64) {
+	b := s.books[sv.name]
+	if b == nil {
+		b = &book{places: make(map[netip.AddrPort]place)}
+		s.books[sv.name] = b
 	}
-	present := make(map[netip.AddrPort]bool, len(s.wanted)+len(s.leaving))
+	b.note(sv, seq)
+	if _, served := s.services[sv.name]; served {
+		delete(s.closing, sv.name)
+	} else {
+		s.closing[sv.name] = b
+	}
+}
+
+func (b *book) note(sv *serving, seq uint64) {
+	present := make(map[netip.AddrPort]bool, len(sv.wanted)+len(sv.leaving))
 	set := func(addr netip.AddrPort, now place) {
 		present[addr] = true
-		if was := s.since[addr]; was.id != now.id || was.in != now.in {
-			now.seq = seq
-			s.since[addr] = now
+		if was := b.places[addr]; was.id != now.id || was.in != now.in || was.seq == 0 {
+			now.seq, b.last = seq, seq
+			b.places[addr] = now
 		}
 	}
-	for _, h := range s.wanted {
+	for _, h := range sv.wanted {
 		set(h.Addr, place{id: h.ID, in: true})
 	}
-	for _, d := range s.leaving {
+	for _, d := range sv.leaving {
 		set(d.Addr, place{id: d.ID})
 	}
-	for addr, was := range s.since {
-		if present[addr] || was.out {
-			continue
+	for addr, was := range b.places {
+		if !present[addr] && !was.out {
+			b.places[addr], b.last = place{out: true, seq: seq}, seq
 		}
-		s.since[addr] = place{out: true, seq: seq}
 	}
-	if len(s.since) > len(present)+maxPlaces { // what was long ago has been acknowledged long since
-		maps.DeleteFunc(s.since, func(_ netip.AddrPort, p place) bool { return p.out })
+	if len(b.places) > len(present)+maxPlaces { // what was long ago has been acknowledged long since
+		maps.DeleteFunc(b.places, func(_ netip.AddrPort, p place) bool { return p.out })
+	}
+}
+
+// tidyBooks forgets services that have gone once everybody knows. The caller holds
+// mu.
+func (s *Server) tidyBooks() {
+	if len(s.closing) == 0 {
+		return
+	}
+	acked := s.clients.acked(slices.Collect(maps.Keys(s.closing)))
+	for name, b := range s.closing {
+		if acked[name] >= b.last {
+			delete(s.closing, name)
+			delete(s.books, name)
+		}
 	}
 }
 
@@ -79,8 +112,8 @@ type clientSeq struct {
 func (s *Server) Standings(service string) Standings {
 	s.mu.Lock()
 	var places map[netip.AddrPort]place
-	if sv := s.services[service]; sv != nil {
-		places = maps.Clone(sv.since)
+	if b := s.books[service]; b != nil {
+		places = maps.Clone(b.places)
 	}
 	s.mu.Unlock()
 	acked := s.clients.standings(service)

@@ -68,7 +68,9 @@ func (s *stream) interest(ch change, names map[string]struct{}, notify func()) (
 	s.watcher.names = names
 	s.client.acks.subscribe(ch.add)
 	s.client.acks.unsubscribe(ch.remove)
-	return s.server.cache.watch(s.watcher, ch, notify), nil
+	cancel = s.server.cache.watch(s.watcher, ch, notify)
+	s.server.lookSoon()
+	return cancel, nil
 }
 
 // collect takes what the response that is about to be sent carries.
@@ -87,9 +89,6 @@ func (s *stream) pushed(nonce string, replaces bool) {
 // what the one before it said.
 func (s *stream) heard(node *corev3.Node, r request) {
 	r.node = node.GetId()
-	if r.verdict == verdictACK {
-		s.server.acknowledged()
-	}
 	s.server.logRequest(s.server.clients.heard(s.client, r, time.Now()))
 }
 

@@ -1,0 +1,162 @@
+package probe
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+)
+
+// loop is the one goroutine that owns all watchers. What takes time is done by
+// others, which tell it of the outcome through events.
+type loop struct {
+	*Prober
+	ctx context.Context
+
+	watchers map[Key]*watcher
+	agenda   agenda
+	crowd    crowd
+
+	events chan event     // not buffered: what is sent is handled
+	wg     sync.WaitGroup // of the other goroutines
+}
+
+func newLoop(ctx context.Context, p *Prober) *loop {
+	return &loop{Prober: p, ctx: ctx, watchers: make(map[Key]*watcher), events: make(chan event)}
+}
+
+type eventKind int
+
+const (
+	connected   eventKind = iota
+	refused               // nobody listens
+	unreachable           // the dial failed otherwise, which proves nothing
+	helpless              // this process has not what it takes to dial
+	answered
+	broke
+	witnessed // the gossip port has spoken, or not
+	pinged    // gossip has
+)
+
+// event is what the loop is told.
+type event struct {
+	kind    eventKind
+	watcher *watcher
+	line    *line    // for the kinds up to broke
+	inquiry *inquiry // for the others
+	conn    net.Conn // connected
+	good    bool     // answered: a 2xx
+	id      string   // answered: the uuid, if there was one
+	said    word     // witnessed, pinged
+}
+
+// send tells the loop of e. It reports false when the loop has ended.
+func (l *loop) send(e event) bool {
+	select {
+	case l.events <- e:
+		return true
+	case <-l.ctx.Done():
+		return false
+	}
+}
+
+// run ends with the loop's context, and returns after every connection is closed.
+func (l *loop) run() {
+	defer l.wg.Wait()
+	defer l.stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case t := <-l.targets:
+			l.watch(t)
+		case e := <-l.events:
+			l.hear(e)
+		case <-timer.C:
+			l.next()
+		}
+		if len(l.agenda) > 0 {
+			timer.Reset(time.Until(l.agenda[0].due))
+		}
+	}
+}
+
+// next tells the watcher that is due next, if it is. It tells no more than one: an
+// answer must not wait for the time-outs of many.
+func (l *loop) next() {
+	now := time.Now()
+	if len(l.agenda) > 0 && !now.Before(l.agenda[0].due) {
+		w := l.agenda[0]
+		w.onTime(now)
+		l.settle(w)
+	}
+}
+
+// hear passes on what a line or an inquiry says, unless it was dropped, as those of
+// a watcher are that has stopped.
+func (l *loop) hear(e event) {
+	if w := e.watcher; w.expects(e) {
+		w.handle(e)
+		l.settle(w)
+	} else if e.conn != nil {
+		e.conn.Close()
+	}
+}
+
+// settle does what is to be done after each change to a watcher.
+func (l *loop) settle(w *watcher) {
+	w.tell(time.Now())
+	l.agenda.put(w, w.next())
+}
+
+// watch makes targets the endpoints that are watched. Each new one has a phase of
+// its own, so that all probes are spread evenly in time.
+func (l *loop) watch(targets []Target) {
+	wanted := make(map[Key]Target, len(targets))
+	for _, t := range targets {
+		wanted[t.Key] = t
+	}
+	for key, w := range l.watchers {
+		t, ok := wanted[key]
+		if ok && t == w.target {
+			continue
+		}
+		w.stop()
+		l.agenda.remove(w)
+		delete(l.watchers, key)
+		if !ok {
+			l.forget(key)
+		}
+	}
+	first := l.firstProbe(len(wanted) - len(l.watchers))
+	for key, t := range wanted {
+		if l.watchers[key] != nil {
+			continue
+		}
+		w := newWatcher(l, t, first())
+		l.watchers[key] = w
+		l.settle(w)
+	}
+}
+
+// firstProbe says when each of n new endpoints is first probed: at once if they are
+// few, by and by if they are many, for to connect costs more than all the rest.
+func (l *loop) firstProbe(n int) func() time.Time {
+	const few, perSecond = 100, 2000
+	now, interval := time.Now(), l.opts.Interval
+	if n <= few {
+		return func() time.Time { return now.Add(rand.N(interval) - interval) }
+	}
+	rounds := 1 + time.Second*time.Duration(n-1)/perSecond/interval
+	return func() time.Time { return now.Add(rand.N(rounds * interval)) }
+}
+
+// stop leaves the evidence as it is: whoever ends does not know less for it.
+func (l *loop) stop() {
+	for _, w := range l.watchers {
+		w.stop()
+	}
+}
