@@ -19,6 +19,7 @@ type Pair struct {
 // NewPair starts both, with n upstreams that join through both, and waits until
 // both Envoys have them all.
 func NewPair(ctx context.Context, first, second *stage.Fleet, n int) (*Pair, error) {
+	second.Pool = first.Pool
 	for _, f := range []*stage.Fleet{first, second} {
 		if _, err := f.EDS(ctx, "--join", first.Addresses.Gossip+","+second.Addresses.Gossip); err != nil {
 			return nil, err
