@@ -67,15 +67,20 @@ func TestAnAnnouncementReachesTheOthers(t *testing.T) {
 	before := sees(t, a, b.Self().ID, is(fleet.Alive))
 	m := b.Self()
 	m.Endpoint.Weight = 50
-	if err := b.Announce(m); err != nil {
+	revision, err := b.Announce(m)
+	if err != nil {
 		t.Fatal(err)
 	}
 	after := sees(t, a, m.ID, func(m fleet.Member) bool { return m.Endpoint.Weight == 50 })
+	if after.Revision != revision || revision <= before.Revision {
+		t.Errorf("revision %d was seen, want %d, which is above %d", after.Revision, revision, before.Revision)
+	}
 	if !after.Since.After(before.Since) {
 		t.Errorf("since is %s, which is not after %s", after.Since, before.Since)
 	}
-	if b.Self().Endpoint.Weight != 50 {
-		t.Error("the announcing member still sees its old self")
+	sees(t, b, m.ID, func(m fleet.Member) bool { return m.Endpoint.Weight == 50 })
+	if again, err := b.Announce(m); err != nil || again != revision {
+		t.Errorf("the same once more is revision %d, %v, want %d", again, err, revision)
 	}
 }
 
@@ -84,12 +89,12 @@ func TestAnnounceRefusesWhatCannotBeAnnounced(t *testing.T) {
 	p := open(t, Options{})
 	other := p.Self()
 	other.ID = uuid.New()
-	if err := p.Announce(other); err == nil || !strings.Contains(err.Error(), "id") {
+	if _, err := p.Announce(other); err == nil || !strings.Contains(err.Error(), "id") {
 		t.Errorf("another id gives %v", err)
 	}
 	large := p.Self()
 	large.Endpoint.Tags = map[string]string{"a": strings.Repeat("x", 190), "b": strings.Repeat("x", 190), "c": strings.Repeat("x", 190)}
-	if err := p.Announce(large); err == nil || !strings.Contains(err.Error(), "512") {
+	if _, err := p.Announce(large); err == nil || !strings.Contains(err.Error(), "512") {
 		t.Errorf("metadata that does not fit gives %v", err)
 	}
 	if p.Self().Endpoint.Tags != nil {
@@ -112,7 +117,7 @@ func TestAMemberThatLeavesHasLeft(t *testing.T) {
 	if err := errors.Join(b.Close(), b.Leave(t.Context())); err != nil {
 		t.Errorf("ending it again: %v", err)
 	}
-	if m := b.Self(); !errors.Is(b.Announce(change(m)), ErrClosed) {
+	if _, err := b.Announce(change(b.Self())); !errors.Is(err, ErrClosed) {
 		t.Error("a pool that was left can still announce")
 	}
 }

@@ -182,7 +182,7 @@ func TestMessagesForOthersAndUnknownOnesAreIgnored(t *testing.T) {
 	p := open(t, Options{Logger: log.logger()})
 	for _, m := range [][]byte{
 		{}, {0}, {99, 1, 2, 3}, {byte(messageMissing)}, bytes.Repeat([]byte{byte(messageMissing)}, 100), bytes.Repeat([]byte{7}, 5000),
-		missingMessage{member: uuid.New(), sender: uuid.New()}.encode(),
+		message{kind: messageMissing, member: uuid.New(), sender: uuid.New()}.encode(),
 	} {
 		p.receive(m)
 	}
@@ -193,10 +193,10 @@ func TestMessagesForOthersAndUnknownOnesAreIgnored(t *testing.T) {
 }
 
 func FuzzMessage(f *testing.F) {
-	f.Add(missingMessage{member: uuid.New(), sender: uuid.New()}.encode())
+	f.Add(message{kind: messageMissing, member: uuid.New(), sender: uuid.New()}.encode())
 	f.Add([]byte{})
 	f.Add([]byte{2, 1})
-	f.Add(append(missingMessage{}.encode(), 0))
+	f.Add(append(message{kind: messageMissing}.encode(), 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := decodeMessage(b)
 		if err == nil && !bytes.Equal(m.encode(), b) {

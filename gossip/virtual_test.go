@@ -336,9 +336,10 @@ func TestSinceIsWhenTheWordLastChanged(t *testing.T) {
 		if m, _ := find(pools[0], pools[1].id); !m.Since.Equal(first.Since) {
 			t.Errorf("nothing changed, but since went from %s to %s", first.Since, m.Since)
 		}
-		if err := pools[1].Announce(change(pools[1].Self())); err != nil {
+		if _, err := pools[1].Announce(change(pools[1].Self())); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(announceWait)
 		if m, _ := find(pools[0], pools[1].id); time.Since(m.Since) > announceWait {
 			t.Errorf("since is %s after a change at %s", m.Since, time.Now())
 		}

@@ -126,7 +126,7 @@ func TestADeadlockOfMemberlistIsReportedAndEndsAllWaiting(t *testing.T) {
 	<-handler.jammed
 
 	ends := make(chan error, 3)
-	go func() { ends <- p.Announce(change(p.Self())) }()
+	go func() { _, err := p.Announce(change(p.Self())); ends <- err }()
 	go func() { ends <- p.Reannounce() }()
 	select {
 	case err := <-p.Failed():

@@ -76,7 +76,16 @@ func (a *Admin) Healthy(ctx context.Context, cluster string) ([]string, error) {
 // started, those that came and went at once counted once. Unlike a look at the
 // hosts it misses nothing.
 func (a *Admin) Changes(ctx context.Context, cluster string) (int, error) {
-	name := "cluster." + cluster + ".membership_change"
+	return a.counter(ctx, "cluster."+cluster+".membership_change")
+}
+
+// Updates returns how many updates of a cluster's hosts Envoy has taken.
+func (a *Admin) Updates(ctx context.Context, cluster string) (int, error) {
+	return a.counter(ctx, "cluster."+cluster+".update_success")
+}
+
+// counter returns one of Envoy's statistics.
+func (a *Admin) counter(ctx context.Context, name string) (int, error) {
 	path := "/stats?format=json&filter=" + url.QueryEscape("^"+regexp.QuoteMeta(name)+"$")
 	var dump struct {
 		Stats []struct {
@@ -92,7 +101,7 @@ func (a *Admin) Changes(ctx context.Context, cluster string) (int, error) {
 			return s.Value, nil
 		}
 	}
-	return 0, fmt.Errorf("envoy has no counter %s", name)
+	return 0, fmt.Errorf("envoy has no statistic %q", name)
 }
 
 func (a *Admin) hosts(ctx context.Context, cluster string) ([]hostStatus, error) {

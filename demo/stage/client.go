@@ -67,6 +67,13 @@ func (c *Client) Posting() *Client {
 	return &p
 }
 
+// At returns a client that asks for path where c asks for /.
+func (c *Client) At(path string) *Client {
+	p := *c
+	p.url = strings.TrimSuffix(c.url, "/") + path
+	return &p
+}
+
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 

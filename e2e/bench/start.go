@@ -10,7 +10,7 @@ import (
 
 // startRow measures from the start of the process to the answer of the first
 // request through Envoy that it served.
-var startRow = row{name: "upstream started → first 200 from it", most: 30, setup: func(ctx context.Context, f *stage.Fleet) (trial, error) {
+var startRow = row{name: "upstream started → first 200 from it", want: wantMax(100 * time.Millisecond), most: 30, setup: func(ctx context.Context, f *stage.Fleet) (trial, error) {
 	return func(ctx context.Context) (time.Duration, error) {
 		load := poll(ctx, f)
 		defer load.Stop()

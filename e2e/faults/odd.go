@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
@@ -35,32 +37,30 @@ func Odd() (was bool, err error) {
 	defer stop()
 	moods := make(chan os.Signal, 1)
 	signal.Notify(moods, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGHUP) // before anybody can know of it
+	o := &odd{well: make(chan struct{})}
+	close(o.well)
 	lis, err := net.Listen("tcp", listen)
 	if err != nil {
 		return true, err
 	}
-	reg, err := upstream.Register(ctx, lis, upstream.Service{Name: "myservice"}, upstream.WithSeeds(seed), upstream.WithFleet(pool),
+	reg, err := upstream.Register(ctx, lis, upstream.Service{Name: "myservice"}, upstream.WithSeeds(seed), upstream.WithFleet(pool), upstream.WithHealth(o.health),
 		upstream.WithGossip(netip.AddrPortFrom(netip.MustParseAddrPort(listen).Addr(), 0)))
 	if err != nil {
 		return true, err
 	}
-	o := &odd{well: make(chan struct{})}
-	close(o.well)
 	go func() { // ends with the process
 		for s := range moods {
 			o.change(s)
 		}
 	}()
-	server := &http.Server{Handler: o.handler(reg)}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(lis) }()
-	select {
-	case err := <-served:
-		return true, err
-	case <-ctx.Done():
-		return true, reg.Close()
-	}
+	return true, reg.Serve(ctx, &http.Server{Handler: o.handler(reg)})
 }
+
+// slowPath is answered after slowTime.
+const (
+	slowPath = "/slow"
+	slowTime = 2 * time.Second
+)
 
 type odd struct {
 	ill atomic.Bool
@@ -83,25 +83,35 @@ func (o *odd) change(s os.Signal) {
 	}
 }
 
+// wait hangs while it is to hang.
+func (o *odd) wait(ctx context.Context) error {
+	o.mu.Lock()
+	well := o.well
+	o.mu.Unlock()
+	select {
+	case <-well:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (o *odd) health(ctx context.Context) error {
+	if err := o.wait(ctx); err != nil || !o.ill.Load() {
+		return err
+	}
+	return errors.New("ill")
+}
+
 func (o *odd) handler(reg *upstream.Registration) http.Handler {
-	healthz := reg.Healthz()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		o.mu.Lock()
-		well := o.well
-		o.mu.Unlock()
-		select {
-		case <-well:
-		case <-r.Context().Done():
+		if err := o.wait(r.Context()); err != nil {
 			return
 		}
-		switch {
-		case r.URL.Path == "/healthz" && o.ill.Load():
-			http.Error(w, "ill", http.StatusServiceUnavailable)
-		case r.URL.Path == "/healthz":
-			healthz.ServeHTTP(w, r)
-		default:
-			_, _ = io.WriteString(w, reg.ID().String()) // who has gone needs no answer
+		if r.URL.Path == slowPath {
+			time.Sleep(slowTime)
 		}
+		_, _ = io.WriteString(w, reg.ID().String()) // who has gone needs no answer
 	})
 }
 

@@ -104,7 +104,7 @@ func TestItAnswersWithItsID(t *testing.T) {
 
 func TestWhileDrainingItServesButIsNotHealthy(t *testing.T) {
 	t.Parallel()
-	r := start(t, hello.Options{Service: upstream.Service{Name: "myservice"}, Listen: loopback, DrainWait: time.Second})
+	r := start(t, hello.Options{Service: upstream.Service{Name: "myservice"}, Listen: loopback, DrainTimeout: time.Second})
 	defer r.finish(t)
 	r.stop()
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
