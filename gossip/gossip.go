@@ -30,6 +30,9 @@ const (
 	// hears of it first takes the member for dead.
 	spread = 600 * time.Millisecond
 
+	// joinWait is how long leaving waits for a join that is under way.
+	joinWait = time.Second
+
 	// leaveWait is the bound for the word of leaving.
 	leaveWait = 5 * time.Second
 
@@ -57,6 +60,7 @@ type Pool struct {
 	ctx    context.Context // done once the pool is to be shut down
 	cancel context.CancelFunc
 	stop   context.CancelFunc // ends the rejoin loop alone
+	rested chan struct{}      // closed once that has ended
 	wg     sync.WaitGroup     // the rejoin loop, the announcer, words on their way
 
 	failed chan error         // capacity one; written by the watchdog
@@ -94,6 +98,7 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 		id: opts.Member.ID, log: opts.Logger, quiet: quiet,
 		members: newMembers(opts.Member.ID.String(), opts.Logger, quiet),
 		missing: make(chan struct{}, 1), receipts: make(chan Receipt, keepReceipts), update: make(chan struct{}, 1),
+		rested:   make(chan struct{}),
 		revision: opts.Member.Revision, announced: time.Now(), failed: make(chan error, 1), wedged: make(chan struct{}),
 	}
 	p.delegate = newDelegate(meta, p.receive)
@@ -109,7 +114,10 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 		seeds: seeds, remembered: opts.Remembered, fleet: opts.Fleet,
 		members: p.members, join: p.join, lookup: lookup, log: opts.Logger,
 	}
-	p.wg.Go(func() { r.run(ctx) })
+	p.wg.Go(func() {
+		defer close(p.rested)
+		r.run(ctx)
+	})
 	p.wg.Go(p.announcer)
 	return p, nil
 }
@@ -140,6 +148,11 @@ func (p *Pool) Leave(ctx context.Context) error {
 		return nil
 	}
 	p.stop()
+	select {
+	case <-p.rested: // whom it is just joining may know us before we know them
+	case <-time.After(joinWait):
+	case <-ctx.Done():
+	}
 	var errs []error
 	if m := p.Self(); m.Endpoint.Health != fleet.Draining && ctx.Err() == nil {
 		m.Endpoint.Health = fleet.Draining // else the others take it for a crash

@@ -130,7 +130,7 @@ func TestServeEndsWhenTheRegistrationIsClosedWhileItIsToldThatItIsMissing(t *tes
 	t.Parallel()
 	o := observe(t, gossip.Options{})
 	ln := listen(t)
-	reg := register(t, ln, shop, o.seed(), upstream.WithDrainWait(0))
+	reg := register(t, ln, shop, o.seed(), upstream.WithDrainTimeout(0))
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- reg.Serve(ctx, &http.Server{Handler: says("own")}) }()

@@ -79,7 +79,7 @@ func ExampleRegistration_Serve() {
 		return
 	}
 	reg, err := upstream.Register(context.Background(), ln, upstream.Service{Name: "myservice"},
-		upstream.WithDrainWait(100*time.Millisecond))
+		upstream.WithDrainTimeout(100*time.Millisecond))
 	if err != nil {
 		log.Print(errors.Join(err, ln.Close()))
 		return

@@ -82,6 +82,16 @@ func observe(t *testing.T, opts gossip.Options) observer {
 	return observer{pool}
 }
 
+// receipt tells reg, as an EDS server does, that no Envoy sends it requests, or who
+// still does.
+func (o observer) receipt(t *testing.T, reg *upstream.Registration, state gossip.ReceiptState, behind string) {
+	t.Helper()
+	m := o.await(t, reg.ID(), "draining", draining)
+	if err := o.SendReceipt(m, gossip.Receipt{Revision: m.Revision, State: state, Clients: 1, Behind: behind}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (o observer) seed() upstream.Option { return upstream.WithSeeds(o.Self().Gossip.String()) }
 
 // meet returns the member that reg announces once it and the observer have seen

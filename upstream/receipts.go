@@ -24,6 +24,10 @@ const (
 	// answers for it.
 	orphaned = 4 * time.Second
 
+	// meet is how long a drain waits for the pool when nobody of it was met yet: who
+	// is just joined may feed Envoys already.
+	meet = 500 * time.Millisecond
+
 	// applied is how long an Envoy may take to bring what it acknowledged to its
 	// worker threads, which goes by itself and is measured in fractions of it.
 	applied = 25 * time.Millisecond
@@ -101,6 +105,14 @@ func servers(members []fleet.Member) (ids []uuid.UUID, until time.Time) {
 // awaitGone waits until every EDS server of the pool has said that no Envoy has
 // the endpoint any more.
 func (r *Registration) awaitGone(ctx context.Context, revision uint64) error {
+	if time.Since(r.since) < 2*meet && len(r.opts.seeds) > 0 {
+		select {
+		case <-r.Joined():
+		case <-time.After(meet):
+		case <-ctx.Done():
+		case <-r.done:
+		}
+	}
 	timeout := time.NewTimer(r.opts.drainTimeout)
 	defer timeout.Stop()
 	look := time.NewTicker(lookEvery)

@@ -64,7 +64,7 @@ func TestDefaultsOfAService(t *testing.T) {
 func TestChangesAreSeen(t *testing.T) {
 	t.Parallel()
 	o := observe(t, gossip.Options{})
-	reg := register(t, listen(t), shop, o.seed(), upstream.WithDrainWait(0))
+	reg := register(t, listen(t), shop, o.seed(), upstream.WithDrainTimeout(0))
 	o.meet(t, reg)
 	tags := map[string]string{"version": "3", "track": "beta"}
 	health := func(want fleet.Health) func(fleet.Endpoint) bool {
@@ -79,7 +79,12 @@ func TestChangesAreSeen(t *testing.T) {
 		{"other tags", func() error { return reg.SetTags(tags) }, func(e fleet.Endpoint) bool { return maps.Equal(e.Tags, tags) }},
 		{"no tags", func() error { return reg.SetTags(nil) }, func(e fleet.Endpoint) bool { return e.Tags == nil }},
 		{"unhealthy", func() error { return reg.SetHealthy(false) }, health(fleet.Unhealthy)},
-		{"draining", func() error { return reg.Drain(t.Context()) }, health(fleet.Draining)},
+		{"draining", func() error {
+			if err := reg.Drain(t.Context()); !errors.Is(err, upstream.ErrNotDrained) { // nobody answers
+				return err
+			}
+			return nil
+		}, health(fleet.Draining)},
 		{"unhealthy again", reg.Undrain, health(fleet.Unhealthy)},
 		{"healthy", func() error { return reg.SetHealthy(true) }, health(fleet.Healthy)},
 	} {
@@ -121,22 +126,82 @@ func TestTheCallersTagsAreCopied(t *testing.T) {
 	}
 }
 
-func TestDrainWaits(t *testing.T) {
+// drain begins a drain and returns where its end comes.
+func drain(ctx context.Context, reg *upstream.Registration) <-chan error {
+	drained := make(chan error, 1)
+	go func() { drained <- reg.Drain(ctx) }()
+	return drained
+}
+
+func stillDraining(t *testing.T, drained <-chan error) {
+	t.Helper()
+	select {
+	case err := <-drained:
+		t.Fatalf("Drain = %v too early", err)
+	case <-time.After(150 * time.Millisecond):
+	}
+}
+
+func TestDrainWaitsForTheReceiptOfEveryEDSServer(t *testing.T) {
 	t.Parallel()
-	const wait = 200 * time.Millisecond
-	reg := register(t, listen(t), shop, upstream.WithDrainWait(wait))
-	start := time.Now()
-	if err := reg.Drain(t.Context()); err != nil {
+	a := observe(t, gossip.Options{})
+	b := observe(t, gossip.Options{Seeds: []string{a.Self().Gossip.String()}})
+	reg := register(t, listen(t), shop, upstream.WithSeeds(a.Self().Gossip.String(), b.Self().Gossip.String()), upstream.WithDrainTimeout(time.Hour))
+	a.meet(t, reg)
+	b.meet(t, reg)
+	drained := drain(t.Context(), reg)
+	a.receipt(t, reg, gossip.Gone, "")
+	stillDraining(t, drained)
+	b.receipt(t, reg, gossip.Pending, "envoy-1")
+	stillDraining(t, drained)
+	b.receipt(t, reg, gossip.Gone, "")
+	if err := receive(t, drained, "Drain's end"); err != nil {
+		t.Errorf("Drain = %v, want nil", err)
+	}
+}
+
+func TestDrainNamesWhoIsMissing(t *testing.T) {
+	t.Parallel()
+	o := observe(t, gossip.Options{})
+	reg := register(t, listen(t), shop, o.seed(), upstream.WithDrainTimeout(2*time.Second))
+	o.meet(t, reg)
+	drained := drain(t.Context(), reg)
+	o.receipt(t, reg, gossip.Pending, "envoy-7")
+	err := receive(t, drained, "Drain's end")
+	if !errors.Is(err, upstream.ErrNotDrained) || !strings.Contains(err.Error(), "envoy-7") {
+		t.Errorf("Drain = %v, want ErrNotDrained that names envoy-7", err)
+	}
+}
+
+func TestDrainWithoutAnEDSServerDoesNotWait(t *testing.T) {
+	t.Parallel()
+	reg := register(t, listen(t), shop, upstream.WithDrainTimeout(time.Hour))
+	if err := receive(t, drain(t.Context(), reg), "Drain's end"); err != nil {
+		t.Errorf("Drain = %v, want nil", err)
+	}
+}
+
+func TestReadyOnceAnEDSServerSaysThatEveryEnvoyHasIt(t *testing.T) {
+	t.Parallel()
+	o := observe(t, gossip.Options{})
+	reg := register(t, listen(t), shop, o.seed(), upstream.WithDrainTimeout(0))
+	m := o.meet(t, reg)
+	select {
+	case <-reg.Ready():
+		t.Fatal("ready before anybody said so")
+	default:
+	}
+	if err := o.SendReceipt(m, gossip.Receipt{Revision: m.Revision, State: gossip.Serving, Clients: 2}); err != nil {
 		t.Fatal(err)
 	}
-	if d := time.Since(start); d < wait {
-		t.Errorf("Drain returned after %s, want %s at least", d, wait)
-	}
+	receive(t, reg.Ready(), "Ready")
 }
 
 func TestDrainEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	reg := register(t, listen(t), shop, upstream.WithDrainWait(time.Hour))
+	o := observe(t, gossip.Options{})
+	reg := register(t, listen(t), shop, o.seed(), upstream.WithDrainTimeout(time.Hour))
+	o.meet(t, reg)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := reg.Drain(ctx); !errors.Is(err, context.Canceled) {
@@ -150,7 +215,7 @@ func TestDrainEndsWithItsContext(t *testing.T) {
 func TestDrainEndsWithTheRegistration(t *testing.T) {
 	t.Parallel()
 	o := observe(t, gossip.Options{})
-	reg := register(t, listen(t), shop, o.seed(), upstream.WithDrainWait(time.Hour))
+	reg := register(t, listen(t), shop, o.seed(), upstream.WithDrainTimeout(time.Hour))
 	o.meet(t, reg)
 	drained := make(chan error, 1)
 	go func() { drained <- reg.Drain(context.Background()) }()

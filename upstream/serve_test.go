@@ -18,7 +18,7 @@ func TestHealthzSaysWhatIsAnnounced(t *testing.T) {
 	t.Parallel()
 	ln := listen(t)
 	var fault error
-	reg := register(t, ln, shop, upstream.WithDrainWait(0), upstream.WithHealth(func(context.Context) error { return fault }))
+	reg := register(t, ln, shop, upstream.WithDrainTimeout(0), upstream.WithHealth(func(context.Context) error { return fault }))
 	serve(t, ln, reg.Healthz())
 	for _, step := range []struct {
 		what   string
@@ -81,7 +81,7 @@ func TestADrainingServerServes(t *testing.T) {
 	t.Parallel()
 	o := observe(t, gossip.Options{})
 	ln := listen(t)
-	reg := register(t, ln, shop, o.seed(), upstream.WithDrainWait(time.Hour))
+	reg := register(t, ln, shop, o.seed(), upstream.WithDrainTimeout(time.Hour))
 	serve(t, ln, reg.Handler(says("own")))
 	o.meet(t, reg)
 
@@ -101,11 +101,11 @@ func TestADrainingServerServes(t *testing.T) {
 
 // The listener is watched rather than the clock: what must come before the
 // server stops accepting is awaited while it cannot stop.
-func TestTheServerStopsAcceptingOnlyAfterItHasLeft(t *testing.T) {
+func TestTheServerStopsAcceptingOnlyOnceNoEnvoySendsRequests(t *testing.T) {
 	t.Parallel()
 	o := observe(t, gossip.Options{})
 	ln := &heldListener{Listener: listen(t), closing: make(chan struct{}), release: make(chan struct{})}
-	reg := register(t, ln, shop, o.seed(), upstream.WithDrainWait(50*time.Millisecond))
+	reg := register(t, ln, shop, o.seed(), upstream.WithDrainTimeout(time.Hour))
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- reg.Serve(ctx, &http.Server{Handler: says("own")}) }()
@@ -121,9 +121,14 @@ func TestTheServerStopsAcceptingOnlyAfterItHasLeft(t *testing.T) {
 	})
 	stop()
 	o.await(t, reg.ID(), "draining", draining)
+	time.Sleep(150 * time.Millisecond)
+	if ln.isClosing() {
+		t.Error("the listener closes before the EDS server has answered")
+	}
+	o.receipt(t, reg, gossip.Gone, "")
 	receive(t, ln.closing, "the listener's end")
-	o.await(t, reg.ID(), "left", left)
 	close(ln.release)
+	o.await(t, reg.ID(), "left", left)
 	requests.Wait()
 	if err := receive(t, served, "Serve's end"); err != nil {
 		t.Errorf("Serve = %v, want nil", err)
@@ -137,7 +142,7 @@ func TestRequestsInFlightFinish(t *testing.T) {
 	t.Parallel()
 	o := observe(t, gossip.Options{})
 	ln := listen(t)
-	reg := register(t, ln, shop, o.seed(), upstream.WithDrainWait(0))
+	reg := register(t, ln, shop, o.seed(), upstream.WithDrainTimeout(0))
 	begun, release := make(chan struct{}), make(chan struct{})
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
@@ -154,13 +159,14 @@ func TestRequestsInFlightFinish(t *testing.T) {
 	receive(t, begun, "the request")
 
 	stop()
-	o.await(t, reg.ID(), "left", left)
+	o.await(t, reg.ID(), "draining", draining)
 	select {
 	case err := <-served:
 		t.Fatalf("Serve returned %v with a request in flight", err)
 	case <-time.After(300 * time.Millisecond):
 	}
 	close(release)
+	o.await(t, reg.ID(), "left", left)
 	if a := receive(t, answered, "the answer"); a.status != 200 || a.body != "done" {
 		t.Errorf("the request in flight got %d %q", a.status, a.body)
 	}
@@ -172,7 +178,7 @@ func TestRequestsInFlightFinish(t *testing.T) {
 func TestRequestsThatDoNotFinishAreCutOff(t *testing.T) {
 	t.Parallel()
 	ln := listen(t)
-	reg := register(t, ln, shop, upstream.WithDrainWait(0), upstream.WithShutdownTimeout(50*time.Millisecond))
+	reg := register(t, ln, shop, upstream.WithDrainTimeout(0), upstream.WithShutdownTimeout(50*time.Millisecond))
 	begun, never := make(chan struct{}), make(chan struct{})
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
@@ -198,7 +204,7 @@ func TestServeEndsWhenTheServerStopsByItself(t *testing.T) {
 	t.Parallel()
 	o := observe(t, gossip.Options{})
 	ln := listen(t)
-	reg := register(t, ln, shop, o.seed(), upstream.WithDrainWait(time.Hour))
+	reg := register(t, ln, shop, o.seed(), upstream.WithDrainTimeout(time.Hour))
 	served := make(chan error, 1)
 	go func() { served <- reg.Serve(context.Background(), &http.Server{Handler: says("own")}) }()
 	o.meet(t, reg)
@@ -211,7 +217,7 @@ func TestServeEndsWhenTheServerStopsByItself(t *testing.T) {
 
 func TestCloseSparesServeItsDrainWait(t *testing.T) {
 	t.Parallel()
-	reg := register(t, listen(t), shop, upstream.WithDrainWait(time.Hour))
+	reg := register(t, listen(t), shop, upstream.WithDrainTimeout(time.Hour))
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- reg.Serve(ctx, &http.Server{Handler: says("own")}) }()

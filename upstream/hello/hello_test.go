@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip"
 	"github.com/rollcall-fleet/rollcall/upstream"
 	"github.com/rollcall-fleet/rollcall/upstream/hello"
 )
@@ -104,8 +106,24 @@ func TestItAnswersWithItsID(t *testing.T) {
 
 func TestWhileDrainingItServesButIsNotHealthy(t *testing.T) {
 	t.Parallel()
-	r := start(t, hello.Options{Service: upstream.Service{Name: "myservice"}, Listen: loopback, DrainTimeout: time.Second})
+	server, err := gossip.Start(gossip.Options{ // it never says that an Envoy has let go
+		Member: fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now()}, Bind: loopback,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	r := start(t, hello.Options{
+		Service: upstream.Service{Name: "myservice"}, Listen: loopback, DrainTimeout: time.Second,
+		Seeds: []string{server.Self().Gossip.String()},
+	})
 	defer r.finish(t)
+	select {
+	case <-server.Joined():
+	case <-time.After(patience):
+		t.Fatal("it does not join")
+	}
+	time.Sleep(200 * time.Millisecond) // until it has seen the other one, too
 	r.stop()
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		resp, body := r.get(t, "/healthz")
