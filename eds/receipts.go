@@ -44,6 +44,7 @@ type claim struct {
 	leaves   bool // it is to be out, not in
 	since    time.Time
 	done     bool
+	observed bool      // for the metrics, once
 	told     time.Time // when it was last told who is missing
 }
 
@@ -174,7 +175,8 @@ func (r *receipts) settle(ctx context.Context, m fleet.Member, c *claim, st xds.
 	default:
 		return
 	}
-	if c.done {
+	if c.done && !c.observed {
+		c.observed = true
 		r.observe(kindOf(m, c), now.Sub(c.since))
 	}
 	if m.Liveness != fleet.Alive || !r.sending.TryAcquire(1) {
@@ -186,8 +188,8 @@ func (r *receipts) settle(ctx context.Context, m fleet.Member, c *claim, st xds.
 		if err := r.send(m, receipt); err != nil && ctx.Err() == nil {
 			r.logger.Debug("a receipt was not sent", "id", m.ID, "error", err)
 			select {
-			case r.failed <- m.ID:
-			default: // the next change of the member brings another one
+			case r.failed <- m.ID: // run never waits for a send
+			case <-ctx.Done():
 			}
 		}
 	}()

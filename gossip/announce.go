@@ -18,8 +18,8 @@ func (p *Pool) Announce(m fleet.Member) (uint64, error) {
 	}
 	p.announcing.Lock()
 	defer p.announcing.Unlock()
-	if p.ctx.Err() != nil {
-		return 0, ErrClosed
+	if err := p.usable(); err != nil {
+		return 0, err
 	}
 	m.Revision = p.revision
 	meta, err := fleet.Encode(m)
@@ -47,11 +47,23 @@ func (p *Pool) Announce(m fleet.Member) (uint64, error) {
 func (p *Pool) Reannounce() error {
 	p.announcing.Lock()
 	defer p.announcing.Unlock()
-	if p.ctx.Err() != nil {
-		return ErrClosed
+	if err := p.usable(); err != nil {
+		return err
 	}
 	p.again()
 	return nil
+}
+
+// usable returns why nobody would hear an announcement.
+func (p *Pool) usable() error {
+	select {
+	case <-p.ctx.Done():
+		return ErrClosed
+	case <-p.wedged:
+		return ErrWedged
+	default:
+		return nil
+	}
 }
 
 // again has the announcer publish what is current. The caller holds announcing.
@@ -78,8 +90,8 @@ func (p *Pool) announcer() {
 }
 
 // tellServers sends the metadata to every EDS server, which is quicker than
-// gossip. The caller holds announcing and the pool is open, so that the announcer
-// keeps the wait group above zero.
+// gossip. The caller holds announcing and has seen the pool open: shutdown waits for
+// that before it waits for the group.
 func (p *Pool) tellServers(meta []byte) {
 	word := message{kind: messageWord, member: p.id, sender: p.id, body: meta}
 	for _, m := range p.members.list() {

@@ -33,7 +33,8 @@ const (
 	applied = 25 * time.Millisecond
 )
 
-// ErrNotDrained is wrapped by Drain's error when the drain timeout ended it.
+// ErrNotDrained is wrapped by Drain's error when the drain timeout, or Undrain,
+// ended it.
 var ErrNotDrained = errors.New("not every Envoy is known to have let go")
 
 // ledger keeps the latest receipt of each EDS server.
@@ -47,11 +48,12 @@ func newLedger() *ledger {
 	return &ledger{receipts: make(map[uuid.UUID]gossip.Receipt), changed: make(chan struct{})}
 }
 
-// note keeps r unless an earlier one outranks it.
+// note keeps r unless an earlier one outranks it: of one announcement that is the
+// final one, however the two came.
 func (l *ledger) note(r gossip.Receipt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if r.Revision < l.receipts[r.Server].Revision {
+	if old := l.receipts[r.Server]; r.Revision < old.Revision || r.Revision == old.Revision && r.State < old.State {
 		return
 	}
 	l.receipts[r.Server] = r
@@ -59,7 +61,7 @@ func (l *ledger) note(r gossip.Receipt) {
 	l.changed = make(chan struct{})
 }
 
-// clear forgets all, since a new id begins with new revisions.
+// clear forgets all: what was said of one id says nothing of the next.
 func (l *ledger) clear() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -126,6 +128,9 @@ func (r *Registration) awaitGone(ctx context.Context, revision uint64) error {
 		}
 		if len(behind) == 0 {
 			return r.settle(ctx, clients)
+		}
+		if r.Member().Endpoint.Health != fleet.Draining {
+			return fmt.Errorf("undrained meanwhile: %w", ErrNotDrained)
 		}
 		select {
 		case <-changed:

@@ -152,7 +152,8 @@ func (r *Registration) SetHealthy(healthy bool) error {
 // every EDS server of the pool has said that no Envoy sends any; until then the
 // caller goes on serving. Without an EDS server in the pool it returns at once.
 // When ctx or the drain timeout ends it first, the endpoint stays draining and the
-// error says who was missing: ctx's own, or one that wraps ErrNotDrained.
+// error is ctx's own, or one that wraps ErrNotDrained and says who was missing.
+// Undrain ends it with ErrNotDrained, too.
 func (r *Registration) Drain(ctx context.Context) error {
 	revision, err := r.setDraining(true)
 	if err != nil {
@@ -206,6 +207,7 @@ func (r *Registration) change(f func(*fleet.Member)) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("announce the change: %w", err)
 	}
+	m.Revision = revision // which a new pool goes on from, so that a drain need not begin anew
 	r.member.Store(&m)
 	return revision, nil
 }
