@@ -23,7 +23,8 @@ const (
 type Options struct {
 	// Member is what this process announces; its ID is its name in the pool and
 	// must be new at each start, since memberlist ignores a restart under a name
-	// that it still holds to be alive elsewhere.
+	// that it still holds to be alive elsewhere. Its announcements count on from its
+	// Revision, at least from 1.
 	Member fleet.Member
 
 	// Fleet is the label on every packet: members with another one are not let in.
@@ -62,7 +63,7 @@ func (o *Options) prepare() ([]byte, error) {
 	if o.Member.ID == uuid.Nil {
 		return nil, errors.New("member has no id")
 	}
-	o.Member.Revision = 1
+	o.Member.Revision = max(o.Member.Revision, 1)
 	if len(o.Fleet) > memberlist.LabelMaxSize {
 		return nil, fmt.Errorf("fleet name is %d bytes long, at most %d are allowed", len(o.Fleet), memberlist.LabelMaxSize)
 	}

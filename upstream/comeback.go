@@ -67,7 +67,6 @@ func (r *Registration) watch() {
 		case <-r.done:
 			return
 		case err := <-pool.Failed():
-			r.opts.log.Error("the registration has failed", "service", r.Member().Service, "id", r.ID(), "error", err)
 			r.failed <- err
 			return
 		case receipt := <-pool.Receipts():
