@@ -110,7 +110,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	receipts := newReceipts(server.Standings, server.Acked(), members.SendReceipt, observe, opts.Logger)
 	decisions := newLoop(loopOptions{
 		pool: members, overrides: overrides, prober: prober, logger: opts.Logger,
-		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: registry.DefaultRound},
+		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: max(registry.DefaultRound, 2*opts.ProbeInterval+registry.DefaultRound/2)},
 		seeds:    len(opts.Seeds) > 0, remembered: remembered,
 		publish: []func(*registry.Snapshot){server.Update, mem.update, receipts.update},
 	})

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
@@ -60,6 +62,7 @@ type loop struct {
 	registry *registry.Registry
 	settling *settling
 	targets  []probe.Target
+	givenUp  map[probe.Key]bool // dead members that are not probed any more
 	started  time.Time
 
 	// Written by run, read by anybody.
@@ -163,7 +166,7 @@ func (l *loop) decide() time.Time {
 		Now: now, Settled: settled, Revision: revision, Members: members, Overrides: overrides,
 		Evidence: evidence, Woke: l.prober.Woke(),
 	})
-	if targets := targetsOf(now, snap.Members, overrides, evidence); !slices.Equal(targets, l.targets) {
+	if targets := l.targetsOf(now, snap.Members, overrides, evidence); !slices.Equal(targets, l.targets) {
 		l.targets = targets
 		l.prober.Watch(targets)
 	}
@@ -192,9 +195,11 @@ func (l *loop) recalled(now time.Time) []fleet.Member {
 	if len(l.remembered) == 0 {
 		return members
 	}
-	l.remembered = slices.DeleteFunc(l.remembered, func(r fleet.Member) bool {
-		return slices.ContainsFunc(members, func(m fleet.Member) bool { return m.ID == r.ID })
-	})
+	back := make(map[uuid.UUID]bool, len(members))
+	for i := range members {
+		back[members[i].ID] = true
+	}
+	l.remembered = slices.DeleteFunc(l.remembered, func(r fleet.Member) bool { return back[r.ID] })
 	for _, r := range l.remembered {
 		r.Liveness, r.Since = fleet.Dead, l.started
 		members = append(members, r)

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,7 +34,7 @@ type memory struct {
 	logger *slog.Logger
 	latest chan *registry.Snapshot // capacity one, latest wins
 
-	// Owned by run.
+	// Written by recall, then owned by run.
 	written []fleet.Member
 }
 
@@ -57,6 +56,7 @@ func (m *memory) recall() ([]fleet.Member, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read remembered members: %w", err)
 	}
+	m.written = members
 	return members, nil
 }
 
@@ -86,7 +86,7 @@ func (m *memory) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case snap := <-m.latest:
-			if !snap.Settled {
+			if !snap.Settled || snap.Isolated {
 				continue
 			}
 			if err := m.write(m.worthKeeping(snap)); err != nil {
@@ -125,12 +125,12 @@ func (m *memory) write(members []fleet.Member) error {
 // worthKeeping are the other members that are alive, or are served although gossip
 // has lost them.
 func (m *memory) worthKeeping(snap *registry.Snapshot) []fleet.Member {
-	lost := missing(snap)
+	served := servedIDs(snap)
 	var servers, others []fleet.Member
 	for _, other := range snap.Members {
 		switch {
 		case other.ID == m.self || !other.Gossip.IsValid() || other.Quarantine != "":
-		case other.Liveness != fleet.Alive && !slices.ContainsFunc(lost, func(l fleet.Member) bool { return l.ID == other.ID }):
+		case other.Liveness != fleet.Alive && !served[other.ID.String()]:
 		case other.Role == fleet.RoleEDS:
 			servers = append(servers, other)
 		default:
@@ -139,4 +139,17 @@ func (m *memory) worthKeeping(snap *registry.Snapshot) []fleet.Member {
 	}
 	all := append(servers, others...)
 	return all[:min(len(all), memoryMost)]
+}
+
+// servedIDs are the ids of all members that are served, held ones too.
+func servedIDs(snap *registry.Snapshot) map[string]bool {
+	ids := make(map[string]bool)
+	for _, s := range snap.Services {
+		for _, h := range s.Hosts {
+			if h.Served {
+				ids[h.ID] = true
+			}
+		}
+	}
+	return ids
 }

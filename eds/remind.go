@@ -3,6 +3,7 @@ package eds
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,7 +14,7 @@ import (
 
 const (
 	remindEvery  = 2 * time.Second
-	remindAtOnce = 8
+	remindAtOnce = 16 // each takes the profile's TCP timeout at most, and so does the end
 )
 
 // remind tells members that gossip has lost although they serve (a death was
@@ -28,9 +29,13 @@ func remind(ctx context.Context, snapshot func() *registry.Snapshot, tell func(f
 			return
 		case <-tick.C:
 		}
+		if ctx.Err() != nil {
+			return
+		}
+		lost := missing(snapshot())
+		rand.Shuffle(len(lost), func(i, j int) { lost[i], lost[j] = lost[j], lost[i] })
 		var g errgroup.Group
-		g.SetLimit(remindAtOnce)
-		for _, m := range missing(snapshot()) {
+		for _, m := range lost[:min(len(lost), remindAtOnce)] { // the others' turn comes
 			g.Go(func() error {
 				if err := tell(m); err != nil {
 					logger.Debug("a member that gossip has lost could not be told", "id", m.ID, "gossip", m.Gossip, "error", err)
@@ -45,16 +50,18 @@ func remind(ctx context.Context, snapshot func() *registry.Snapshot, tell func(f
 // missing returns the members that gossip holds to be dead and that are served,
 // since their probes have good answers.
 func missing(snap *registry.Snapshot) []fleet.Member {
+	heard := make(map[string]bool)
+	for _, s := range snap.Services {
+		for _, h := range s.Hosts {
+			if h.Served && !h.Held {
+				heard[h.ID] = true
+			}
+		}
+	}
 	var dead []fleet.Member
 	for _, m := range snap.Members {
-		if m.Liveness != fleet.Dead || m.Role != fleet.RoleUpstream {
-			continue
-		}
-		s, _ := snap.Find(m.Service)
-		for _, h := range s.Hosts {
-			if h.ID == m.ID.String() && h.Served && !h.Held {
-				dead = append(dead, m)
-			}
+		if m.Liveness == fleet.Dead && m.Role == fleet.RoleUpstream && heard[m.ID.String()] {
+			dead = append(dead, m)
 		}
 	}
 	return dead

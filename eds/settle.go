@@ -9,7 +9,7 @@ const (
 	settleQuiet = 2 * time.Second  // without a change of the pool, once joined
 	settleMost  = 10 * time.Second // in any case
 	settleProbe = time.Second      // for each endpoint's first probe to have an outcome
-	settleMute  = 10 * time.Minute // while members are remembered and none of them is heard
+	settleTurn  = 4 * time.Second  // after a silence, for every endpoint to be heard again
 )
 
 // settling tells when gossip knows enough to be believed: a seed or a remembered
@@ -21,6 +21,7 @@ type settling struct {
 	start   time.Time
 	joined  bool
 	quiet   time.Time // since when the pool has not changed
+	muteEnd time.Time // when somebody remembered was first heard, or last not
 	heard   time.Time // when gossip was done
 	settled bool
 }
@@ -35,17 +36,26 @@ func (s *settling) hasJoined(now time.Time) { s.joined, s.quiet = true, now }
 
 // at reports whether the server is settled, and if not, when to ask again. untried
 // says that some endpoint was not probed yet; it is waited for once gossip is done.
-// mute says that no endpoint answers at all.
+// mute says that no endpoint answers at all: a server that remembers a fleet then
+// waits without limit.
 func (s *settling) at(now time.Time, untried, mute bool) (bool, time.Time) {
 	if s.settled {
 		return true, time.Time{}
 	}
-	due := s.start.Add(settleMost)
+	start := s.start
+	if s.recalls {
+		if mute && !s.joined {
+			s.muteEnd = now
+			return false, now.Add(settleQuiet) // without limit: what is heard changes it
+		}
+		start = later(start, s.muteEnd)
+		if !s.muteEnd.IsZero() { // everybody is to have a turn after the silence
+			s.quiet = later(s.quiet, s.muteEnd.Add(settleTurn-settleQuiet))
+		}
+	}
+	due := start.Add(settleMost)
 	if quiet := s.quiet.Add(settleQuiet); s.joined && quiet.Before(due) {
 		due = quiet
-	}
-	if s.recalls && mute && !s.joined {
-		due = s.start.Add(settleMute)
 	}
 	if now.Before(due) {
 		return false, due
@@ -56,4 +66,11 @@ func (s *settling) at(now time.Time, untried, mute bool) (bool, time.Time) {
 	due = s.heard.Add(settleProbe)
 	s.settled = !untried || !now.Before(due)
 	return s.settled, due
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

@@ -29,12 +29,15 @@ func TestSettlingWaitsForAQuietPool(t *testing.T) {
 		{"restless to the end", true, []event{{1, "joined", false, false}, {9, "changed", false, false}, {9.9, "", false, false}, {10, "", true, false}}, false, false},
 		{"joined, quiet, and the probes are slow", true, []event{{1, "joined", false, true}, {3, "", false, true}, {3.9, "", false, true}, {4, "", true, true}}, false, false},
 		{"joined, quiet, and the probes answer", true, []event{{1, "joined", false, true}, {3, "", false, true}, {3.1, "", true, false}}, false, false},
-		{"nobody of those remembered is heard", false, []event{{0, "", false, false}, {10, "", false, false}, {599, "", false, false}, {600, "", true, false}}, true, true},
+		{"nobody of those remembered is heard", false, []event{{0, "", false, false}, {10, "", false, false}, {599, "", false, false}, {6000, "", false, false}}, true, true},
+		{"those remembered are heard after a minute, none joins", false, []event{{10, "", false, false}, {58, "", false, false}, {60, "heard", false, false}, {67.9, "", false, false}, {68, "", true, false}}, true, true},
+		{"joined after a silence of a minute", false, []event{{58, "", false, false}, {60, "joined", false, false}, {60, "heard", false, false}, {61.9, "", false, false}, {62, "", true, false}}, true, true},
 		{"those remembered answer, none joins", false, []event{{0, "", false, false}, {10, "", true, false}}, true, false},
-		{"joined, and no endpoint is heard", false, []event{{1, "joined", false, false}, {3, "", true, false}}, true, true},
+		{"joined, and no endpoint is heard", false, []event{{0, "", false, false}, {1, "joined", false, false}, {3, "", false, false}, {4, "", true, false}}, true, true},
 		{"settled for good", true, []event{{1, "joined", false, false}, {3, "", true, false}, {3.1, "changed", true, false}}, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			mute := tt.mute
 			s := newSettling(start, tt.expects, tt.recalls)
 			for _, e := range tt.events {
 				switch now := sec(e.at); e.what {
@@ -42,8 +45,10 @@ func TestSettlingWaitsForAQuietPool(t *testing.T) {
 					s.hasJoined(now)
 				case "changed":
 					s.changed(now)
+				case "heard":
+					mute = false
 				}
-				settled, due := s.at(sec(e.at), e.untried, tt.mute)
+				settled, due := s.at(sec(e.at), e.untried, mute)
 				if settled != e.settle {
 					t.Fatalf("at %v s: settled %v, want %v", e.at, settled, e.settle)
 				}

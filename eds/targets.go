@@ -16,7 +16,9 @@ const provenFor = time.Minute
 // targetsOf says whom to probe: the live members that allow it, the lost ones that
 // may come back, and the manual hosts for which an operator asked. Equal input
 // gives equal output, in order.
-func targetsOf(now time.Time, members []fleet.Member, overrides []override.Override, evidence map[probe.Key]probe.Evidence) []probe.Target {
+func (l *loop) targetsOf(now time.Time, members []fleet.Member, overrides []override.Override, evidence map[probe.Key]probe.Evidence) []probe.Target {
+	given := make(map[probe.Key]bool)
+	defer func() { l.givenUp = given }()
 	var targets []probe.Target
 	for _, m := range members {
 		if m.Role != fleet.RoleUpstream || m.Quarantine != "" || m.Probe.Kind == fleet.ProbeNone || m.Liveness == fleet.Left {
@@ -26,7 +28,8 @@ func targetsOf(now time.Time, members []fleet.Member, overrides []override.Overr
 		if m.Probe.OnBehalf {
 			t.Gossip = netip.AddrPort{}
 		}
-		if m.Liveness == fleet.Dead && givenUp(now, m, evidence[t.Key]) {
+		if m.Liveness == fleet.Dead && (l.givenUp[t.Key] || givenUp(now, m, evidence[t.Key])) {
+			given[t.Key] = true // its evidence goes with the target
 			continue
 		}
 		targets = append(targets, t)

@@ -15,7 +15,7 @@ type guardsView struct {
 
 type guardView struct {
 	Since time.Time `json:"since"`
-	Until time.Time `json:"until"`
+	Until time.Time `json:"until,omitzero"` // absent while isolated: without limit
 	Held  int       `json:"held"`
 }
 

@@ -1,0 +1,236 @@
+package eds
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/eds/xds"
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip"
+)
+
+const typeV3 = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+
+type mail struct {
+	to uuid.UUID
+	gossip.Receipt
+}
+
+// office is an xDS server with the receipts that come of it.
+type office struct {
+	t        *testing.T
+	server   *xds.Server
+	receipts *receipts
+	conn     *grpc.ClientConn
+	sent     chan mail
+	fail     chan error // taken by the next sends
+	observed chan string
+}
+
+func newOffice(t *testing.T) *office {
+	t.Helper()
+	o := &office{t: t, server: xds.New(xds.Options{}), sent: make(chan mail, 100), fail: make(chan error, 100), observed: make(chan string, 100)}
+	send := func(m fleet.Member, r gossip.Receipt) error {
+		select {
+		case err := <-o.fail:
+			return err
+		default:
+		}
+		o.sent <- mail{m.ID, r}
+		return nil
+	}
+	o.receipts = newReceipts(o.server.Standings, o.server.Acked(), send, func(kind string, _ time.Duration) { o.observed <- kind }, slog.New(slog.DiscardHandler))
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.conn, err = grpc.NewClient(lis.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 2)
+	go func() { done <- o.server.Serve(ctx, lis) }()
+	go func() { o.receipts.run(ctx); done <- nil }()
+	t.Cleanup(func() {
+		_ = o.conn.Close()
+		cancel()
+		if err := errors.Join(<-done, <-done); err != nil {
+			t.Error(err)
+		}
+	})
+	return o
+}
+
+func backend(port uint16) fleet.Member {
+	return fleet.Member{
+		ID: uuid.New(), Role: fleet.RoleUpstream, Service: service, Revision: 1, Liveness: fleet.Alive,
+		Endpoint: fleet.Endpoint{Addr: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), port), Weight: 1, Health: fleet.Healthy},
+	}
+}
+
+// update makes these the members, the healthy ones of which are served.
+func (o *office) update(members ...fleet.Member) {
+	s := registry.Service{Name: service}
+	for _, m := range members {
+		if m.Liveness == fleet.Alive && m.Endpoint.Health == fleet.Healthy {
+			s.Hosts = append(s.Hosts, registry.Host{Endpoint: m.Endpoint, ID: m.ID.String(), Source: registry.Gossip, State: "healthy", Served: true})
+		}
+	}
+	slices.SortFunc(s.Hosts, func(a, b registry.Host) int { return a.Addr.Compare(b.Addr) })
+	snap := &registry.Snapshot{Settled: true, Members: members, Services: []registry.Service{s}}
+	o.server.Update(snap)
+	o.receipts.update(snap)
+}
+
+// envoy is a client that acknowledges when it is told to.
+type envoy struct {
+	o      *office
+	stream grpc.BidiStreamingClient[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
+}
+
+func (o *office) envoy(id string) envoy {
+	o.t.Helper()
+	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(o.conn).DeltaAggregatedResources(o.t.Context())
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	e := envoy{o, stream}
+	e.send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: id}, ResourceNamesSubscribe: []string{service}})
+	return e
+}
+
+func (e envoy) send(r *discoveryv3.DeltaDiscoveryRequest) {
+	e.o.t.Helper()
+	r.TypeUrl = typeV3
+	if err := e.stream.Send(r); err != nil {
+		e.o.t.Fatal(err)
+	}
+}
+
+// take receives n responses and acknowledges them.
+func (e envoy) take(n int) {
+	e.o.t.Helper()
+	for range n {
+		r, err := e.stream.Recv()
+		if err != nil {
+			e.o.t.Fatal(err)
+		}
+		e.send(&discoveryv3.DeltaDiscoveryRequest{ResponseNonce: r.GetNonce()})
+	}
+}
+
+func (o *office) want(m fleet.Member, state gossip.ReceiptState, clients int) gossip.Receipt {
+	o.t.Helper()
+	select {
+	case got := <-o.sent:
+		if got.to != m.ID || got.State != state || got.Clients != clients || got.Revision != m.Revision {
+			o.t.Fatalf("%+v was sent, want state %d of %d clients for revision %d of %s", got, state, clients, m.Revision, m.ID)
+		}
+		return got.Receipt
+	case <-time.After(20 * time.Second):
+		o.t.Fatalf("nothing was sent, want state %d", state)
+		panic("not reached")
+	}
+}
+
+func (o *office) silence(why string) {
+	o.t.Helper()
+	select {
+	case got := <-o.sent:
+		o.t.Fatalf("%s, and %+v was sent", why, got)
+	case <-time.After(100 * time.Millisecond):
+	}
+}
+
+func drained(m fleet.Member) fleet.Member {
+	m.Endpoint.Health = fleet.Draining
+	m.Revision++
+	return m
+}
+
+func TestAMemberIsToldOnceEveryEnvoyHasItAndOnceNoneHas(t *testing.T) {
+	o := newOffice(t)
+	a, b := backend(1), backend(2)
+	o.update(b)
+	o.silence("no envoy is there")
+	quick, slow := o.envoy("quick"), o.envoy("slow")
+	quick.take(1)
+	slow.take(1)
+	o.want(b, gossip.Serving, 2)
+	o.update(a, b)
+	quick.take(1)
+	o.silence("one of two has it")
+	slow.take(1)
+	o.want(a, gossip.Serving, 2)
+
+	a = drained(a)
+	o.update(a, b)
+	quick.take(1)
+	r := o.want(a, gossip.Pending, 2)
+	if !strings.Contains(r.Behind, "slow") {
+		t.Errorf("behind are %q", r.Behind)
+	}
+	if err := slow.stream.CloseSend(); err != nil { // it goes half-way
+		t.Fatal(err)
+	}
+	quick.take(1) // it is out
+	for r.State == gossip.Pending {
+		select {
+		case got := <-o.sent:
+			r = got.Receipt
+		case <-time.After(20 * time.Second):
+			t.Fatal("it is never told that it is gone")
+		}
+	}
+	if r.State != gossip.Gone || r.Clients != 1 {
+		t.Errorf("%+v was sent, want that one of one client has let go", r)
+	}
+	for _, want := range []string{"serve", "serve", "drain"} {
+		if got := <-o.observed; got != want {
+			t.Errorf("a change of kind %s was observed, want %s", got, want)
+		}
+	}
+}
+
+func TestAReceiptThatWasNotSentIsSentAgainAndCountsOnce(t *testing.T) {
+	o := newOffice(t)
+	a := backend(1)
+	o.fail <- errors.New("lost")
+	o.fail <- errors.New("lost again")
+	o.update(a)
+	o.envoy("envoy").take(1)
+	o.want(a, gossip.Serving, 1)
+	a.Revision++ // another announcement of the same state wants a receipt of its own
+	o.update(a)
+	o.want(a, gossip.Serving, 1)
+	if n := len(o.observed); n != 1 {
+		t.Errorf("one change was observed %d times", n)
+	}
+}
+
+func TestAMemberThatNoEnvoyEverHeardOfIsGoneAtOnce(t *testing.T) {
+	o := newOffice(t)
+	a := drained(backend(1))
+	o.update(a)
+	o.want(a, gossip.Gone, 0)
+	a.Endpoint.Health, a.Revision = fleet.Healthy, a.Revision+1 // it thinks better of it
+	e := o.envoy("envoy")
+	e.take(1)
+	o.update(a)
+	e.take(1)
+	o.want(a, gossip.Serving, 1)
+}
