@@ -37,7 +37,10 @@ var readmeCommands = map[string]string{
 	`curl -X PUT localhost:8080/edsservice/myservice -H 'content-type: application/json' -d '{"hosts":[]}'`: "TestReadmeOverruling",
 	"curl -X DELETE localhost:8080/edsservice/myservice":                                                    "TestReadmeOverruling",
 
-	"rollcall keygen gossip > gossip.key": "TestReadmeMoreThanOneMachine",
+	"rollcall run --service myservice --port 9000 --health /health -- python3 app.py": "TestAnyProgramIsRunAsAnUpstream",
+	"rollcall register --service db --address 10.0.0.9:5432 --health tcp":             "TestARunningProgramIsRegistered",
+
+	"(umask 077; rollcall keygen gossip > gossip.key)": "TestReadmeMoreThanOneMachine",
 	"rollcall eds --gossip 10.0.0.5:7946 --http 10.0.0.5:8080 --xds 10.0.0.5:18000 --gossip-key-file gossip.key":       "TestReadmeMoreThanOneMachine",
 	"rollcall upstream -p 8081 --address 10.0.0.7 --gossip 10.0.0.7:7946 --join 10.0.0.5 --gossip-key-file gossip.key": "TestReadmeMoreThanOneMachine",
 }

@@ -81,6 +81,7 @@ func fast() *memberlist.Config {
 	c := lan()
 	c.ProbeInterval = 300 * time.Millisecond
 	c.ProbeTimeout = 150 * time.Millisecond
+	c.SuspicionMult = 4
 	c.GossipInterval = 50 * time.Millisecond
 	c.TCPTimeout = 2 * time.Second
 	return c

@@ -29,7 +29,7 @@ const leaveTimeout = 10 * time.Second
 // later, the rest of the pool within half a second or so.
 type Registration struct {
 	// Set in Register, constant after.
-	ln   net.Listener
+	ln   net.Listener // nil: another process serves the endpoint
 	opts options
 
 	// member is what is announced, in pool. Both are written under announcing only.
@@ -61,26 +61,35 @@ type Registration struct {
 // registering alone, not the life of the registration. An error leaves nothing
 // behind.
 func Register(ctx context.Context, ln net.Listener, svc Service, opts ...Option) (*Registration, error) {
+	r, err := register(ctx, ln.Addr(), svc, newOptions(opts))
+	if err != nil {
+		return nil, err
+	}
+	r.ln = ln
+	return r, nil
+}
+
+func register(ctx context.Context, addr net.Addr, svc Service, opts options) (*Registration, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("register service %q: %w", svc.Name, err)
 	}
-	r, err := register(ln, svc, newOptions(opts))
+	r, err := start(addr, svc, opts)
 	if err != nil {
 		return nil, fmt.Errorf("register service %q: %w", svc.Name, err)
 	}
 	m := r.Member()
-	r.opts.log.Info("registered", "service", m.Service, "address", m.Endpoint.Addr, "id", m.ID, "gossip", m.Gossip)
+	opts.log.Info("registered", "service", m.Service, "address", m.Endpoint.Addr, "id", m.ID, "gossip", m.Gossip)
 	return r, nil
 }
 
-func register(ln net.Listener, svc Service, opts options) (*Registration, error) {
+func start(addr net.Addr, svc Service, opts options) (*Registration, error) {
 	began := time.Now()
-	m, err := newMember(ln.Addr(), svc, opts)
+	m, err := newMember(addr, svc, opts)
 	if err != nil {
 		return nil, err
 	}
 	if !opts.gossip.IsValid() {
-		if opts.gossip, err = gossipBind(ln.Addr(), m.Endpoint.Addr); err != nil {
+		if opts.gossip, err = gossipBind(addr, m.Endpoint.Addr); err != nil {
 			return nil, err
 		}
 	}
@@ -88,7 +97,7 @@ func register(ln net.Listener, svc Service, opts options) (*Registration, error)
 	if err != nil {
 		return nil, err
 	}
-	r := &Registration{ln: ln, opts: opts, ledger: newLedger(), since: began, ready: make(chan struct{}), done: make(chan struct{}), failed: make(chan error, 1)}
+	r := &Registration{opts: opts, ledger: newLedger(), since: began, ready: make(chan struct{}), done: make(chan struct{}), failed: make(chan error, 1)}
 	r.member.Store(&m)
 	r.pool.Store(pool)
 	r.watcher.Go(r.watch)

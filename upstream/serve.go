@@ -34,6 +34,9 @@ func ListenAndServe(ctx context.Context, srv *http.Server, svc Service, opts ...
 // in any case, and returns an error when srv stops by itself, when the
 // registration has failed, or when requests had to be cut off.
 func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
+	if r.ln == nil {
+		return errors.Join(errors.New("an endpoint that another process serves has no listener to serve"), r.Close())
+	}
 	next := srv.Handler
 	if next == nil {
 		next = http.DefaultServeMux

@@ -9,7 +9,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
+	"github.com/rollcall-fleet/rollcall/upstream"
 )
 
 // fromEnvironment sets each flag that is not on the command line from its
@@ -118,4 +120,24 @@ func (p *poolFlags) keys() ([][]byte, error) {
 		return nil, nil
 	}
 	return gossip.ReadKeyFile(p.keyFile)
+}
+
+// required returns a usage error that names the first flag that was not given.
+func required(fs *pflag.FlagSet, names ...string) error {
+	for _, name := range names {
+		if !fs.Changed(name) {
+			return usageError{fmt.Errorf("--%s is missing", name)}
+		}
+	}
+	return nil
+}
+
+// serviceFlags say what an upstream serves.
+func serviceFlags(fs *pflag.FlagSet, svc *upstream.Service, name string) {
+	fs.StringVar(&svc.Name, "service", name, "name of the service")
+	fs.Uint32Var(&svc.Weight, "weight", fleet.DefaultWeight, "load balancing weight, 1 to 65535")
+	fs.StringVar(&svc.Region, "region", "", "region it runs in")
+	fs.StringVar(&svc.Zone, "az", "", "availability zone it runs in")
+	fs.BoolVar(&svc.Canary, "canary", false, "mark it as a canary")
+	fs.StringToStringVar(&svc.Tags, "tag", nil, "further tags, as key=value, for subset load balancing")
 }

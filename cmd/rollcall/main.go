@@ -1,6 +1,7 @@
 // Command rollcall is the one binary of rollcall: the EDS server, the sample
-// upstream, Envoy's bootstrap and runner, and the demo, one verb each. A verb's
-// file turns flags into Options and calls Run; everything else is in the packages.
+// upstream, the runner for other programs, Envoy's bootstrap and runner, and the
+// demo, one verb each. A verb's file turns flags into Options and calls Run;
+// everything else is in the packages.
 package main
 
 import (
@@ -20,16 +21,19 @@ const (
 	exitUsage  = 2
 )
 
-func main() { os.Exit(run()) }
+func main() { os.Exit(execute()) }
 
-// run ends its context at the first SIGINT or SIGTERM; a second one kills.
-func run() int {
+// execute ends its context at the first SIGINT or SIGTERM; a second one kills.
+func execute() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	err := newRoot().ExecuteContext(ctx)
 	if err == nil {
 		return 0
+	}
+	if exit, ok := errors.AsType[exitError](err); ok {
+		return exit.code
 	}
 	fmt.Fprintln(os.Stderr, "rollcall:", err)
 	var usage usageError
@@ -43,6 +47,12 @@ func run() int {
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// exitError passes on the exit code of a program that was run. The log has told of
+// it, so that there is nothing to print.
+type exitError struct{ code int }
+
+func (e exitError) Error() string { return fmt.Sprintf("the program ended with code %d", e.code) }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -65,7 +75,7 @@ flag on the command line wins over the environment.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 	})
-	root.AddCommand(newEDS(), newUpstream(), newEnvoy(), newKeygen(), newDemo(), newVersion())
+	root.AddCommand(newEDS(), newUpstream(), newRun(), newRegister(), newEnvoy(), newKeygen(), newDemo(), newVersion())
 	return root
 }
 

@@ -55,12 +55,7 @@ what it serves. SIGTERM drains it: no request is lost.`,
 	fs.Uint16VarP(&port, "port", "p", 8081, "port to serve on; 0 picks one")
 	fs.Var(ipAddr{&address}, "address", "IP address to serve on, the one Envoy connects to")
 	fs.Var(ipAddr{&listen}, "listen", "IP address to listen on, when it is not --address (such as 0.0.0.0)")
-	fs.StringVar(&opts.Service.Name, "service", "myservice", "name of the service")
-	fs.Uint32Var(&opts.Service.Weight, "weight", 1, "load balancing weight, 1 to 65535")
-	fs.StringVar(&opts.Service.Region, "region", "", "region it runs in")
-	fs.StringVar(&opts.Service.Zone, "az", "", "availability zone it runs in")
-	fs.BoolVar(&opts.Service.Canary, "canary", false, "mark it as a canary")
-	fs.StringToStringVar(&opts.Service.Tags, "tag", nil, "further tags, as key=value, for subset load balancing")
+	serviceFlags(fs, &opts.Service, "myservice")
 	fs.DurationVar(&opts.DrainTimeout, "drain-timeout", upstream.DefaultDrainTimeout, "how long to wait at most until no Envoy sends requests any more")
 	pool.add(fs, "", []string{"127.0.0.1:7946"})
 	fs.Lookup("gossip").Usage = "address to gossip on; port 0 picks one (default --address:0)"

@@ -107,6 +107,11 @@ func sift(s registry.Service) ([]registry.Host, error) {
 	return good, errors.Join(errs...)
 }
 
+// sameOffer reports whether sift makes the same of two hosts.
+func sameOffer(a, b registry.Host) bool {
+	return a.Served == b.Served && a.Health == b.Health && sameHost(served{Host: a}, served{Host: b})
+}
+
 // sameHosts reports whether two lists make the same assignment.
 func sameHosts(a, b []registry.Host) bool {
 	return slices.EqualFunc(a, b, func(a, b registry.Host) bool { return sameHost(served{Host: a}, served{Host: b}) })

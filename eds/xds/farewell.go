@@ -36,7 +36,8 @@ type departure struct {
 type serving struct {
 	name       string
 	known      bool            // in the latest snapshot
-	wanted     []registry.Host // by the latest snapshot, sorted by address
+	offered    []registry.Host // by it, served or not; not to be written to
+	wanted     []registry.Host // the good ones that are served, sorted by address
 	leaving    []departure     // none of them wanted
 	assignment *assignment     // of both; nil before the first one
 }

@@ -42,6 +42,23 @@ func TestAFarewellThatNobodyAcknowledgesLastsASecond(t *testing.T) {
 	})
 }
 
+func TestALaterFarewellDoesNotDelayAnEarlierOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Options{})
+		c, _ := s.clients.open(TransportEDS, "peer", time.Now())
+		c.acks.subscribe([]string{"web"})
+		s.Update(settled(service("web", hostA, hostB)))
+		s.Update(settled(service("web", hostB)))
+		told, _ := s.cache.lookup([]string{"web"})
+		s.Update(settled(service("web")))
+		c.acks.pushed(told.as("1"), true)
+		c.acks.ack("1")
+		s.lookSoon()
+		time.Sleep(ackedTogether)
+		s.assigns(t, "with the first acknowledged", hostB+" leaves")
+	})
+}
+
 func TestAServiceThatVanishesIsForgottenAfterItsFarewell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := silent()

@@ -106,6 +106,7 @@ func (s *Server) take(snap *registry.Snapshot, now time.Time) (touched []*servin
 	}
 	for _, sv := range s.services {
 		if !sv.known {
+			sv.offered = nil
 			sv.want(nil, now, farewell)
 			touched = append(touched, sv)
 		}
@@ -128,6 +129,10 @@ func (s *Server) want(service registry.Service, now time.Time, farewell time.Dur
 		s.services[service.Name] = sv
 	}
 	sv.known = true
+	if !fresh && slices.EqualFunc(service.Hosts, sv.offered, sameOffer) {
+		return nil
+	}
+	sv.offered = service.Hosts
 	hosts, bad := sift(service)
 	if !fresh && sameHosts(hosts, sv.wanted) {
 		return nil

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/upstream"
+	"github.com/rollcall-fleet/rollcall/upstream/run"
+)
+
+func newRegister() *cobra.Command {
+	var (
+		member  memberFlags
+		address netip.AddrPort
+	)
+	c := &cobra.Command{
+		Use:   "register",
+		Short: "Register something that runs already",
+		Long: `Registers an endpoint once its health check passes, and publishes what the check
+says until SIGTERM or SIGINT: two failures make it unhealthy, one success makes it
+healthy. Then it drains the endpoint and leaves the pool. The health check is one
+of /path, a URL, tcp, grpc and exec:COMMAND, as for rollcall run.`,
+		Example: `  rollcall register --service db --address 10.0.0.9:5432 --health tcp
+  rollcall register --service legacy --address 10.0.0.9:80 --health /status --weight 50`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := required(c.Flags(), "service", "address"); err != nil {
+				return err
+			}
+			e, err := member.endpoint(address)
+			if err != nil {
+				return err
+			}
+			return run.Register(c.Context(), e)
+		},
+	}
+	addrPortVar(c.Flags(), &address, "address", "", "address of the endpoint, the one Envoy connects to")
+	member.add(c.Flags())
+	return c
+}
+
+// memberFlags are what an endpoint is registered with on behalf of its process.
+type memberFlags struct {
+	e            run.Endpoint
+	health       string
+	drainTimeout time.Duration
+	pool         poolFlags
+	logs         logFlags
+}
+
+func (m *memberFlags) add(fs *pflag.FlagSet) {
+	serviceFlags(fs, &m.e.Service, "")
+	fs.StringVar(&m.health, "health", "tcp", "health check: /path, a URL, tcp, grpc or exec:COMMAND")
+	fs.DurationVar(&m.e.HealthInterval, "health-interval", run.DefaultHealthInterval, "between two health checks")
+	fs.DurationVar(&m.e.HealthTimeout, "health-timeout", run.DefaultHealthTimeout, "of one health check")
+	fs.DurationVar(&m.drainTimeout, "drain-timeout", upstream.DefaultDrainTimeout, "how long to wait at most until no Envoy sends requests any more")
+	m.pool.add(fs, "", []string{"127.0.0.1:7946"})
+	fs.Lookup("gossip").Usage = "address to gossip on; port 0 picks one (default the IP address from which --address is reached)"
+	m.logs.add(fs)
+}
+
+func (m *memberFlags) endpoint(addr netip.AddrPort) (run.Endpoint, error) {
+	var err error
+	e := m.e
+	if e.Logger, err = m.logs.logger(); err != nil {
+		return e, err
+	}
+	keys, err := m.pool.keys()
+	if err != nil {
+		return e, err
+	}
+	if err := fleet.CheckWeight(e.Service.Weight); err != nil {
+		return e, usageError{fmt.Errorf("--weight: %w", err)}
+	}
+	if e.Health, err = run.ParseHealth(m.health, addr); err != nil {
+		return e, usageError{fmt.Errorf("--health: %w", err)}
+	}
+	e.Address = addr
+	e.Pool = []upstream.Option{
+		upstream.WithFleet(m.pool.fleet), upstream.WithSeeds(m.pool.join...), upstream.WithKeys(keys...),
+		upstream.WithGossip(m.pool.gossip), upstream.WithGossipAdvertise(m.pool.advertise),
+		upstream.WithProfile(m.pool.profile), upstream.WithDrainTimeout(m.drainTimeout),
+	}
+	return e, nil
+}

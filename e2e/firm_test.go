@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/envoy"
+)
+
+// The removal of a host that answers its health checks is followed by requests for
+// watchFor, of which it may get those of the first firmWithin.
+const (
+	firmWithin = time.Second
+	watchFor   = 2500 * time.Millisecond
+)
+
+// checking writes a bootstrap whose cluster checks the health of its endpoints, so
+// that it goes on using one that is absent for as long as the checks succeed.
+// Panic threshold and merge window are Envoy's own.
+func (h *harness) checking(api envoy.API) string {
+	h.t.Helper()
+	server := h.Addresses.XDS
+	if api == envoy.REST {
+		server = h.Addresses.HTTP
+	}
+	out, err := exec.CommandContext(h.t.Context(), binary, "envoy", "bootstrap", "--api", string(api), "--eds", server,
+		"--service", h.Service, "--listen", h.Addresses.Listener, "--admin", h.Addresses.Admin,
+		"--refresh-delay", "100ms", "--no-retries").Output()
+	must(h.t, out, err)
+	var boot map[string]any
+	if err := yaml.Unmarshal(out, &boot); err != nil {
+		h.t.Fatal(err)
+	}
+	clusters, _ := boot["static_resources"].(map[string]any)["clusters"].([]any)
+	for _, c := range clusters {
+		cluster, _ := c.(map[string]any)
+		if cluster["name"] != stage.Backend {
+			continue
+		}
+		delete(cluster, "ignore_health_on_host_removal")
+		delete(cluster, "common_lb_config")
+		cluster["health_checks"] = []any{map[string]any{
+			"interval": "1s", "timeout": "1s", "no_traffic_interval": "1s",
+			"healthy_threshold": 1, "unhealthy_threshold": 1000,
+			"http_health_check": map[string]any{"path": "/healthz"},
+		}}
+	}
+	file := filepath.Join(h.Dir, "checking.yaml")
+	out, err = yaml.Marshal(boot)
+	must(h.t, out, err)
+	if err := os.WriteFile(file, out, 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	return file
+}
+
+// An Envoy that checks health on its own keeps a host that EDS has removed until a
+// check fails, which may be never. A removal is firm all the same.
+func TestARemovalIsFirmThoughEnvoyChecksHealth(t *testing.T) {
+	overEach(t, func(h *harness, api envoy.API) {
+		h.eds()
+		h.envoy(api, "--bootstrap", h.checking(api))
+		a, b, c, d := h.upstream(), h.upstream(), h.stranger(), h.upstream()
+		h.operate(http.StatusOK, http.MethodPut, stage.HostList(a.Port, b.Port, c.Port, d.Port))
+		h.serves(a, b, c, d)
+
+		load := h.load()
+		h.remains(load, []*stage.Upstream{a, b, c}, d)
+		h.remains(load, []*stage.Upstream{a}, b, c) // for a moment more than half are unhealthy
+		h.noneFailed(load)
+	})
+}
+
+// remains makes us the hosts of the service and fails the test if a gone one gets
+// requests later on.
+func (h *harness) remains(load *stage.Load, us []*stage.Upstream, gone ...*stage.Upstream) {
+	h.t.Helper()
+	var ports []int
+	for _, u := range us {
+		ports = append(ports, u.Port)
+	}
+	for _, u := range gone {
+		if _, err := load.First(within(h.t, patience), func(a stage.Answer) bool { return a.ID() == u.ID }); err != nil {
+			h.t.Fatalf("no request to a host that is about to be removed: %v", err)
+		}
+	}
+	h.operate(http.StatusOK, http.MethodPut, stage.HostList(ports...))
+	answered := time.Now()
+	time.Sleep(watchFor) // while requests go on
+	for _, u := range gone {
+		var last time.Duration
+		for _, a := range load.Answers() {
+			if a.ID() == u.ID {
+				last = a.Sent.Sub(answered)
+			}
+		}
+		h.t.Logf("the last request to a removed host was sent %s after the answer", last)
+		if last > firmWithin {
+			h.t.Errorf("a removed host got requests for %s, want at most %s", last, firmWithin)
+		}
+	}
+}

@@ -1,0 +1,50 @@
+package upstream
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// RegisterEndpoint is [Register] for an endpoint that another process serves at
+// addr. The caller watches that process and says so with
+// [Registration.SetHealthy]; the registration has nothing to Serve. Gossip is bound
+// to the IP address from which this machine reaches addr, unless [WithGossip] says
+// otherwise. Set with [WithHealthPath] or [WithProbe] what EDS servers may check.
+func RegisterEndpoint(ctx context.Context, addr netip.AddrPort, svc Service, opts ...Option) (*Registration, error) {
+	o := endpointOptions(opts)
+	if !o.gossip.IsValid() {
+		var err error
+		if o.gossip, err = sourceTo(ctx, addr); err != nil {
+			return nil, fmt.Errorf("register service %q: %w", svc.Name, err)
+		}
+	}
+	return register(ctx, net.TCPAddrFromAddrPort(addr), svc, o)
+}
+
+// CheckEndpoint returns the error that RegisterEndpoint would return because of
+// what is to be announced. It announces nothing.
+func CheckEndpoint(addr netip.AddrPort, svc Service, opts ...Option) error {
+	_, err := newMember(net.TCPAddrFromAddrPort(addr), svc, endpointOptions(opts))
+	return err
+}
+
+func endpointOptions(opts []Option) options {
+	o := newOptions(opts)
+	o.probe.OnBehalf = true
+	return o
+}
+
+// sourceTo is the address, with port 0, from which this machine reaches addr. It
+// sends nothing.
+func sourceTo(ctx context.Context, addr netip.AddrPort) (netip.AddrPort, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "udp", addr.String())
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("find an address to gossip at, pass one if there is none towards %s: %w", addr.Addr(), err)
+	}
+	defer conn.Close()
+	source, err := listenAddr(conn.LocalAddr())
+	return netip.AddrPortFrom(source.Addr(), 0), err
+}

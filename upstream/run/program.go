@@ -1,0 +1,93 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// exit is how a program ended.
+type exit struct {
+	code int    // 128 and the signal's number when a signal ended it
+	text string // "exit status 3", "signal: killed"
+}
+
+func exitOf(state *os.ProcessState) exit {
+	e := exit{state.ExitCode(), state.String()}
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		e.code = 128 + int(status.Signal())
+	}
+	return e
+}
+
+// program is a running child process, the leader of a group of its own.
+type program struct {
+	cmd   *exec.Cmd
+	ended chan exit // capacity one
+}
+
+func startProgram(o *Options) (process, error) {
+	cmd := exec.Command(o.Program[0], o.Program[1:]...)
+	if o.Stdin != nil {
+		cmd.Stdin = o.Stdin
+	}
+	if o.Stdout != nil {
+		cmd.Stdout = o.Stdout
+	}
+	if o.Stderr != nil {
+		cmd.Stderr = o.Stderr
+	}
+	cmd.SysProcAttr = sysProcAttr()
+	p := &program{cmd: cmd, ended: make(chan exit, 1)}
+	started := make(chan error, 1)
+	go p.run(started)
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start the program: %w", err)
+	}
+	return p, nil
+}
+
+func (p *program) run(started chan<- error) {
+	// The death signal of sysProcAttr is tied to the thread that starts the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := p.cmd.Start()
+	started <- err
+	if err == nil {
+		_ = p.cmd.Wait() // all of what it says is in ProcessState
+		p.ended <- exitOf(p.cmd.ProcessState)
+	}
+}
+
+func (p *program) pid() int           { return p.cmd.Process.Pid }
+func (p *program) done() <-chan exit  { return p.ended }
+func (p *program) signal(s os.Signal) { _ = p.cmd.Process.Signal(s) } // it fails when the program has just ended
+func (p *program) kill()              { p.signalGroup(syscall.SIGKILL) }
+
+// signalGroup reports whether there was anybody in the group.
+func (p *program) signalGroup(s syscall.Signal) bool {
+	return !errors.Is(syscall.Kill(-p.pid(), s), syscall.ESRCH)
+}
+
+// sweepEvery is how often to look whether the group is empty.
+const sweepEvery = 10 * time.Millisecond
+
+// sweep ends what a program that has ended left behind in its group: children of
+// a shell or of a master that crashed, which may hold the port.
+func (p *program) sweep(patience time.Duration) {
+	if !p.signalGroup(syscall.SIGTERM) {
+		return
+	}
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(sweepEvery) {
+		// As process 1 of a container this one is the parent of all orphans.
+		_, _ = syscall.Wait4(-p.pid(), nil, syscall.WNOHANG, nil)
+		if !p.signalGroup(0) {
+			return
+		}
+	}
+	p.kill()
+}

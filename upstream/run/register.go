@@ -1,0 +1,55 @@
+package run
+
+import (
+	"context"
+	"errors"
+)
+
+// Register registers something that runs already once its health check passes,
+// and publishes what the check says until ctx ends. Then it drains, leaves the pool
+// and returns nil. It returns an error when the endpoint cannot be registered, or
+// no longer be.
+func Register(ctx context.Context, e Endpoint) error {
+	if err := e.prepare(); err != nil {
+		return err
+	}
+	return e.follow(ctx, &place{endpoint: &e, register: e.register})
+}
+
+func (e *Endpoint) follow(ctx context.Context, p *place) (err error) {
+	watched, unwatch := context.WithCancel(ctx)
+	results, over := make(chan error), make(chan struct{})
+	go func() {
+		defer close(over)
+		e.watch(watched, results)
+	}()
+	defer func() {
+		unwatch()
+		<-over
+		err = errors.Join(err, p.leave())
+	}()
+	e.Logger.Info("waiting for the health check to pass", "service", e.Service.Name, "address", e.Address)
+	var health tally
+	for {
+		select {
+		case result := <-results:
+			if !health.observe(result) {
+				break
+			}
+			if err := p.tell(context.WithoutCancel(ctx), health.healthy, result); err != nil {
+				return err
+			}
+		case err := <-p.failed():
+			return err
+		case <-ctx.Done():
+			if p.member == nil {
+				return nil
+			}
+			e.Logger.Info("draining", "service", e.Service.Name)
+			if err := p.member.Drain(context.WithoutCancel(ctx)); err != nil {
+				e.Logger.Warn("drained in part", "error", err)
+			}
+			return nil
+		}
+	}
+}

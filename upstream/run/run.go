@@ -1,0 +1,116 @@
+// Package run puts programs that know nothing of rollcall into a fleet: it starts
+// a program, or finds one that runs already, registers it once its health check
+// passes, publishes what the check says, and drains it before it stops.
+package run
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/upstream"
+)
+
+// The defaults of Options.
+const (
+	DefaultHealthInterval = time.Second
+	DefaultHealthTimeout  = 500 * time.Millisecond
+	DefaultStartTimeout   = 30 * time.Second
+	DefaultStopTimeout    = 10 * time.Second
+)
+
+// Endpoint is what is registered. Address, Service.Name and Health are required.
+type Endpoint struct {
+	Address netip.AddrPort
+	Service upstream.Service
+	Health  Health // from ParseHealth
+
+	HealthInterval time.Duration // between two checks; default DefaultHealthInterval
+	HealthTimeout  time.Duration // of one check; default DefaultHealthTimeout
+
+	Pool   []upstream.Option // seeds, keys and the like; not the probe, which Health says
+	Logger *slog.Logger      // nil discards
+}
+
+// Options configure Run. Program is required, besides what Endpoint requires.
+type Options struct {
+	Endpoint
+
+	Program               []string // a name, looked for on the PATH, or a path; then the arguments
+	Stdin, Stdout, Stderr *os.File // the program's own; nil is /dev/null
+
+	StartTimeout     time.Duration // for the first health check that passes; default DefaultStartTimeout
+	StopTimeout      time.Duration // between SIGTERM and SIGKILL; default DefaultStopTimeout
+	RestartOnFailure bool          // start the program again when it ends with another code than 0
+
+	// Signals are passed on to the program, but for SIGTERM and SIGINT: the first
+	// one stops as the end of the context does, the second one cuts the drain short,
+	// the third one kills. It may be nil.
+	Signals <-chan os.Signal
+}
+
+// Run runs the program until it ends for good, registered whenever it is healthy,
+// and returns its exit code, 128 and the signal's number when a signal ended it.
+// When ctx ends, it drains, sends SIGTERM, and SIGKILL after StopTimeout. It has
+// left the pool when it returns, and nothing of the program's process group is
+// left. An error says what went wrong besides; the exit code is 1 then.
+func Run(ctx context.Context, o Options) (exitCode int, err error) {
+	if err := o.prepare(); err != nil {
+		return exitFailed, err
+	}
+	s := &supervisor{
+		opts:  &o,
+		start: func() (process, error) { return startProgram(&o) },
+		place: place{endpoint: &o.Endpoint, register: o.register},
+	}
+	return s.run(ctx)
+}
+
+// prepare fills in defaults and checks o.
+func (o *Options) prepare() error {
+	o.StartTimeout = cmp.Or(o.StartTimeout, DefaultStartTimeout)
+	o.StopTimeout = cmp.Or(o.StopTimeout, DefaultStopTimeout)
+	switch {
+	case len(o.Program) == 0 || o.Program[0] == "":
+		return errors.New("no program to run")
+	case o.StartTimeout < 0 || o.StopTimeout < 0:
+		return errors.New("a timeout is negative, give more than 0")
+	}
+	return o.Endpoint.prepare()
+}
+
+func (e *Endpoint) prepare() error {
+	e.HealthInterval = cmp.Or(e.HealthInterval, DefaultHealthInterval)
+	e.HealthTimeout = cmp.Or(e.HealthTimeout, DefaultHealthTimeout)
+	if e.Logger == nil {
+		e.Logger = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case e.Health.Check == nil:
+		return errors.New("no health check")
+	case e.HealthInterval < 0 || e.HealthTimeout < 0:
+		return errors.New("the interval or the timeout of the health check is negative, give more than 0")
+	}
+	if err := upstream.CheckEndpoint(e.Address, e.Service, e.options()...); err != nil {
+		return fmt.Errorf("service %q at %s: %w", e.Service.Name, e.Address, err)
+	}
+	return nil
+}
+
+func (e *Endpoint) options() []upstream.Option {
+	return append(slices.Clone(e.Pool), e.Health.probe(), upstream.WithLogger(e.Logger))
+}
+
+func (e *Endpoint) register(ctx context.Context) (registration, error) {
+	reg, err := upstream.RegisterEndpoint(ctx, e.Address, e.Service, e.options()...)
+	if err != nil {
+		return nil, err // not a nil Registration in an interface
+	}
+	return reg, nil
+}

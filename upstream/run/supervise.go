@@ -1,0 +1,119 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+	"time"
+)
+
+// exitFailed is the exit code when it was not the program that failed.
+const exitFailed = 1
+
+// process is a program that was started; see program.
+type process interface {
+	pid() int
+	done() <-chan exit // receives once
+	signal(os.Signal)  // to the program alone
+	kill()             // it and its group
+	sweep(patience time.Duration)
+}
+
+// supervisor runs one life of the program after the other, at one place in the
+// pool. All of it belongs to the goroutine of run.
+type supervisor struct {
+	// Constant.
+	opts  *Options
+	start func() (process, error)
+
+	place
+	stops int // SIGTERM and SIGINT so far
+	pause backoff
+}
+
+func (s *supervisor) run(ctx context.Context) (code int, err error) {
+	defer func() {
+		if err := s.leave(); err != nil {
+			s.opts.Logger.Warn("could not leave the pool", "error", err) // the code is the program's
+		}
+	}()
+	for {
+		p, err := s.start()
+		if err != nil {
+			return exitFailed, err
+		}
+		s.opts.Logger.Info("program started", "program", s.opts.Program[0], "pid", p.pid())
+		l := &life{supervisor: s, process: p, last: errors.New("it is still under way")}
+		ended := l.run(ctx)
+		s.bury(p, ended)
+		if l.fault != nil {
+			return exitFailed, l.fault
+		}
+		if !l.another(ctx, ended) {
+			return ended.code, nil
+		}
+		wait := s.pause.after(l.ranWell())
+		s.opts.Logger.Warn("program is started again", "in", wait)
+		if err := s.sleep(ctx, wait); err != nil {
+			return exitFailed, err
+		}
+		if s.stopping(ctx) {
+			return ended.code, nil
+		}
+	}
+}
+
+// bury publishes that the program is gone before it tidies up.
+func (s *supervisor) bury(p process, ended exit) {
+	s.publish(false)
+	s.opts.Logger.Info("program ended", "program", s.opts.Program[0], "pid", p.pid(), "with", ended.text)
+	p.sweep(s.opts.StopTimeout)
+}
+
+func (s *supervisor) stopping(ctx context.Context) bool { return s.stops > 0 || ctx.Err() != nil }
+
+// sleep waits for d, or less when the supervisor is told to stop.
+func (s *supervisor) sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for !s.stopping(ctx) {
+		select {
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+		case err := <-s.failed():
+			return err
+		case sig := <-s.opts.Signals:
+			s.hear(sig)
+		}
+	}
+	return nil
+}
+
+// hear counts sig when it says to stop, and reports whether it does.
+func (s *supervisor) hear(sig os.Signal) bool {
+	stop := sig == syscall.SIGTERM || sig == syscall.SIGINT
+	if stop {
+		s.stops++
+	}
+	return stop
+}
+
+// backoff grows with each failure that follows soon on the one before.
+type backoff struct{ next time.Duration }
+
+const (
+	firstPause = time.Second
+	mostPause  = 30 * time.Second
+	wellFor    = time.Minute // so long healthy, and the back-off begins anew
+)
+
+func (b *backoff) after(ranWell time.Duration) time.Duration {
+	if b.next == 0 || ranWell >= wellFor {
+		b.next = firstPause
+	}
+	wait := b.next
+	b.next = min(2*b.next, mostPause)
+	return wait
+}
