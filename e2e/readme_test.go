@@ -40,7 +40,7 @@ var readmeCommands = map[string]string{
 	"rollcall run --service myservice --port 9000 --health /health -- python3 app.py": "TestAnyProgramIsRunAsAnUpstream",
 	"rollcall register --service db --address 10.0.0.9:5432 --health tcp":             "TestARunningProgramIsRegistered",
 
-	"(umask 077; rollcall keygen gossip > gossip.key)": "TestReadmeMoreThanOneMachine",
+	"(umask 077; rollcall keygen gossip > gossip.key)":                                                                 "TestReadmeMoreThanOneMachine",
 	"rollcall eds --gossip 10.0.0.5:7946 --http 10.0.0.5:8080 --xds 10.0.0.5:18000 --gossip-key-file gossip.key":       "TestReadmeMoreThanOneMachine",
 	"rollcall upstream -p 8081 --address 10.0.0.7 --gossip 10.0.0.7:7946 --join 10.0.0.5 --gossip-key-file gossip.key": "TestReadmeMoreThanOneMachine",
 }
@@ -179,8 +179,8 @@ func TestReadmeOverruling(t *testing.T) {
 func TestReadmeMoreThanOneMachine(t *testing.T) {
 	home := t.TempDir()
 	local := func(line string) string { return strings.ReplaceAll(line, "10.0.0.", "127.0.0.") }
-	for _, line := range readmeStarting(t, "rollcall keygen gossip") {
-		if err := terminal(t, home, line).Wait(within(t, patience)); err != nil {
+	for _, line := range readmeStarting(t, "(umask 077; rollcall keygen gossip") {
+		if err := terminal(t, home, "sh -c '"+line+"'").Wait(within(t, patience)); err != nil {
 			t.Fatal(err)
 		}
 	}
