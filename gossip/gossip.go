@@ -71,6 +71,7 @@ type Pool struct {
 	announcing sync.Mutex // guards what follows
 	revision   uint64     // of the last announcement
 	announced  time.Time  // when that was
+	silent     bool       // nobody may begin to announce any more
 
 	ending sync.Mutex // held by Leave and Close
 	ended  bool       // guarded by ending
@@ -202,7 +203,8 @@ func (p *Pool) shutdown() {
 	p.ended = true
 	p.members.close()
 	p.cancel()
-	p.announcing.Lock() // whoever announces now is through, nobody begins any more
+	p.announcing.Lock()
+	p.silent = true
 	p.announcing.Unlock()
 	err := p.unlessWedged(func() error {
 		defer p.wg.Wait()
