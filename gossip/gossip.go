@@ -165,12 +165,23 @@ func (p *Pool) Leave(ctx context.Context) error {
 	p.announcing.Unlock()
 	p.pause(ctx, time.Until(settled))
 	left := time.Now()
-	if err := p.unlessWedged(func() error { return p.list.Leave(within(ctx, leaveWait)) }); err != nil {
+	if err := p.leave(ctx); err != nil {
 		errs = append(errs, fmt.Errorf("leave the pool: %w", err))
 	}
 	p.pause(ctx, time.Until(left.Add(linger)))
 	p.shutdown()
 	return errors.Join(errs...)
+}
+
+// leave says goodbye. memberlist panics when it is asked to after its shutdown, and
+// in a wedged one a goroutine that was left to itself might come to that.
+func (p *Pool) leave(ctx context.Context) error {
+	select {
+	case <-p.wedged:
+		return ErrWedged
+	default:
+		return p.unlessWedged(func() error { return p.list.Leave(within(ctx, leaveWait)) })
+	}
 }
 
 // pause waits for d, unless nobody is there to hear us or somebody hurries.
