@@ -201,8 +201,8 @@ func (p *Pool) Close() error {
 func (p *Pool) shutdown() {
 	p.ended = true
 	p.members.close()
-	p.cancel()
 	p.announcing.Lock() // whoever announces now is through, nobody begins any more
+	p.cancel()
 	p.announcing.Unlock()
 	err := p.unlessWedged(func() error {
 		defer p.wg.Wait()
