@@ -55,11 +55,7 @@ func (p *Pool) Reannounce() error {
 }
 
 // usable returns why nobody would hear an announcement.
-// The caller holds announcing.
 func (p *Pool) usable() error {
-	if p.silent {
-		return ErrClosed
-	}
 	select {
 	case <-p.ctx.Done():
 		return ErrClosed

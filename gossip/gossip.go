@@ -71,7 +71,6 @@ type Pool struct {
 	announcing sync.Mutex // guards what follows
 	revision   uint64     // of the last announcement
 	announced  time.Time  // when that was
-	silent     bool       // nobody may begin to announce any more
 
 	ending sync.Mutex // held by Leave and Close
 	ended  bool       // guarded by ending
@@ -213,9 +212,8 @@ func (p *Pool) Close() error {
 func (p *Pool) shutdown() {
 	p.ended = true
 	p.members.close()
+	p.announcing.Lock() // whoever announces now is through, nobody begins any more
 	p.cancel()
-	p.announcing.Lock()
-	p.silent = true
 	p.announcing.Unlock()
 	err := p.unlessWedged(func() error {
 		defer p.wg.Wait()
