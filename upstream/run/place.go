@@ -29,7 +29,7 @@ type place struct {
 
 // tell registers the endpoint when it is first healthy, and publishes its health
 // from then on. why is what the check said.
-func (p *place) tell(ctx context.Context, healthy bool, why error) (err error) {
+func (p *place) tell(ctx context.Context, healthy bool, why error) error {
 	log := p.endpoint.Logger.With("service", p.endpoint.Service.Name, "address", p.endpoint.Address)
 	if healthy {
 		log.Info("healthy")
@@ -40,10 +40,11 @@ func (p *place) tell(ctx context.Context, healthy bool, why error) (err error) {
 		p.publish(healthy)
 		return nil
 	}
-	if p.member, err = p.register(ctx); err != nil {
+	member, err := p.register(ctx)
+	if err != nil {
 		return err
 	}
-	p.word = make(chan bool, 1)
+	p.member, p.word = member, make(chan bool, 1)
 	p.publishing.Go(func() {
 		for healthy := range p.word {
 			if err := p.member.SetHealthy(healthy); err != nil && !errors.Is(err, upstream.ErrClosed) {

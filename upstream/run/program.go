@@ -32,9 +32,16 @@ type program struct {
 
 func startProgram(o *Options) (process, error) {
 	cmd := exec.Command(o.Program[0], o.Program[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = o.Stdin, o.Stdout, o.Stderr
+	if o.Stdin != nil {
+		cmd.Stdin = o.Stdin
+	}
+	if o.Stdout != nil {
+		cmd.Stdout = o.Stdout
+	}
+	if o.Stderr != nil {
+		cmd.Stderr = o.Stderr
+	}
 	cmd.SysProcAttr = sysProcAttr()
-	cmd.WaitDelay = outputWait
 	p := &program{cmd: cmd, ended: make(chan exit, 1)}
 	started := make(chan error, 1)
 	go p.run(started)

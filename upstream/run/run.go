@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -43,10 +42,8 @@ type Endpoint struct {
 type Options struct {
 	Endpoint
 
-	Program []string  // a name, looked for on the PATH, or a path; then the arguments
-	Stdin   io.Reader // like Stdout and Stderr: nil is /dev/null, an *os.File is passed on as it is
-	Stdout  io.Writer
-	Stderr  io.Writer
+	Program               []string // a name, looked for on the PATH, or a path; then the arguments
+	Stdin, Stdout, Stderr *os.File // the program's own; nil is /dev/null
 
 	StartTimeout     time.Duration // for the first health check that passes; default DefaultStartTimeout
 	StopTimeout      time.Duration // between SIGTERM and SIGKILL; default DefaultStopTimeout

@@ -1,0 +1,268 @@
+package run_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/upstream"
+	"github.com/rollcall-fleet/rollcall/upstream/run"
+)
+
+func TestAProgramIsRegisteredWhileItIsHealthyAndDrainedBeforeItIsStopped(t *testing.T) {
+	t.Parallel()
+	o, addr := observe(t), unused(t)
+	r := start(t, "server", run.Options{Endpoint: endpoint(addr, "/healthz", o.seed(), upstream.WithDrainWait(time.Hour))})
+	pid := r.started(t)
+	m := o.await(t, "healthy", is(fleet.Healthy))
+	if want := (fleet.Probe{Kind: fleet.ProbeHTTP, Path: "/healthz", OnBehalf: true}); m.Endpoint.Addr != addr || m.Probe != want {
+		t.Errorf("it is announced at %s with probe %+v, want %s and %+v", m.Endpoint.Addr, m.Probe, addr, want)
+	}
+	get(t, addr, "/sicken")
+	o.await(t, "unhealthy", is(fleet.Unhealthy))
+	get(t, addr, "/heal")
+	o.await(t, "healthy", is(fleet.Healthy))
+
+	r.signals <- syscall.SIGTERM
+	o.await(t, "draining", is(fleet.Draining))
+	select {
+	case line := <-r.lines:
+		t.Errorf("the program says %q while it drains", line)
+	default:
+	}
+	if status := get(t, addr, "/healthz"); status != 200 {
+		t.Errorf("the program answers %d while it drains", status)
+	}
+	r.signals <- syscall.SIGTERM // does not want to wait for an hour
+	r.says(t, "terminated")
+	r.ends(t, 0, "")
+	o.await(t, "gone of its own accord", left)
+	gone(t, pid)
+}
+
+func TestOtherSignalsArePassedOn(t *testing.T) {
+	t.Parallel()
+	addr := unused(t)
+	r := start(t, "server", run.Options{Endpoint: endpoint(addr, "tcp")})
+	r.started(t)
+	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2} {
+		r.signals <- s
+		r.says(t, s.String())
+	}
+}
+
+func TestTheExitCodeIsTheProgramsOwn(t *testing.T) {
+	t.Parallel()
+	for script, code := range map[string]int{"exit 0": 0, "exit 7": 7, "kill -KILL $$": 137, "kill -USR1 $$": 138} {
+		t.Run(script, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, "", run.Options{Endpoint: endpoint(unused(t), "tcp"), Program: []string{"sh", "-c", script}})
+			r.ends(t, code, "")
+		})
+	}
+}
+
+func TestAProgramThatEndsByItselfLeavesThePool(t *testing.T) {
+	t.Parallel()
+	o, addr := observe(t), unused(t)
+	r := start(t, "server", run.Options{Endpoint: endpoint(addr, "tcp", o.seed(), upstream.WithDrainWait(time.Hour))})
+	r.started(t)
+	o.await(t, "healthy", is(fleet.Healthy))
+	get(t, addr, "/exit?3")
+	o.await(t, "gone of its own accord", left)
+	r.ends(t, 3, "")
+}
+
+func TestAProgramThatFailsIsStartedAgainAndKeepsItsPlace(t *testing.T) {
+	t.Parallel()
+	o, addr := observe(t), unused(t)
+	r := start(t, "server", run.Options{Endpoint: endpoint(addr, "/healthz", o.seed()), RestartOnFailure: true})
+	first := r.started(t)
+	was := o.await(t, "healthy", is(fleet.Healthy))
+	get(t, addr, "/exit?3")
+	o.await(t, "unhealthy", is(fleet.Unhealthy))
+	if second := r.started(t); second == first {
+		t.Errorf("process %d has started twice", first)
+	}
+	if m := o.await(t, "healthy", is(fleet.Healthy)); m.ID != was.ID {
+		t.Error("it has a new id")
+	}
+	get(t, addr, "/exit?0")
+	r.ends(t, 0, "")
+}
+
+func TestAProgramThatDoesNotGetHealthyIsStopped(t *testing.T) {
+	t.Parallel()
+	o, addr := observe(t), unused(t)
+	r := start(t, "server", run.Options{
+		Endpoint: endpoint(addr, "exec:echo no database; false", o.seed()), StartTimeout: time.Second, RestartOnFailure: true,
+	})
+	pid := r.started(t)
+	r.says(t, "terminated")
+	r.ends(t, 1, "not passed within 1s of the program's start: echo no database; false: exit status 1: no database")
+	gone(t, pid)
+	if n := len(o.Members()); n != 1 {
+		t.Errorf("the pool has %d members, want the observer alone", n)
+	}
+}
+
+func TestAProgramThatDoesNotStopIsKilled(t *testing.T) {
+	t.Parallel()
+	r := start(t, "deaf server", run.Options{Endpoint: endpoint(unused(t), "tcp"), StopTimeout: 100 * time.Millisecond})
+	pid := r.started(t)
+	r.signals <- syscall.SIGTERM
+	r.says(t, "terminated")
+	r.ends(t, 137, "")
+	gone(t, pid)
+}
+
+func TestWhatTheProgramLeavesBehindIsStoppedToo(t *testing.T) {
+	t.Parallel()
+	for what, says := range map[string]string{"server": "terminated", "deaf server": "terminated"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			addr := unused(t)
+			// The shell waits for its child, and does not pass SIGTERM on.
+			script := asProgram + "='" + what + "' " + os.Args[0] + " " + addr.String() + " & wait"
+			r := start(t, "", run.Options{
+				Endpoint: endpoint(addr, "tcp"), StopTimeout: 200 * time.Millisecond, Program: []string{"sh", "-c", script},
+			})
+			pid := r.started(t)
+			r.signals <- syscall.SIGTERM
+			r.says(t, says)
+			r.ends(t, 143, "")
+			gone(t, pid)
+		})
+	}
+}
+
+func TestTheProgramEndsWithTheProcessThatRunsIt(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], unused(t).String())
+	cmd.Env = append(os.Environ(), asProgram+"=runner")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 100)
+	n, err := out.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := atoi(t, strings.TrimSpace(strings.TrimPrefix(string(b[:n]), "started ")))
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	gone(t, pid)
+}
+
+func TestAPythonProgramNeedsNoChange(t *testing.T) {
+	t.Parallel()
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, addr := observe(t), unused(t)
+	r := start(t, "", run.Options{
+		Endpoint: endpoint(addr, "/", o.seed(), upstream.WithDrainWait(0)),
+		Program:  []string{python, "-u", "-m", "http.server", strconv.Itoa(int(addr.Port())), "--bind", "127.0.0.1", "--directory", t.TempDir()},
+	})
+	o.await(t, "healthy", is(fleet.Healthy))
+	r.signals <- syscall.SIGTERM
+	r.ends(t, 143, "") // it knows nothing of SIGTERM
+	o.await(t, "gone of its own accord", left)
+}
+
+func TestMistakesAreFoundBeforeTheProgramStarts(t *testing.T) {
+	t.Parallel()
+	addr := unused(t)
+	for want, change := range map[string]func(*run.Options){
+		"no program":                   func(o *run.Options) { o.Program = nil },
+		"executable file not found":    func(o *run.Options) { o.Program[0] = "no-such-program" },
+		"service name is empty":        func(o *run.Options) { o.Service.Name = "" },
+		"no health check":              func(o *run.Options) { o.Health.Check = nil },
+		"timeout is negative":          func(o *run.Options) { o.StopTimeout = -1 },
+		"the health check is negative": func(o *run.Options) { o.HealthInterval = -1 },
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			o := run.Options{Endpoint: endpoint(addr, "tcp"), Program: []string{"touch", t.TempDir() + "/started"}}
+			mark := o.Program[1]
+			change(&o)
+			code, err := run.Run(t.Context(), o)
+			if code != 1 || err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("Run = %d, %v, want 1 and an error with %q", code, err, want)
+			}
+			if _, err := os.Stat(mark); err == nil {
+				t.Error("the program was started")
+			}
+		})
+	}
+}
+
+func TestWhatRunsAlreadyIsRegisteredUntilTheContextEnds(t *testing.T) {
+	t.Parallel()
+	o, addr := observe(t), unused(t)
+	program := start(t, "server", run.Options{Endpoint: endpoint(addr, "tcp", upstream.WithFleet("another"))})
+	program.started(t)
+
+	r := register(t, endpoint(addr, "/healthz", o.seed(), upstream.WithDrainWait(0)))
+	o.await(t, "healthy", is(fleet.Healthy))
+	get(t, addr, "/sicken")
+	o.await(t, "unhealthy", is(fleet.Unhealthy))
+	get(t, addr, "/heal")
+	o.await(t, "healthy", is(fleet.Healthy))
+	r.stop()
+	o.await(t, "gone of its own accord", left)
+	if err := receive(t, r.ended, "Register's end"); err != nil {
+		t.Errorf("Register = %v", err)
+	}
+	if status := get(t, addr, "/healthz"); status != 200 {
+		t.Errorf("the program answers %d after Register", status)
+	}
+}
+
+func TestWhatIsNotHealthyYetIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	o, addr := observe(t), unused(t)
+	r := register(t, endpoint(addr, "tcp", o.seed(), upstream.WithDrainWait(0)))
+	program := start(t, "server", run.Options{Endpoint: endpoint(addr, "tcp", upstream.WithFleet("another"))})
+	program.started(t)
+	o.await(t, "healthy", is(fleet.Healthy))
+	r.stop()
+	if err := receive(t, r.ended, "Register's end"); err != nil {
+		t.Errorf("Register = %v", err)
+	}
+}
+
+func TestRegisterEndsBeforeAnythingIsHealthy(t *testing.T) {
+	t.Parallel()
+	r := register(t, endpoint(unused(t), "tcp"))
+	r.stop()
+	if err := receive(t, r.ended, "Register's end"); err != nil {
+		t.Errorf("Register = %v", err)
+	}
+}
+
+type registering struct {
+	stop  func()
+	ended chan error
+}
+
+func register(t *testing.T, e run.Endpoint) registering {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	r := registering{stop, make(chan error, 1)}
+	go func() { r.ended <- run.Register(ctx, e) }()
+	return r
+}
