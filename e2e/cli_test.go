@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os/exec"
 	"strings"
@@ -86,7 +87,7 @@ func TestTakenAddressEndsTheProcessAndIsNamed(t *testing.T) {
 
 func TestEveryVerbHelps(t *testing.T) {
 	t.Parallel()
-	for _, verb := range []string{"", "eds", "upstream", "envoy", "envoy bootstrap", "envoy run", "keygen", "keygen gossip", "demo", "version"} {
+	for _, verb := range []string{"", "eds", "upstream", "run", "register", "envoy", "envoy bootstrap", "envoy run", "keygen", "keygen gossip", "demo", "version"} {
 		t.Run("rollcall "+verb, func(t *testing.T) {
 			t.Parallel()
 			code, out := rollcall(t, append(strings.Fields(verb), "--help")...)
@@ -107,9 +108,20 @@ func TestShellCompletionIsWritten(t *testing.T) {
 
 func TestUsageMistakesExitWith2(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"eds", "--no-such-flag"}, {"eds", "extra"}, {"eds", "--http", "localhost:http"}, {"nosuchverb"}, {"envoy", "nosuchverb"}, {"keygen", "nosuchverb"}} {
+	for _, args := range [][]string{{"eds", "--no-such-flag"}, {"eds", "extra"}, {"eds", "--http", "localhost:http"}, {"nosuchverb"}, {"envoy", "nosuchverb"}, {"keygen", "nosuchverb"}, {"run", "--service", "s", "--port", "1"}, {"run", "--service", "s", "true"}, {"register", "--service", "s", "--address", "127.0.0.1:1", "--health", "icmp"}} {
 		if code, out := rollcall(t, args...); code != 2 {
 			t.Errorf("rollcall %s: exit code %d, want 2\n%s", strings.Join(args, " "), code, out)
+		}
+	}
+}
+
+func TestRunExitsWithTheProgramsCode(t *testing.T) {
+	t.Parallel()
+	for _, code := range []int{0, 2, 7} {
+		script := fmt.Sprintf("echo said by the program; exit %d", code)
+		got, out := rollcall(t, "run", "--service", "s", "--port", "1", "--log-level", "error", "--", "sh", "-c", script)
+		if got != code || out != "said by the program\n" {
+			t.Errorf("exit code %d, want %d and the program's words alone in:\n%s", got, code, out)
 		}
 	}
 }

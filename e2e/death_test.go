@@ -47,7 +47,7 @@ func TestAKilledUpstreamGetsNoMoreRequests(t *testing.T) {
 func TestProvenDeathsPassTheGuard(t *testing.T) {
 	f := fleet(t, "grpc", 10)
 	d, err := f.Kill(within(t, patience), 8)
-	limit(t, "kill -9 of 8 of 10 → last request", time.Second, []time.Duration{must(t, d, err)})
+	limit(t, "kill -9 of 8 of 10 → last request", 2500*time.Millisecond, []time.Duration{must(t, d, err)})
 	var guards struct{ Guards map[string]any }
 	must(t, 0, f.API.Get(within(t, patience), "/guards", &guards))
 	if len(guards.Guards) > 0 {

@@ -6,6 +6,6 @@
 // What is done about a verdict is the registry's business.
 //
 // One goroutine, the loop, owns all state; each connection has one that reads it.
-// What an endpoint costs is that connection: about 10 KB of memory and, at one
-// probe a second, 35 µs of processor time.
+// What an endpoint costs is that connection: about 11 KB of memory and, at one
+// probe a second, some 40 µs of processor time.
 package probe

@@ -76,6 +76,7 @@ func (w *watcher) knock(ctx context.Context, port netip.AddrPort) word {
 		switch {
 		case errors.Is(err, syscall.ECONNREFUSED):
 			return refuses
+		case errors.Is(err, syscall.ECONNRESET): // it closed meanwhile
 		case err != nil:
 			return mute
 		case holds(conn):

@@ -107,10 +107,8 @@ func (j *judge) timeout(share float64) bool {
 
 // pinged notes what gossip said when it was asked after time-outs.
 func (j *judge) pinged(said word) {
-	if j.silent > 0 { // else an answer was quicker
-		j.said = said
-		j.weigh()
-	}
+	j.said = said
+	j.weigh()
 }
 
 func (j *judge) weigh() {

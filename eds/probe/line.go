@@ -49,8 +49,11 @@ func (l *loop) dial(w *watcher) *line {
 }
 
 func dialFailure(err error) eventKind {
-	if errors.Is(err, syscall.ECONNREFUSED) {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
 		return refused
+	case errors.Is(err, syscall.ECONNRESET):
+		return broke // it was accepted, by a port that closed before this was noticed
 	}
 	for _, own := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
 		if errors.Is(err, own) {

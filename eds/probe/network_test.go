@@ -24,7 +24,7 @@ type host struct {
 	net *network
 
 	refusing bool          // nobody listens
-	dark     bool          // packets to it and from it vanish
+	dark     bool          // packets to it and from it vanish, and only dials try again
 	frozen   bool          // the kernel accepts, the process does not answer until it thaws
 	dialErr  error         // what every dial finds
 	status   int           // of its answers; 0 is 200
@@ -34,6 +34,7 @@ type host struct {
 	hangUp   bool          // closes each connection when asked, without an answer
 	accepts  int           // closes that many connections just after it accepted them
 	idle     time.Duration // after which it closes a connection; 0 for never
+	crossing time.Duration // its close crosses the request if that comes so long after the last; 0 for never
 	slow     time.Duration // an answer takes
 	greeting string
 
@@ -41,6 +42,7 @@ type host struct {
 	leg, syn func() time.Duration
 
 	conns   map[*memConn]bool
+	all     []*memConn // also those that it has closed
 	waiting []*memConn // asked while it was frozen
 	dials   []time.Time
 	asked   int
@@ -95,16 +97,26 @@ func (h *host) get() host {
 	return *h
 }
 
+// open is how many connections the client has not closed.
+func (h *host) open() int {
+	n := 0
+	for _, c := range h.get().all {
+		select {
+		case <-c.closed:
+		default:
+			n++
+		}
+	}
+	return n
+}
+
 func (n *network) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	h := n.host(addr)
 	n.mu.Lock()
 	h.dials = append(h.dials, time.Now())
 	way := h.syn() + h.syn()
 	n.mu.Unlock()
-	for first := true; ; first = false { // dark: the handshake is tried again every second
-		if !first {
-			way = time.Second
-		}
+	for retry := time.Second; ; way, retry = retry, 2*retry {
 		select {
 		case <-time.After(way):
 		case <-ctx.Done():
@@ -129,6 +141,7 @@ func (h *host) accept() (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	}
 	c := &memConn{host: h, data: make(chan string, 16), eof: make(chan struct{}), closed: make(chan struct{})}
+	h.all = append(h.all, c)
 	if h.accepts > 0 {
 		h.accepts--
 		close(c.eof)
@@ -145,6 +158,7 @@ func (h *host) accept() (net.Conn, error) {
 // closeIdle closes c after the idle time if it was not asked by then.
 func (h *host) closeIdle(c *memConn) {
 	c.asks++
+	c.last = time.Now()
 	asks := c.asks
 	if h.idle > 0 {
 		time.AfterFunc(h.idle, func() {
@@ -171,13 +185,20 @@ func (h *host) receive(c *memConn, way time.Duration) {
 		return
 	}
 	h.asked++
-	c.asks++
-	if h.frozen || h.dark {
-		h.waiting = append(h.waiting, c)
+	if h.crossing > 0 && time.Since(c.last) >= h.crossing {
+		h.hangUp1(c)
 		h.net.mu.Unlock()
 		return
 	}
+	c.asks++
+	if h.frozen {
+		h.waiting = append(h.waiting, c)
+	}
+	unheard := h.frozen || h.dark
 	h.net.mu.Unlock()
+	if unheard {
+		return
+	}
 	h.answer(c)
 }
 
@@ -189,8 +210,8 @@ func (h *host) answer(c *memConn) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	switch {
-	case !h.conns[c]:
-	case h.dark || h.frozen:
+	case h.dark || !h.conns[c]:
+	case h.frozen:
 		h.waiting = append(h.waiting, c)
 	case h.hangUp:
 		h.hangUp1(c)
@@ -224,7 +245,8 @@ type memConn struct {
 	host     *host
 	data     chan string
 	eof      chan struct{} // closed by the host
-	asks     int           // and answers; owned by the host
+	asks     int           // and answers; owned by the host, as is last
+	last     time.Time     // when it accepted or answered
 
 	once   sync.Once
 	closed chan struct{} // by the client

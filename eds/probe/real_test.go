@@ -13,6 +13,9 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
+// soon is before the next probe would have found it, on most days.
+const soon = 500 * time.Millisecond
+
 // onRealSockets runs a Prober that watches targets, until the test ends. Their
 // gossip says what pings says.
 func onRealSockets(t testing.TB, pings bool, targets ...Target) *Prober {
@@ -66,9 +69,10 @@ func TestAKilledProcessIsDeadAtOnce(t *testing.T) {
 		took = append(took, await(t, p, target.Key, Dead, 5*time.Second))
 	}
 	slices.Sort(took)
-	t.Logf("median %v, worst %v", took[len(took)/2], took[len(took)-1])
-	if worst := took[len(took)-1]; worst > 100*time.Millisecond {
-		t.Errorf("a kill was seen after %v at worst", worst)
+	median, worst := took[len(took)/2], took[len(took)-1]
+	t.Logf("median %v, worst %v", median, worst)
+	if median > 100*time.Millisecond || worst > soon {
+		t.Errorf("a kill was seen after %v in median, %v at worst", median, worst)
 	}
 }
 
@@ -81,13 +85,13 @@ func TestAStoppedProcessIsSilentUntilItGoesOn(t *testing.T) {
 		p := onRealSockets(t, tt.pings, target)
 		await(t, p, target.Key, Good, 5*time.Second)
 		member.signal(t, syscall.SIGSTOP)
-		out := await(t, p, target.Key, tt.want, 4*time.Second)
+		out := await(t, p, target.Key, tt.want, 10*time.Second)
 		time.Sleep(time.Second) // it stays so
 		if v := p.Evidence()[target.Key].Verdict; v != tt.want {
 			t.Errorf("%q, want %q", v, tt.want)
 		}
 		member.signal(t, syscall.SIGCONT)
-		back := await(t, p, target.Key, Good, time.Second)
+		back := await(t, p, target.Key, Good, soon)
 		t.Logf("%s after %v, back after %v", tt.want, out, back)
 	}
 }
@@ -96,14 +100,14 @@ func TestAPortThatOnlyTheKernelServes(t *testing.T) {
 	ln, addr := listen(t)
 	target := Target{Key: Key{ID: "me", Addr: addr}, Kind: fleet.ProbeHTTP, Path: "/healthz"}
 	p := onRealSockets(t, false, target)
-	await(t, p, target.Key, Silent, 4*time.Second)
+	await(t, p, target.Key, Silent, 10*time.Second)
 	server := &http.Server{Handler: answer("me")}
 	served := make(chan error)
 	go func() { served <- server.Serve(ln) }()
-	t.Logf("back after %v", await(t, p, target.Key, Good, time.Second))
+	t.Logf("back after %v", await(t, p, target.Key, Good, soon))
 	server.Close()
 	<-served
-	await(t, p, target.Key, Dead, 100*time.Millisecond)
+	await(t, p, target.Key, Dead, soon)
 }
 
 func TestARefusalWithTheGossipPortOpen(t *testing.T) {
@@ -117,7 +121,7 @@ func TestARefusalWithTheGossipPortOpen(t *testing.T) {
 	await(t, p, target.Key, Good, 5*time.Second)
 	server.Close()
 	<-served
-	t.Logf("refused after %v", await(t, p, target.Key, Refused, 200*time.Millisecond))
+	t.Logf("refused after %v", await(t, p, target.Key, Refused, soon))
 	gossip.Close()
 	await(t, p, target.Key, Dead, 2*time.Second) // at the next probe
 }

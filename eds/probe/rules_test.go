@@ -11,7 +11,8 @@ import (
 
 // Each script begins after a first good answer, at a random place between two
 // probes. A duration lets time pass, =verdict says what is wanted then, and
-// =steady that nothing but good was ever the verdict. The other words are stage's.
+// =steady that nothing but good was ever the verdict, =one that there was but one
+// connection. The other words are stage's.
 func TestRules(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -19,7 +20,7 @@ func TestRules(t *testing.T) {
 		change   func(*Target)
 		interval time.Duration
 	}{
-		{name: "an endpoint that answers is good", script: "=good 10m =steady"},
+		{name: "an endpoint that answers is good", script: "=good 10m =steady =one"},
 
 		// Death.
 		{name: "a kill is seen at once", script: "10s die 0s =dead 1m =dead"},
@@ -37,14 +38,16 @@ func TestRules(t *testing.T) {
 		{name: "a port that comes back before its gossip port has spoken", interval: 100 * time.Millisecond, script: "10s deaf quit 10ms start 1s =steady"},
 		{name: "no witness", script: "10s quit 0s =dead", change: func(t *Target) { t.Gossip = noPort }},
 
+		{name: "a silent gossip port and probes that do not wait for it", interval: 100 * time.Millisecond, script: "10s deaf quit 501ms =refused"},
+
 		// Answers.
 		{name: "two bad answers", script: "10s status/503 0s =good 2s =failing 1m =failing"},
 		{name: "one bad answer", script: "10s status/503 1s =good status/200 1s =steady"},
 		{name: "back after one good answer", script: "10s status/503 2s =failing status/200 1s =good"},
 		{name: "a redirect is no good answer", script: "10s status/302 2s =failing"},
 		{name: "any 2xx is a good answer", script: "10s status/204 10s =steady"},
-		{name: "an answer in chunks", script: `raw/HTTP/1.1_200_OK\r\nTransfer-Encoding:_chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n 1m =steady`},
-		{name: "an answer after early hints", script: `raw/HTTP/1.1_103_X\r\n\r\nHTTP/1.1_200_OK\r\nContent-Length:_0\r\n\r\n 1m =steady`},
+		{name: "an answer in chunks", script: `raw/HTTP/1.1_200_OK\r\nTransfer-Encoding:_chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n 1m =steady =one`},
+		{name: "an answer after early hints", script: `raw/HTTP/1.1_103_X\r\n\r\nHTTP/1.1_200_OK\r\nContent-Length:_0\r\n\r\n 1m =steady =one`},
 		{name: "an answer that ends with the connection", script: `close raw/HTTP/1.0_200_OK\r\n\r\nok 1m =steady`},
 		{name: "not HTTP", script: `10s raw/220_smtp\r\n 3s =failing 1m =failing`},
 		{name: "a server that hangs up for an answer", script: "10s hangup 3s =failing 1m =failing"},
@@ -52,12 +55,14 @@ func TestRules(t *testing.T) {
 		{name: "another process that falls silent", script: "10s id/another 1s =replaced freeze 1m =replaced"},
 		{name: "another process that dies", script: "10s id/another 1s =replaced die 0s =dead"},
 		{name: "an answer without an id", script: "10s id/ 10s =steady"},
+		{name: "answers that nobody asked for", script: `raw/HTTP/1.1_200_OK\r\nContent-Length:_0\r\n\r\nHTTP/1.1_503_X\r\nContent-Length:_0\r\n\r\nHTTP/1.1_503_X\r\nContent-Length:_0\r\n\r\n 1m =steady`},
 		{name: "a manual host accepts any id", script: "10s id/another 10s =steady", change: func(t *Target) { t.ID = "" }},
 
 		// Connections.
 		{name: "a server that closes idle connections", script: "idle/300ms 10m =steady"},
 		{name: "a server that closes them just when it is asked", script: "idle/1s 10m =steady"},
 		{name: "a server that closes them at once", script: "idle/1ns 10m =steady"},
+		{name: "a server whose closing crosses the request", script: "close crossing/200ms 10m =steady"},
 		{name: "a server that closes each connection", script: "close 10m =steady"},
 		{name: "a kill after connections that closed", script: "close 1m =steady die 0s =dead"},
 		{name: "a process that has no sockets left", script: "10s nofiles 10m =steady"},
@@ -100,6 +105,10 @@ func TestRules(t *testing.T) {
 					} else if word == "=steady" {
 						if e := s.evidence(0); e.Verdict != Good || !e.Since.Equal(since) {
 							t.Errorf("%q since %v after the start", e.Verdict, e.Since.Sub(since))
+						}
+					} else if word == "=one" {
+						if n := len(s.port(0).get().dials); n != 1 {
+							t.Errorf("%d connections", n)
 						}
 					} else if want, ok := strings.CutPrefix(word, "="); ok {
 						s.want(0, Verdict(want))

@@ -54,6 +54,11 @@ func newStage(t *testing.T, n int, interval time.Duration) *stage {
 		cancel()
 		wg.Wait()
 		time.Sleep(time.Hour) // until no packet is on its way
+		for addr, h := range s.net.hosts {
+			if n := h.open(); n > 0 {
+				t.Errorf("%d connections to %s were left open", n, addr)
+			}
+		}
 	}
 	return s
 }
@@ -139,6 +144,8 @@ func (s *stage) do(i int, word string) {
 		port.set(func(h *host) { h.hangUp = true })
 	case "idle":
 		port.set(func(h *host) { h.idle = d })
+	case "crossing":
+		port.set(func(h *host) { h.crossing = d })
 	case "slow":
 		port.set(func(h *host) { h.slow = d })
 	case "nofiles":

@@ -134,13 +134,12 @@ func (a *acks) refuse(version, detail string, at time.Time) {
 	a.nack = &NACK{Version: version, Detail: shorten(detail, maxDetail), At: at}
 }
 
-// polled notes one poll over REST, where a client has no nonce and tells what it
-// holds by the version. It was answered with current, be it in full or as "not
-// modified". A version that this server does not remember acknowledges nothing.
-func (a *acks) polled(version string, current sent) {
+// holds notes what a poll over REST says, where a client has no nonce and tells
+// what it holds by the version; it asked for what is current. A version that this
+// server does not remember acknowledges nothing.
+func (a *acks) holds(version string, current sent) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.sent(current.items)
 	switch i := slices.IndexFunc(a.pending, func(s sent) bool { return s.version == version }); {
 	case version == current.version:
 		a.accept(current)
@@ -152,9 +151,25 @@ func (a *acks) polled(version string, current sent) {
 			a.services[name] = st
 		}
 	}
+}
+
+// answered notes what that poll is answered with, be it in full or as "not
+// modified".
+func (a *acks) answered(version string, with sent) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sent(with.items)
 	// What it holds, and what it may hold next.
-	a.pending = slices.DeleteFunc(a.pending, func(s sent) bool { return s.version != version || s.version == current.version })
-	a.pending = append(a.pending, current)
+	a.pending = slices.DeleteFunc(a.pending, func(s sent) bool { return s.version != version || s.version == with.version })
+	a.pending = append(a.pending, with)
+}
+
+// since returns the push sequence number as of which the client has acknowledged
+// name; 0 when it has not.
+func (a *acks) since(name string) uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.services[name].seq
 }
 
 // list returns the names with where the client is, sorted, and its last NACK.

@@ -38,7 +38,9 @@ func apply(t *testing.T, a *acks, step string) {
 		r := response(t, "", f[1], f[2:])
 		a.hold(r.seq, r.items)
 	case "poll":
-		a.polled(f[1], response(t, "", f[2], f[3:]))
+		current := response(t, "", f[2], f[3:])
+		a.holds(f[1], current)
+		a.answered(f[1], current)
 	default:
 		t.Fatalf("no such step: %q", step)
 	}
@@ -92,7 +94,7 @@ func TestAcks(t *testing.T) {
 		{"poll: in the end accepted", []string{"poll - 2 a@x", "poll x 3 a@y", "poll x 4 a@z", "poll z 4 a@z"}, "a z/z/4"},
 		{"poll: skipped an answer", []string{"poll - 2 a@x", "poll x 3 a@y", "poll x 4 a@z", "poll y 5 a@z"}, "a z//0"},
 		{"poll: another server's version", []string{"poll - 2 a@x", "poll x 3 a@y", "poll w 4 a@y"}, "a y//0"},
-		{"poll: from the other server, of equal content", []string{"poll x 2 a@x"}, "a x/x/2"},
+		{"poll: from the other server, of equal content", []string{"sub a", "poll x 2 a@x"}, "a x/x/2"},
 		{"poll: restarted", []string{"poll - 2 a@x", "poll x 3 a@x", "poll - 4 a@x"}, "a x//0"},
 		{"poll: two names", []string{"poll - 2 a@x b@y", "poll x+y 3 a@x b@z"}, "a x/x/2, b z/y/2"},
 	}

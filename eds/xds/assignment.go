@@ -42,6 +42,7 @@ type assignment struct {
 	name     string
 	version  string   // derived from the bytes alone: equal on every EDS server with the same fleet
 	hosts    []served // what it was built from
+	gone     []departure
 	resource *discoveryv3.Resource
 	json     func() ([]byte, error) // without an "@type"; made when first asked for
 }

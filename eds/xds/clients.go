@@ -166,8 +166,8 @@ func (t *clients) list(now time.Time) []Client {
 }
 
 // acked returns for each of names the push sequence number as of which every
-// client that asked for it has acknowledged it: the highest there is when nobody
-// asked. It takes one walk over the clients, however many names there are.
+// stream that asked for it has acknowledged it: the highest there is when none
+// asked. It takes one walk over the streams, however many names there are.
 func (t *clients) acked(names []string) map[string]uint64 {
 	acked := make(map[string]uint64, len(names))
 	for _, name := range names {
@@ -177,12 +177,6 @@ func (t *clients) acked(names []string) map[string]uint64 {
 	defer t.mu.Unlock()
 	for c := range t.streams {
 		c.acks.lower(acked)
-	}
-	now := time.Now()
-	for _, c := range t.pollers {
-		if !c.gone(now) {
-			c.acks.lower(acked)
-		}
 	}
 	return acked
 }

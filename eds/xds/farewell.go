@@ -13,9 +13,11 @@ import (
 // its assignment until a check fails, unless the host was unhealthy in the
 // assignment before (or the cluster says ignore_health_on_host_removal). So a host
 // leaves in two steps: it is served as unhealthy first, and is absent once every
-// client has acknowledged that, or farewellMost later.
+// stream has acknowledged that, or farewellMost later. One that polls may do so
+// less often: it takes the two steps with its own polls.
 const (
 	farewellMost  = time.Second
+	goneFor       = time.Minute          // a poller is told of a host that has gone
 	ackedTogether = 5 * time.Millisecond // what happens meanwhile is looked at together
 )
 
@@ -39,6 +41,7 @@ type serving struct {
 	offered    []registry.Host // by it, served or not; not to be written to
 	wanted     []registry.Host // the good ones that are served, sorted by address
 	leaving    []departure     // none of them wanted
+	gone       []departure     // lately, none of them wanted
 	assignment *assignment     // of both; nil before the first one
 }
 
@@ -46,6 +49,7 @@ type serving struct {
 // not wanted any more begin to leave, and have gone after farewell at the latest.
 func (s *serving) want(hosts []registry.Host, now time.Time, farewell time.Duration) {
 	s.leaving = slices.DeleteFunc(s.leaving, func(d departure) bool { return has(hosts, d.Addr) })
+	s.gone = slices.DeleteFunc(s.gone, func(d departure) bool { return has(hosts, d.Addr) || d.old(now) })
 	if farewell > 0 {
 		for _, h := range s.wanted {
 			if !has(hosts, h.Addr) {
@@ -61,13 +65,21 @@ func has(hosts []registry.Host, addr netip.AddrPort) bool {
 	return ok
 }
 
+// old reports whether nobody is told of d any more.
+func (d departure) old(now time.Time) bool { return now.Sub(d.until) > goneFor }
+
 // hosts are the endpoints of the assignment, sorted by address.
 func (s *serving) hosts() []served {
 	hosts := make([]served, 0, len(s.wanted)+len(s.leaving))
 	for _, h := range s.wanted {
 		hosts = append(hosts, served{Host: h})
 	}
-	for _, d := range s.leaving {
+	return withLeaving(hosts, s.leaving)
+}
+
+// withLeaving appends to hosts and sorts them by address.
+func withLeaving(hosts []served, leaving []departure) []served {
+	for _, d := range leaving {
 		hosts = append(hosts, served{Host: d.Host, leaving: true})
 	}
 	slices.SortFunc(hosts, func(a, b served) int { return a.Addr.Compare(b.Addr) })
@@ -83,11 +95,17 @@ func (s *serving) told(seq uint64) {
 	}
 }
 
-// release lets those go whose time is over or of whom everybody knows, all clients
+// release lets those go whose time is over or of whom everybody knows, all streams
 // having acknowledged what was current at acked. It reports whether any went.
 func (s *serving) release(now time.Time, acked uint64) bool {
 	before := len(s.leaving)
-	s.leaving = slices.DeleteFunc(s.leaving, func(d departure) bool { return d.seq <= acked || !now.Before(d.until) })
+	s.leaving = slices.DeleteFunc(s.leaving, func(d departure) bool {
+		goes := d.seq <= acked || !now.Before(d.until)
+		if goes {
+			s.gone = append(s.gone, d)
+		}
+		return goes
+	})
 	return len(s.leaving) < before
 }
 
@@ -136,6 +154,23 @@ func (s *Server) lookSoon() {
 	if s.departing.Load() && s.looking.CompareAndSwap(false, true) {
 		time.AfterFunc(ackedTogether, s.look)
 	}
+}
+
+// missed returns what a poller is to be told that holds the names as of since: the
+// hosts that have left meanwhile are in it, as unhealthy.
+func (p push) missed(since func(name string) uint64, now time.Time) push {
+	for i, a := range p.assignments {
+		seq := since(a.name)
+		missed := slices.DeleteFunc(slices.Clone(a.gone), func(d departure) bool { return d.seq <= seq || d.old(now) })
+		if len(missed) == 0 {
+			continue
+		}
+		if told, err := encode(a.name, withLeaving(slices.Clone(a.hosts), missed)); err == nil { // they all were encoded before
+			p.assignments[i] = told
+		}
+	}
+	p.version = combinedVersion(p.assignments)
+	return p
 }
 
 // look is called by timers.

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"pgregory.net/rapid"
 
 	"github.com/rollcall-fleet/rollcall/eds/registry"
@@ -24,6 +25,7 @@ const (
 // habits are how a visitor behaves, in milliseconds of virtual time.
 type habits struct {
 	Comes, Reads, Replies, Leaves int
+	Polls                         int // 0 for a stream
 	Answer                        string
 	Delta                         bool
 }
@@ -35,14 +37,16 @@ func drawHabits(answers ...string) *rapid.Generator[habits] {
 			Reads:   rapid.IntRange(0, 40).Draw(t, "reads"),
 			Replies: rapid.IntRange(0, 40).Draw(t, "replies"),
 			Leaves:  rapid.IntRange(500, 5_000).Draw(t, "leaves"),
+			Polls:   rapid.OneOf(rapid.Just(0), rapid.IntRange(100, 4_000)).Draw(t, "polls"),
 			Answer:  rapid.SampledFrom(answers).Draw(t, "answer"),
 			Delta:   rapid.Bool().Draw(t, "delta"),
 		}
 	})
 }
 
-// visitor is a stream in virtual time: it uses the server as go-control-plane
-// does, without a connection, and checks what it collects.
+// visitor is a client in virtual time: a stream that uses the server as
+// go-control-plane does, without a connection, or one that polls. It checks what it
+// is told.
 type visitor struct {
 	habits
 	server  *Server
@@ -53,12 +57,17 @@ type visitor struct {
 	stream  *stream
 	nonce   int
 	gone    bool
+	version string          // a poller's
 	healthy map[string]bool // by the last collected assignment: healthy or leaving
 }
 
 func (v *visitor) enter() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.Polls > 0 {
+		go v.poll()
+		return
+	}
 	c, _ := v.server.clients.open(TransportEDS, "peer", time.Now())
 	v.stream = v.server.newStream(c, typeV3)
 	v.ask(change{add: []string{"web"}, due: true})
@@ -72,25 +81,29 @@ func (v *visitor) ask(ch change) {
 	}
 }
 
-// read collects and answers. What it held healthy may be absent only if the host
-// was dropped at least the time of a farewell before.
+// learns takes what the visitor is sent. What it held healthy may be absent only if
+// the host was dropped at least so long ago.
+func (v *visitor) learns(p push, after time.Duration) {
+	now := make(map[string]bool)
+	for _, h := range p.assignments[0].hosts {
+		now[h.Addr.String()] = !h.leaving
+	}
+	for addr, healthy := range v.healthy {
+		if _, there := now[addr]; healthy && !there && time.Since(v.dropped[addr]) < after {
+			v.fail("%s is absent without a farewell, %s after it was dropped", addr, time.Since(v.dropped[addr]))
+		}
+	}
+	v.healthy = now
+}
+
+// read collects and answers.
 func (v *visitor) read() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.gone {
 		return
 	}
-	p := v.stream.collect(!v.Delta)
-	now := make(map[string]bool)
-	for _, h := range p.assignments[0].hosts {
-		now[h.Addr.String()] = !h.leaving
-	}
-	for addr, healthy := range v.healthy {
-		if _, there := now[addr]; healthy && !there && time.Since(v.dropped[addr]) < farewellMost {
-			v.fail("%s is absent without a farewell, %s after it was dropped", addr, time.Since(v.dropped[addr]))
-		}
-	}
-	v.healthy = now
+	v.learns(v.stream.collect(!v.Delta), farewellMost)
 	v.nonce++
 	v.stream.pushed(fmt.Sprint(v.nonce), !v.Delta)
 	if v.Answer != stalls {
@@ -110,6 +123,21 @@ func (v *visitor) reply() {
 		v.stream.client.acks.reject(fmt.Sprint(v.nonce), "no", time.Now())
 	}
 	v.ask(change{fresh: !v.Delta})
+}
+
+// poll asks until it leaves. One that rejects keeps what it holds.
+func (v *visitor) poll() {
+	for begin := time.Now(); time.Since(begin) < ms(v.Leaves); time.Sleep(ms(v.Polls)) {
+		req := &discoveryv3.DiscoveryRequest{Node: node, ResourceNames: []string{"web"}, VersionInfo: v.version}
+		c, _ := v.server.clients.poll(flavorV3.poller(req, fmt.Sprintf("%p", v)), "peer", time.Now())
+		current, settled := v.server.cache.lookup(req.GetResourceNames())
+		p := v.server.polled(c, req, current, settled)
+		if v.Answer == rejects && v.version != "" || p.version == v.version {
+			continue
+		}
+		v.learns(p, goneFor)
+		v.version = p.version
+	}
 }
 
 func (v *visitor) leave() {
@@ -170,9 +198,9 @@ func play(t *testing.T, fail func(string, ...any), steps []step, visitors []habi
 	})
 }
 
-// However hosts and clients come and go, no client loses a host that it was not
-// told of before, within a second of the removal, and when all is quiet the
-// assignment is what is wanted.
+// However hosts and clients come and go, no stream loses a host that it was not told
+// of before, within a second of the removal, and no poller within a minute; and when
+// all is quiet the assignment is what is wanted.
 func TestFarewellsAreSaidAndEnd(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		steps := drawSteps().Draw(rt, "steps")

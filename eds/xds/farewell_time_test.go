@@ -68,6 +68,8 @@ func TestAServiceThatVanishesIsForgottenAfterItsFarewell(t *testing.T) {
 		s.assigns(t, "at once", hostA+" leaves")
 		time.Sleep(farewellMost)
 		s.assigns(t, "after a second", "")
+		time.Sleep(goneFor + time.Nanosecond)
+		s.Update(settled())
 		if len(s.services) != 0 || len(s.leaving) != 0 {
 			t.Errorf("%d services are kept, %d with hosts that leave", len(s.services), len(s.leaving))
 		}
@@ -116,43 +118,6 @@ func TestAHostThatLeavesWhenTheServerEndsStaysSo(t *testing.T) {
 		s.Update(settled(service("web")))
 		time.Sleep(2 * farewellMost)
 		s.assigns(t, "after the end", hostA+" leaves, "+hostB+" leaves")
-	})
-}
-
-// poll asks for web over REST and returns the version of the answer.
-func (s *Server) poll(version string) string {
-	w := httptest.NewRecorder()
-	body := `{"node":{"id":"n"},"resource_names":["web"],"version_info":"` + version + `"}`
-	s.ServeRESTv3(w, httptest.NewRequest(http.MethodPost, "/v3/discovery:endpoints", strings.NewReader(body)))
-	p, _ := s.cache.lookup([]string{"web"})
-	return p.version
-}
-
-func TestAPollAcknowledgesAFarewell(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := New(Options{})
-		s.Update(settled(service("web", hostA, hostB)))
-		first := s.poll("")
-		s.Update(settled(service("web", hostB)))
-		told := s.poll(first)
-		time.Sleep(farewellMost / 2)
-		s.assigns(t, "told", hostA+" leaves, "+hostB)
-		s.poll(told)
-		time.Sleep(ackedTogether)
-		s.assigns(t, "acknowledged", hostB)
-	})
-}
-
-func TestAPollerThatPollsNoMoreIsWaitedForASecond(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := New(Options{})
-		s.Update(settled(service("web", hostA, hostB)))
-		s.poll("")
-		s.Update(settled(service("web", hostB)))
-		time.Sleep(farewellMost - time.Millisecond)
-		s.assigns(t, "before a second is over", hostA+" leaves, "+hostB)
-		time.Sleep(time.Millisecond)
-		s.assigns(t, "after a second", hostB)
 	})
 }
 

@@ -249,6 +249,10 @@ func (c *deltaClient) recv() (reply, error) {
 func (r *reply) add(t *testing.T, res *anypb.Any) {
 	var cla endpointv3.ClusterLoadAssignment
 	must(t, res.UnmarshalTo(&cla))
+	r.addAssignment(&cla)
+}
+
+func (r *reply) addAssignment(cla *endpointv3.ClusterLoadAssignment) {
 	addrs := []string{}
 	for _, group := range cla.GetEndpoints() {
 		for _, e := range group.GetLbEndpoints() {

@@ -57,9 +57,8 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request, f flavor) {
 		refuse(w, http.StatusServiceUnavailable, fmt.Errorf("there are more than %d clients", s.clients.max))
 		return
 	}
-	c.acks.subscribe(req.GetResourceNames()) // first: a host in the answer does not go without a word
 	current, settled := s.cache.lookup(req.GetResourceNames())
-	s.polled(c, req, current, settled)
+	current = s.polled(c, req, current, settled)
 	switch {
 	case !settled:
 		refuse(w, http.StatusServiceUnavailable, errNotSettled)
@@ -70,18 +69,23 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request, f flavor) {
 	}
 }
 
-// polled notes and logs a poll.
-func (s *Server) polled(c *client, req *discoveryv3.DiscoveryRequest, current push, settled bool) {
+// polled notes and logs a poll, and returns what it is answered with.
+func (s *Server) polled(c *client, req *discoveryv3.DiscoveryRequest, current push, settled bool) push {
 	r := request{node: req.GetNode().GetId(), names: req.GetResourceNames(), version: req.GetVersionInfo(), verdict: verdictPoll}
+	c.acks.subscribe(r.names)
 	if settled {
-		c.acks.polled(req.GetVersionInfo(), current.as(""))
-		s.lookSoon()
+		c.acks.holds(r.version, current.as(""))
+		if r.version != "" && r.version != current.version { // it holds something older
+			current = current.missed(c.acks.since, time.Now())
+		}
+		c.acks.answered(r.version, current.as(""))
 	}
 	if e := req.GetErrorDetail(); e != nil {
 		r.verdict, r.reason = verdictNACK, e.GetMessage()
 		c.acks.refuse(current.version, r.reason, time.Now())
 	}
 	s.logRequest(s.clients.heard(c, r, time.Now()))
+	return current
 }
 
 // poller says who polls, from what the request tells.

@@ -159,7 +159,7 @@ func (s *Server) publish(touched []*serving) {
 			continue
 		}
 		delete(s.leaving, sv.name)
-		if !sv.known {
+		if !sv.known && len(sv.gone) == 0 {
 			delete(s.services, sv.name)
 			gone = append(gone, sv.name)
 		}
@@ -187,6 +187,7 @@ func (s *Server) build(sv *serving) *assignment {
 		s.logger.Error("assignment left as it was", "service", sv.name, "error", err)
 		return sv.assignment
 	}
+	a.gone = slices.Clone(sv.gone)
 	return a
 }
 

@@ -119,6 +119,7 @@ type running struct {
 	lines   chan string // of the program's output
 	code    int         // after ended
 	ended   chan error
+	log     *logLines
 }
 
 // start runs the program what of the test binary at addr, unless o names another.
@@ -127,14 +128,13 @@ func start(t *testing.T, what string, o run.Options) *running {
 	if len(o.Program) == 0 {
 		o.Program = []string{"env", asProgram + "=" + what, os.Args[0], o.Address.String()}
 	}
-	r := &running{signals: make(chan os.Signal, 8), lines: make(chan string, 100), ended: make(chan error, 1)}
+	r := &running{signals: make(chan os.Signal, 8), lines: make(chan string, 100), ended: make(chan error, 1), log: &logLines{}}
 	out, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &logLines{}
 	o.Signals, o.Stdout, o.Stderr = r.signals, w, w
-	o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	o.Logger = slog.New(slog.NewTextHandler(r.log, nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	read, over := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -156,7 +156,7 @@ func start(t *testing.T, what string, o run.Options) *running {
 		receive(t, read, "the end of the output") // which all of the program's group hold
 		out.Close()
 		if t.Failed() {
-			t.Log(log)
+			t.Log(r.log)
 		}
 	})
 	return r
@@ -194,6 +194,17 @@ func atoi(t *testing.T, s string) int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// joins waits until the registration knows of the observer too: one that leaves
+// while it joins is not heard.
+func (r *running) joins(t *testing.T) {
+	t.Helper()
+	for end := time.Now().Add(patience); !strings.Contains(r.log.String(), "joined the pool"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not join the pool")
+		}
+	}
 }
 
 func (r *running) says(t *testing.T, want string) {
@@ -256,15 +267,33 @@ func is(health fleet.Health) func(fleet.Member) bool {
 
 func left(m fleet.Member) bool { return m.Liveness == fleet.Left }
 
-// unused is an address on which nobody listens at the moment.
+// lastPort was given out last. The kernel picks ports above those for listeners
+// and connections of other tests.
+var lastPort atomic.Uint32
+
+func init() { lastPort.Store(20000 + uint32(os.Getpid()%5000)*2) }
+
+// unused is an address on which nobody listens, and nobody will by chance.
 func unused(t *testing.T) netip.AddrPort {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 100 {
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(lastPort.Add(1)))
+		if ln, err := net.Listen("tcp", addr.String()); err == nil {
+			ln.Close()
+			return addr
+		}
+	}
+	t.Fatal("no port is free")
+	panic("not reached")
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", unused(t).String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).AddrPort()
+	return ln
 }
 
 // get tells the program at addr something.

@@ -99,10 +99,7 @@ func TestHTTPIsHealthyWhenItAnswers2xx(t *testing.T) {
 
 func TestTCPIsHealthyWhenItAccepts(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t)
 	addr := ln.Addr().(*net.TCPAddr).AddrPort()
 	wantCheck(t, "tcp", addr, "")
 	ln.Close()
@@ -111,10 +108,7 @@ func TestTCPIsHealthyWhenItAccepts(t *testing.T) {
 
 func TestGRPCIsHealthyWhenItIsServing(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t)
 	addr := ln.Addr().(*net.TCPAddr).AddrPort()
 	srv, state := grpc.NewServer(), health.NewServer()
 	healthgrpc.RegisterHealthServer(srv, state)

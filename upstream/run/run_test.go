@@ -74,6 +74,7 @@ func TestAProgramThatEndsByItselfLeavesThePool(t *testing.T) {
 	r := start(t, "server", run.Options{Endpoint: endpoint(addr, "tcp", o.seed(), upstream.WithDrainTimeout(time.Hour))})
 	r.started(t)
 	o.await(t, "healthy", is(fleet.Healthy))
+	r.joins(t)
 	get(t, addr, "/exit?3")
 	o.await(t, "gone of its own accord", left)
 	r.ends(t, 3, "")
@@ -100,12 +101,12 @@ func TestAProgramThatFailsIsStartedAgainAndKeepsItsPlace(t *testing.T) {
 func TestAProgramThatDoesNotGetHealthyIsStopped(t *testing.T) {
 	t.Parallel()
 	o, addr := observe(t), unused(t)
-	r := start(t, "server", run.Options{
-		Endpoint: endpoint(addr, "exec:echo no database; false", o.seed()), StartTimeout: time.Second, RestartOnFailure: true,
+	r := start(t, "", run.Options{
+		Endpoint: endpoint(addr, "exec:echo no database; false", o.seed()), StartTimeout: 5 * time.Second, RestartOnFailure: true,
+		Program: []string{"sh", "-c", "echo started $$; exec sleep 1000"},
 	})
 	pid := r.started(t)
-	r.says(t, "terminated")
-	r.ends(t, 1, "not passed within 1s of the program's start: echo no database; false: exit status 1: no database")
+	r.ends(t, 1, "not passed within 5s of the program's start: echo no database; false: exit status 1: no database")
 	gone(t, pid)
 	if n := len(o.Members()); n != 1 {
 		t.Errorf("the pool has %d members, want the observer alone", n)
@@ -114,7 +115,7 @@ func TestAProgramThatDoesNotGetHealthyIsStopped(t *testing.T) {
 
 func TestAProgramThatDoesNotStopIsKilled(t *testing.T) {
 	t.Parallel()
-	r := start(t, "deaf server", run.Options{Endpoint: endpoint(unused(t), "tcp"), StopTimeout: 100 * time.Millisecond})
+	r := start(t, "deaf server", run.Options{Endpoint: endpoint(unused(t), "tcp"), StopTimeout: 2 * time.Second})
 	pid := r.started(t)
 	r.signals <- syscall.SIGTERM
 	r.says(t, "terminated")
@@ -124,18 +125,18 @@ func TestAProgramThatDoesNotStopIsKilled(t *testing.T) {
 
 func TestWhatTheProgramLeavesBehindIsStoppedToo(t *testing.T) {
 	t.Parallel()
-	for what, says := range map[string]string{"server": "terminated", "deaf server": "terminated"} {
+	for what, stopTimeout := range map[string]time.Duration{"server": patience, "deaf server": 2 * time.Second} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			addr := unused(t)
 			// The shell waits for its child, and does not pass SIGTERM on.
 			script := asProgram + "='" + what + "' " + os.Args[0] + " " + addr.String() + " & wait"
 			r := start(t, "", run.Options{
-				Endpoint: endpoint(addr, "tcp"), StopTimeout: 200 * time.Millisecond, Program: []string{"sh", "-c", script},
+				Endpoint: endpoint(addr, "tcp"), StopTimeout: stopTimeout, Program: []string{"sh", "-c", script},
 			})
 			pid := r.started(t)
 			r.signals <- syscall.SIGTERM
-			r.says(t, says)
+			r.says(t, "terminated")
 			r.ends(t, 143, "")
 			gone(t, pid)
 		})
@@ -178,6 +179,7 @@ func TestAPythonProgramNeedsNoChange(t *testing.T) {
 		Program:  []string{python, "-u", "-m", "http.server", strconv.Itoa(int(addr.Port())), "--bind", "127.0.0.1", "--directory", t.TempDir()},
 	})
 	o.await(t, "healthy", is(fleet.Healthy))
+	r.joins(t)
 	r.signals <- syscall.SIGTERM
 	r.ends(t, 143, "") // it knows nothing of SIGTERM
 	o.await(t, "gone of its own accord", left)

@@ -1,0 +1,127 @@
+package xds
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// poll asks for web over REST and holds the answer, "" for not modified, against
+// want. It returns the version that the poller holds then.
+func (s *Server) poll(t *testing.T, version, want string) string {
+	t.Helper()
+	w := post(s.ServeRESTv3, pollBody(version, "web"))
+	got := ""
+	if w.Code == http.StatusOK {
+		r := reply{hosts: map[string][]string{}}
+		held, clas := decodeV3(t, w)
+		r.addAssignment(clas[0])
+		version, got = held, strings.Join(r.lines(), "")
+	}
+	if got != want {
+		t.Fatalf("the answer is %q, want %q", got, want)
+	}
+	return version
+}
+
+// In virtual time, after the server's second update: web has lost hostA.
+func withPoller(t *testing.T, test func(t *testing.T, s *Server, version string)) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Options{})
+		s.Update(settled(service("web", hostA, hostB)))
+		version := s.poll(t, "", "web: "+hostA+", "+hostB)
+		s.Update(settled(service("web", hostB)))
+		test(t, s, version)
+	})
+}
+
+func TestAPollerIsToldOfAHostThatHasLongGone(t *testing.T) {
+	withPoller(t, func(t *testing.T, s *Server, version string) {
+		s.assigns(t, "with nobody but a poller", hostB)
+		time.Sleep(goneFor / 2)
+		version = s.poll(t, version, "web: "+hostA+" leaves, "+hostB)
+		version = s.poll(t, version, "web: "+hostB)
+		s.poll(t, version, "")
+	})
+}
+
+func TestAPollerIsToldUntilItAccepts(t *testing.T) {
+	withPoller(t, func(t *testing.T, s *Server, version string) {
+		for range 3 {
+			s.poll(t, version, "web: "+hostA+" leaves, "+hostB)
+		}
+		time.Sleep(goneFor + 2*farewellMost)
+		s.poll(t, version, "web: "+hostB)
+	})
+}
+
+func TestAPollerIsToldOfALaterChangeWithTheFarewell(t *testing.T) {
+	withPoller(t, func(t *testing.T, s *Server, version string) {
+		s.Update(settled(service("web", hostB, hostC)))
+		version = s.poll(t, version, "web: "+hostA+" leaves, "+hostB+", "+hostC)
+		s.Update(settled(service("web", hostC)))
+		version = s.poll(t, version, "web: "+hostB+" leaves, "+hostC)
+		s.poll(t, version, "web: "+hostC)
+	})
+}
+
+func TestAPollerIsNotToldOfAHostThatCameBack(t *testing.T) {
+	withPoller(t, func(t *testing.T, s *Server, version string) {
+		s.Update(settled(service("web", hostA, hostB, hostC)))
+		version = s.poll(t, version, "web: "+hostA+", "+hostB+", "+hostC)
+		s.poll(t, version, "")
+	})
+}
+
+func TestAPollerIsToldOfAServiceThatVanished(t *testing.T) {
+	withPoller(t, func(t *testing.T, s *Server, version string) {
+		s.Update(settled())
+		s.Update(settled())
+		version = s.poll(t, version, "web: "+hostA+" leaves, "+hostB+" leaves")
+		version = s.poll(t, version, "web:")
+		s.poll(t, version, "")
+	})
+}
+
+func TestAPollerThatIsNewIsToldOfNobodyWhoHasGone(t *testing.T) {
+	withPoller(t, func(t *testing.T, s *Server, _ string) {
+		s.poll(t, "", "web: "+hostB)
+	})
+}
+
+// What it holds is unknown here, and may be what was before.
+func TestAPollerThatComesFromAnotherServerIsTold(t *testing.T) {
+	withPoller(t, func(t *testing.T, s *Server, _ string) {
+		version := s.poll(t, "0123456789abcdef", "web: "+hostA+" leaves, "+hostB)
+		s.poll(t, version, "web: "+hostB)
+	})
+}
+
+func TestAPollWhileAHostLeavesIsEnough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := silent()
+		s.Update(settled(service("web", hostA, hostB)))
+		version := s.poll(t, "", "web: "+hostA+", "+hostB)
+		s.Update(settled(service("web", hostB)))
+		version = s.poll(t, version, "web: "+hostA+" leaves, "+hostB)
+		s.poll(t, version, "")
+		time.Sleep(farewellMost)
+		s.assigns(t, "after a second", hostB)
+		s.poll(t, version, "web: "+hostB)
+	})
+}
+
+func TestStreamsDoNotWaitForAPoller(t *testing.T) {
+	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
+		s.Update(settled(service("web", hostA, hostB)))
+		s.poll(t, "", "web: "+hostA+", "+hostB)
+		c := open()
+		c.subscribe("web")
+		c.ack(next(t, c, "1", "web: "+hostA+", "+hostB))
+		s.Update(settled(service("web", hostB)))
+		c.ack(next(t, c, "2", "web: "+hostA+" leaves, "+hostB))
+		next(t, c, "3", "web: "+hostB)
+	})
+}
