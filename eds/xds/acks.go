@@ -159,6 +159,9 @@ func (a *acks) answered(version string, with sent) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sent(with.items)
+	if version == with.version { // "not modified" leaves nothing to wait for
+		a.accept(with)
+	}
 	// What it holds, and what it may hold next.
 	a.pending = slices.DeleteFunc(a.pending, func(s sent) bool { return s.version != version || s.version == with.version })
 	a.pending = append(a.pending, with)
