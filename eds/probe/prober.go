@@ -63,6 +63,7 @@ type Prober struct {
 
 	mu       sync.Mutex
 	evidence map[Key]Evidence
+	shared   map[Key]Evidence // a copy that readers hold; nil once it is out of date
 }
 
 // New returns a Prober that watches nobody yet.
@@ -94,11 +95,15 @@ func (p *Prober) Watch(targets []Target) {
 	p.targets <- targets
 }
 
-// Evidence returns what is known, by endpoint.
+// Evidence returns what is known, by endpoint. It is the same map as long as
+// nothing changes: nobody may write to it.
 func (p *Prober) Evidence() map[Key]Evidence {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return maps.Clone(p.evidence)
+	if p.shared == nil {
+		p.shared = maps.Clone(p.evidence)
+	}
+	return p.shared
 }
 
 // Woke returns when this process last came back from a pause of a second or more;
@@ -124,7 +129,7 @@ func (p *Prober) known(k Key) Evidence {
 
 func (p *Prober) report(k Key, e Evidence) {
 	p.mu.Lock()
-	p.evidence[k] = e
+	p.evidence[k], p.shared = e, nil
 	p.mu.Unlock()
 	p.signal()
 }
@@ -132,6 +137,7 @@ func (p *Prober) report(k Key, e Evidence) {
 func (p *Prober) forget(k Key) {
 	p.mu.Lock()
 	delete(p.evidence, k)
+	p.shared = nil
 	p.mu.Unlock()
 	p.signal()
 }
