@@ -35,6 +35,7 @@ type pool interface {
 type prober interface {
 	Watch(targets []probe.Target)
 	Evidence() map[probe.Key]probe.Evidence
+	Revision() uint64
 	Woke() time.Time
 	Changed() <-chan struct{}
 }
@@ -159,12 +160,16 @@ func (l *loop) run(ctx context.Context) {
 // nothing changes (never, if zero).
 func (l *loop) decide() time.Time {
 	now := time.Now()
+	revised := l.prober.Revision()
 	members, evidence := l.recalled(now), l.prober.Evidence()
 	overrides, revision := l.overrides.List()
-	settled, settleDue := l.settling.at(now, l.untried(evidence), l.mute(evidence))
+	settled, settleDue := true, time.Time{}
+	if !l.settling.settled { // finding out costs a look at every target
+		settled, settleDue = l.settling.at(now, l.untried(evidence), l.mute(evidence))
+	}
 	snap, due := l.registry.Decide(registry.Input{
 		Now: now, Settled: settled, Revision: revision, Members: members, Overrides: overrides,
-		Evidence: evidence, Woke: l.prober.Woke(),
+		Evidence: evidence, EvidenceRevision: revised, Woke: l.prober.Woke(),
 	})
 	if targets := l.targetsOf(now, snap.Members, overrides, evidence); !slices.Equal(targets, l.targets) {
 		l.targets = targets

@@ -45,6 +45,9 @@ func narrateGuard(logger *slog.Logger, was, now registry.Service) {
 
 // narrateHosts compares two lists that are sorted alike.
 func narrateHosts(logger *slog.Logger, was, now registry.Service) {
+	if was.Same(now) {
+		return
+	}
 	old, hosts := was.Served(), now.Served()
 	for len(old) > 0 || len(hosts) > 0 {
 		switch {

@@ -88,6 +88,13 @@ func (s *Snapshot) host(service string, key probe.Key) (h Host, inService bool) 
 	return Host{}, false
 }
 
+// Same reports whether s and o are one decision, taken over from one Snapshot to
+// the next since nothing asked for another. Two that are not the same may still
+// say the same.
+func (s Service) Same(o Service) bool {
+	return len(s.Hosts) > 0 && len(s.Hosts) == len(o.Hosts) && &s.Hosts[0] == &o.Hosts[0] && s.Mode == o.Mode && s.Guard == o.Guard
+}
+
 // Served returns the hosts of s that are in its assignment, in order, one for each address.
 func (s Service) Served() []Host {
 	var hosts []Host
