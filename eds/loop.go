@@ -1,6 +1,7 @@
 package eds
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -48,6 +49,7 @@ type loopOptions struct {
 	registry  registry.Options
 	logger    *slog.Logger
 
+	probes     time.Duration  // between two of an endpoint
 	seeds      bool           // there are some, so somebody is to be joined before gossip has settled
 	remembered []fleet.Member // from before a restart
 
@@ -82,6 +84,7 @@ type confirm struct {
 }
 
 func newLoop(opts loopOptions) *loop {
+	opts.probes = cmp.Or(opts.probes, probe.DefaultInterval)
 	l := &loop{loopOptions: opts, registry: registry.New(opts.registry), started: time.Now(), settling: newSettling(time.Now(), opts.seeds, len(opts.remembered) > 0),
 		confirms: make(chan confirm), next: make(chan struct{})}
 	l.latest.Store(&registry.Snapshot{})
@@ -220,7 +223,10 @@ func (l *loop) mute(evidence map[probe.Key]probe.Evidence) bool {
 	})
 }
 
-// untried reports whether some endpoint was not probed yet.
-func (l *loop) untried(evidence map[probe.Key]probe.Evidence) bool {
-	return slices.ContainsFunc(l.targets, func(t probe.Target) bool { return !evidence[t.Key].Tried })
+// untried says how long first probes may still take, if some endpoint had none.
+func (l *loop) untried(evidence map[probe.Key]probe.Evidence) time.Duration {
+	if !slices.ContainsFunc(l.targets, func(t probe.Target) bool { return !evidence[t.Key].Tried }) {
+		return 0
+	}
+	return settleProbe + probe.FirstRound(len(l.targets), l.probes)
 }
