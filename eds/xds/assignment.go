@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -32,27 +33,69 @@ const (
 	metadataRollcall = "rollcall" // {"id": the member's uuid}
 )
 
-// assignment is one service, encoded once. It is immutable, and its bytes are
-// shared by every stream and every poll.
+// assignment is one service. It is encoded when somebody asks for it first, once;
+// one that was replaced before that never is. What it says never changes.
 type assignment struct {
-	name     string
-	version  string   // derived from the bytes alone: equal on every EDS server with the same fleet
-	hosts    []served // what it was built from
-	parts    []*part  // of each
-	gone     []departure
-	resource *discoveryv3.Resource
-	json     func() ([]byte, error) // without an "@type"; made when first asked for
+	name  string
+	hosts []served // sorted by address
+	gone  []departure
+
+	once     sync.Once
+	encoding *encoding // by once; empty with err
+	err      error
+	done     atomic.Bool                // encoded, without err
+	before   atomic.Pointer[assignment] // an encoded one that shares hosts with it; nil once done
+
+	json func() ([]byte, error) // without an "@type"; made when first asked for
+}
+
+// newAssignment is the assignment of a service that follows before, which may be
+// nil. The hosts must have passed sift, be sorted by address, and are kept.
+func newAssignment(name string, hosts []served, before *assignment) *assignment {
+	a := &assignment{name: name, hosts: hosts}
+	if before != nil {
+		older := before.before.Load()
+		if before.done.Load() { // after the load: done is set before that is cleared
+			older = before
+		}
+		a.before.Store(older)
+	}
+	a.json = sync.OnceValues(func() ([]byte, error) {
+		if e := a.encoded(); a.err == nil {
+			return toJSON(e.value)
+		}
+		return nil, a.err
+	})
+	return a
+}
+
+// encoded returns the bytes, which it makes if nobody has. That may take a while:
+// not to be called with a lock that the registry's goroutine waits for.
+func (a *assignment) encoded() *encoding {
+	a.once.Do(func() {
+		e, err := encode(a.name, a.hosts, a.before.Load())
+		if err != nil {
+			a.encoding, a.err = &encoding{delta: mem.SliceBuffer(nil), sotw: mem.SliceBuffer(nil)}, err
+			return
+		}
+		a.encoding = e
+		a.done.Store(true)
+		a.before.Store(nil)
+	})
+	return a.encoding
+}
+
+// version names the content.
+func (a *assignment) version() string { return a.encoded().version }
+
+// same reports whether a and b say the same.
+func (a *assignment) same(b *assignment) bool {
+	return a == b || slices.EqualFunc(a.hosts, b.hosts, sameHost)
 }
 
 // empty is the assignment of a service that nobody serves. Envoy takes a missing
 // resource for "no news", so nobody is said with an assignment of no endpoints.
-func empty(name string) *assignment {
-	a, err := encode(name, nil, nil)
-	if err != nil { // the name is not UTF-8, which only the path of a v1 request lets in
-		return &assignment{name: name, resource: &discoveryv3.Resource{Resource: &anypb.Any{TypeUrl: typeV3}}, json: func() ([]byte, error) { return nil, err }}
-	}
-	return a
-}
+func empty(name string) *assignment { return newAssignment(name, nil, nil) }
 
 // toJSON turns an encoded assignment into compact JSON with the field names of
 // the .proto files, which Envoys of all ages read.

@@ -63,7 +63,7 @@ func TestEqualFleetsGiveEqualBytes(t *testing.T) {
 			s.Hosts[0].Tags[k] = varied().Hosts[0].Tags[k]
 		}
 		again := mustEncodeService(t, s)
-		if again.version != first.version || string(again.resource.GetResource().GetValue()) != string(first.resource.GetResource().GetValue()) {
+		if again.version() != first.version() || string(again.encoded().value) != string(first.encoded().value) {
 			t.Fatal("equal hosts, other bytes")
 		}
 	}
@@ -89,7 +89,7 @@ func TestEveryFieldChangesTheVersion(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := varied()
 			edit(&s.Hosts[0])
-			if mustEncodeService(t, s).version == before.version {
+			if mustEncodeService(t, s).version() == before.version() {
 				t.Error("the version is the same")
 			}
 			if sameHosts(pointers(s.Hosts), pointers(varied().Hosts)) {
@@ -97,7 +97,7 @@ func TestEveryFieldChangesTheVersion(t *testing.T) {
 			}
 		})
 	}
-	if mustEncode("a").version == mustEncode("b").version {
+	if mustEncode("a").version() == mustEncode("b").version() {
 		t.Error("two empty services have one version")
 	}
 }
@@ -146,7 +146,8 @@ func mustEncodeService(t *testing.T, s registry.Service) *assignment {
 	t.Helper()
 	hosts, bad := sift(s, nil)
 	must(t, bad)
-	a, err := encode(s.Name, staying(hosts), nil)
-	must(t, err)
+	a := newAssignment(s.Name, staying(hosts), nil)
+	a.encoded()
+	must(t, a.err)
 	return a
 }

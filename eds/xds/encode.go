@@ -5,24 +5,28 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
-	"sync"
+	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// The numbers of the repeated fields that are put together here
-// (envoy/config/endpoint/v3/endpoint.proto, endpoint_components.proto).
+// The numbers of the fields that are written here, by their .proto files.
 const (
-	fieldEndpoints   = 2 // ClusterLoadAssignment.endpoints
-	fieldLbEndpoints = 2 // LocalityLbEndpoints.lb_endpoints
+	fieldClusterName protowire.Number = 1 // of ClusterLoadAssignment
+	fieldEndpoints   protowire.Number = 2
+	fieldLbEndpoints protowire.Number = 2 // of LocalityLbEndpoints
+	fieldAnyType     protowire.Number = 1 // of Any
+	fieldAnyValue    protowire.Number = 2
+	fieldVersion     protowire.Number = 1 // of Resource, as those that follow
+	fieldResource    protowire.Number = 2
+	fieldName        protowire.Number = 3
 )
 
 var deterministic = proto.MarshalOptions{Deterministic: true}
@@ -42,35 +46,43 @@ func newPart(h served) (*part, error) {
 	return &part{bytes: b, digest: [16]byte(sum[:])}, nil
 }
 
-// encode builds and encodes the assignment of a service. The hosts must have
-// passed sift, be sorted by address, and are kept. What did not change since
-// before is not encoded again; where nothing did, that is before itself.
-func encode(name string, hosts []served, before *assignment) (*assignment, error) {
-	parts, same, err := encodeParts(hosts, before)
-	if err != nil {
-		return nil, fmt.Errorf("encode the assignment of %q: %w", name, err)
-	}
-	if same {
-		return before, nil
-	}
-	b, version, err := join(name, group(hosts, parts))
-	if err != nil {
-		return nil, fmt.Errorf("encode the assignment of %q: %w", name, err)
-	}
-	return &assignment{
-		name: name, version: version, hosts: hosts, parts: parts,
-		resource: &discoveryv3.Resource{Name: name, Version: version, Resource: &anypb.Any{TypeUrl: typeV3, Value: b}},
-		json:     sync.OnceValues(func() ([]byte, error) { return toJSON(b) }),
-	}, nil
+// encoding is the bytes of an assignment, shared by every stream and every poll.
+type encoding struct {
+	version string  // derived from the content alone: equal on every EDS server with the same fleet
+	value   []byte  // the ClusterLoadAssignment
+	parts   []*part // of each host
+
+	// delta is a whole field "resources" of a DeltaDiscoveryResponse. A part of it,
+	// sotw, is that of a DiscoveryResponse: the field "resource" of a Resource has the
+	// same number.
+	delta, sotw mem.Buffer
 }
 
-// encodeParts returns the part of each host, and whether they are those of before.
-func encodeParts(hosts []served, before *assignment) (parts []*part, same bool, err error) {
+// encode builds and encodes the assignment of a service. The hosts must have
+// passed sift and be sorted by address. What did not change since before, which may
+// be nil and is encoded, is not encoded again.
+func encode(name string, hosts []served, before *assignment) (*encoding, error) {
+	if !utf8.ValidString(name) {
+		return nil, fmt.Errorf("encode the assignment of %q: the name is not UTF-8", name)
+	}
+	parts, err := encodeParts(hosts, before)
+	if err != nil {
+		return nil, fmt.Errorf("encode the assignment of %q: %w", name, err)
+	}
+	groups, err := group(hosts, parts)
+	if err != nil {
+		return nil, fmt.Errorf("encode the assignment of %q: %w", name, err)
+	}
+	e := &encoding{version: contentDigest(name, groups), parts: parts}
+	e.write(name, groups)
+	return e, nil
+}
+
+// encodeParts returns the part of each host.
+func encodeParts(hosts []served, before *assignment) (parts []*part, err error) {
 	var old []served
-	var oldParts []*part
 	if before != nil {
-		old, oldParts = before.hosts, before.parts
-		same = len(hosts) == len(old)
+		old = before.hosts
 	}
 	parts = make([]*part, len(hosts))
 	next := 0
@@ -79,27 +91,27 @@ func encodeParts(hosts []served, before *assignment) (parts []*part, same bool, 
 			next++
 		}
 		if next < len(old) && sameHost(old[next], h) {
-			parts[i] = oldParts[next]
+			parts[i] = before.encoding.parts[next]
 			continue
 		}
-		same = false
 		if parts[i], err = newPart(h); err != nil {
-			return nil, false, err
+			return nil, err
 		}
 	}
-	return parts, same, nil
+	return parts, nil
 }
 
 // locality is what an assignment has of one locality.
 type locality struct {
 	fleet.Locality
-	weight uint32
-	parts  []*part
-	size   int // of the encoded parts
+	weight     uint32
+	head, tail []byte // what stands before and after the endpoints
+	parts      []*part
+	size       int // of all of it
 }
 
 // group sorts parts into localities; within each they stay in order.
-func group(hosts []served, parts []*part) []*locality {
+func group(hosts []served, parts []*part) ([]*locality, error) {
 	var groups []*locality
 	found := make(map[fleet.Locality]*locality)
 	var last *locality
@@ -119,71 +131,104 @@ func group(hosts []served, parts []*part) []*locality {
 		last.size += protowire.SizeTag(fieldLbEndpoints) + protowire.SizeBytes(len(parts[i].bytes))
 	}
 	slices.SortFunc(groups, func(a, b *locality) int { return a.Locality.Compare(b.Locality) })
-	return groups
+	for _, g := range groups {
+		if err := g.frame(); err != nil {
+			return nil, err
+		}
+	}
+	return groups, nil
 }
 
-// join writes the assignment as protobuf's deterministic encoding would, and names
-// its content.
-func join(name string, groups []*locality) ([]byte, string, error) {
-	b, err := deterministic.Marshal(&endpointv3.ClusterLoadAssignment{ClusterName: name})
-	if err != nil {
-		return nil, "", err
-	}
-	sum := newDigest(b)
+// write writes the assignment as protobuf's deterministic encoding would, inside of
+// the field that carries it, and all that in one piece.
+func (e *encoding) write(name string, groups []*locality) {
+	size := sizeOf(fieldClusterName, len(name))
 	for _, g := range groups {
-		head, tail, err := g.frame()
-		if err != nil {
-			return nil, "", err
-		}
-		size := len(head) + g.size + len(tail)
-		b = slices.Grow(b, protowire.SizeTag(fieldEndpoints)+protowire.SizeBytes(size))
-		b = protowire.AppendTag(b, fieldEndpoints, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(size))
-		b = append(b, head...)
-		sum.add(head)
-		sum.b = slices.Grow(sum.b, len(g.parts)*len(part{}.digest))
-		for _, p := range g.parts {
-			b = protowire.AppendTag(b, fieldLbEndpoints, protowire.BytesType)
-			b = protowire.AppendBytes(b, p.bytes)
-			sum.b = append(sum.b, p.digest[:]...)
-		}
-		b = append(b, tail...)
+		size += sizeOf(fieldEndpoints, g.size)
 	}
-	return b, sum.version(), nil
+	anySize := sizeOf(fieldAnyType, len(typeV3)) + sizeOf(fieldAnyValue, size)
+	resource := sizeOf(fieldVersion, len(e.version)) + sizeOf(fieldResource, anySize) + sizeOf(fieldName, len(name))
+	b := make([]byte, 0, sizeOf(fieldResources, resource))
+
+	b = appendHead(b, fieldResources, resource)
+	b = appendString(b, fieldVersion, e.version)
+	sotw := len(b)
+	b = appendHead(b, fieldResource, anySize)
+	b = appendString(b, fieldAnyType, typeV3)
+	if size > 0 {
+		b = appendHead(b, fieldAnyValue, size)
+	}
+	value := len(b)
+	b = appendString(b, fieldClusterName, name)
+	for _, g := range groups {
+		b = appendHead(b, fieldEndpoints, g.size)
+		b = append(b, g.head...)
+		for _, p := range g.parts {
+			b = appendHead(b, fieldLbEndpoints, len(p.bytes))
+			b = append(b, p.bytes...)
+		}
+		b = append(b, g.tail...)
+	}
+	end := len(b)
+	b = appendString(b, fieldName, name)
+	e.value, e.delta, e.sotw = b[value:end:end], mem.SliceBuffer(b), mem.SliceBuffer(b[sotw:end])
 }
 
 // frame encodes what stands before and after the endpoints of a locality. It is
 // weighed by the sum of its endpoints: Envoy's locality-weighted load balancing
 // and gRPC's own xDS client send nothing to a locality without a weight; everybody
 // else ignores it.
-func (l *locality) frame() (head, tail []byte, err error) {
+func (l *locality) frame() (err error) {
 	var before endpointv3.LocalityLbEndpoints
 	if l.Locality != (fleet.Locality{}) {
 		before.Locality = &corev3.Locality{Region: l.Region, Zone: l.Zone}
 	}
-	if head, err = deterministic.Marshal(&before); err != nil {
-		return nil, nil, err
+	if l.head, err = deterministic.Marshal(&before); err != nil {
+		return err
 	}
-	tail, err = deterministic.Marshal(&endpointv3.LocalityLbEndpoints{LoadBalancingWeight: wrapperspb.UInt32(l.weight)})
-	return head, tail, err
+	l.tail, err = deterministic.Marshal(&endpointv3.LocalityLbEndpoints{LoadBalancingWeight: wrapperspb.UInt32(l.weight)})
+	l.size += len(l.head) + len(l.tail)
+	return err
 }
 
-// digest names content by the digests of its pieces, so that a change of one
+// sizeOf is the size of a field of n bytes. An empty string is left out, as
+// protobuf does.
+func sizeOf(num protowire.Number, n int) int {
+	if n == 0 {
+		return 0
+	}
+	return protowire.SizeTag(num) + protowire.SizeBytes(n)
+}
+
+func appendHead(b []byte, num protowire.Number, n int) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, num, protowire.BytesType), uint64(n))
+}
+
+func appendString(b []byte, num protowire.Number, s string) []byte {
+	if s == "" {
+		return b
+	}
+	return append(appendHead(b, num, len(s)), s...)
+}
+
+// contentDigest names content by the digests of its pieces, so that a change of one
 // endpoint does not cost reading all of them.
-type digest struct{ b []byte }
-
-func newDigest(b []byte) *digest {
-	d := &digest{}
-	d.add(b)
-	return d
+func contentDigest(name string, groups []*locality) string {
+	b := appendDigest(nil, appendString(nil, fieldClusterName, name))
+	for _, g := range groups {
+		b = appendDigest(b, g.head)
+		b = slices.Grow(b, len(g.parts)*len(part{}.digest))
+		for _, p := range g.parts {
+			b = append(b, p.digest[:]...)
+		}
+	}
+	return contentVersion(b)
 }
 
-func (d *digest) add(b []byte) {
-	sum := sha256.Sum256(b)
-	d.b = append(d.b, sum[:]...)
+func appendDigest(to, of []byte) []byte {
+	sum := sha256.Sum256(of)
+	return append(to, sum[:]...)
 }
-
-func (d *digest) version() string { return contentVersion(d.b) }
 
 // contentVersion names content by 64 bits of its SHA-256.
 func contentVersion(b []byte) string {

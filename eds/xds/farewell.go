@@ -196,9 +196,7 @@ func (p push) missed(since func(name string) uint64, now time.Time) push {
 		if len(missed) == 0 {
 			continue
 		}
-		if told, err := encode(a.name, withLeaving(slices.Clone(a.hosts), missed), a); err == nil { // they all were encoded before
-			p.assignments[i] = told
-		}
+		p.assignments[i] = newAssignment(a.name, withLeaving(slices.Clone(a.hosts), missed), a)
 	}
 	p.version = combinedVersion(p.assignments)
 	return p

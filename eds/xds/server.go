@@ -152,8 +152,7 @@ func (s *Server) leftOut(sv *serving, bad error) {
 	}
 }
 
-// publish encodes what has changed of these services and pushes it. The caller
-// holds mu.
+// publish pushes what has changed of these services. The caller holds mu.
 func (s *Server) publish(touched []*serving) {
 	var changed []*assignment
 	var gone []string
@@ -186,14 +185,11 @@ func (s *Server) publish(touched []*serving) {
 
 // build returns the assignment of a service, the one it has if nothing changed.
 func (s *Server) build(sv *serving) *assignment {
-	a, err := encode(sv.name, sv.hosts(), sv.assignment)
-	if err != nil {
-		s.logger.Error("assignment left as it was", "service", sv.name, "error", err)
+	a := newAssignment(sv.name, sv.hosts(), sv.assignment)
+	if sv.assignment != nil && sv.assignment.same(a) {
 		return sv.assignment
 	}
-	if a != sv.assignment {
-		a.gone = slices.Clone(sv.gone)
-	}
+	a.gone = slices.Clone(sv.gone)
 	return a
 }
 
