@@ -68,7 +68,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 		return err
 	}
 	stops.add(db.Close)
-	overrides, err := override.NewStore(db)
+	overrides, err := override.NewStore(db, override.Options{})
 	if err != nil {
 		return err
 	}

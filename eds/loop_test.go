@@ -95,7 +95,7 @@ type server struct {
 
 func (w *world) eds(opts gossip.Options, db *bbolt.DB) *server {
 	w.t.Helper()
-	overrides, err := override.NewStore(db)
+	overrides, err := override.NewStore(db, override.Options{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -352,7 +352,7 @@ func TestAWriteIsSeenByWhoWaitsForIt(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)
-		revision, err := s.overrides.Create(override.Override{Service: service, Mode: override.Merge, Hosts: []override.Host{
+		revision, err := s.overrides.Create(override.Override{Key: override.Key{Service: service}, Mode: override.Merge, Hosts: []override.Host{
 			{Endpoint: fleet.Endpoint{Addr: netip.MustParseAddrPort("127.0.0.1:18080"), Weight: 1, Health: fleet.Healthy}},
 		}})
 		if err != nil {

@@ -79,7 +79,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	store, err := override.NewStore(db)
+	store, err := override.NewStore(db, override.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

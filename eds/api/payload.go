@@ -80,7 +80,7 @@ func decodeHosts(body []byte) ([]override.Host, error) {
 		}
 		hosts = append(hosts, override.Host{Endpoint: e, Probe: h.Probe})
 	}
-	if err := (override.Override{Service: "any", Mode: override.Pin, Hosts: hosts}).Check(); err != nil {
+	if err := (override.Override{Key: override.Key{Service: "any"}, Mode: override.Pin, Hosts: hosts}).Check(); err != nil {
 		return nil, err
 	}
 	return hosts, nil

@@ -176,7 +176,7 @@ func readOverride(w http.ResponseWriter, r *http.Request, mode override.Mode) (o
 	if err != nil {
 		return override.Override{}, problemf(http.StatusBadRequest, "%v", err)
 	}
-	return override.Override{Service: name, Mode: mode, Hosts: hosts, Since: time.Now().UTC().Truncate(time.Millisecond)}, nil
+	return override.Override{Key: override.Key{Service: name}, Mode: mode, Hosts: hosts, Since: time.Now().UTC().Truncate(time.Millisecond)}, nil
 }
 
 // serviceName returns the service that the path names, checked.

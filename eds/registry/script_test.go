@@ -131,7 +131,7 @@ func (s *script) decide() {
 		}
 	}
 	if s.mode != "" {
-		o := override.Override{Service: "s", Mode: s.mode, Since: epoch}
+		o := override.Override{Key: override.Key{Service: "s"}, Mode: s.mode, Since: epoch}
 		for _, h := range s.manual {
 			o.Hosts = append(o.Hosts, h)
 		}
