@@ -23,6 +23,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/eds/api"
 	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/override/share"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/eds/xds"
@@ -89,9 +90,15 @@ func Run(ctx context.Context, opts Options) (err error) {
 	if err != nil {
 		return err
 	}
-	members, err := gossip.Start(gossip.Options{
+	var members *gossip.Pool
+	sharer := share.New(share.Options{
+		Self: self.ID, Store: overrides, Logger: opts.Logger,
+		Send: func(to fleet.Member, b []byte) error { return members.Share(to, b) }, // from Run on
+	})
+	members, err = gossip.Start(gossip.Options{
 		Member: self, Fleet: opts.Fleet, Bind: opts.Gossip, Advertise: opts.Advertise,
 		Seeds: opts.Seeds, Remembered: addresses(remembered), Keys: opts.Keys, Profile: opts.Profile, Logger: opts.Logger,
+		Shared: sharer.Receive,
 	})
 	if err != nil {
 		return err
@@ -108,11 +115,15 @@ func Run(ctx context.Context, opts Options) (err error) {
 	ackTimes := newAckTimes()
 	observe := func(kind string, took time.Duration) { ackTimes.WithLabelValues(kind).Observe(took.Seconds()) }
 	receipts := newReceipts(server.Standings, server.Acked(), members.SendReceipt, observe, opts.Logger)
+	endings := newEndings(overrides, opts.Logger)
 	decisions := newLoop(loopOptions{
 		pool: members, overrides: overrides, prober: prober, logger: opts.Logger,
 		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: max(registry.DefaultRound, 2*opts.ProbeInterval+registry.DefaultRound/2)},
 		seeds:    len(opts.Seeds) > 0, remembered: remembered,
-		publish: []func(*registry.Snapshot){server.Update, mem.update, receipts.update},
+		publish: []func(*registry.Snapshot){
+			server.Update, mem.update, receipts.update, endings.update,
+			func(snap *registry.Snapshot) { sharer.Members(snap.Members) },
+		},
 	})
 	metrics, err := newMetrics(decisions.Snapshot, server.Clients, ackTimes)
 	if err != nil {
@@ -129,6 +140,9 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 
 	failed := make(chan error, 2)
+	stops.goRun(overrides.Run)
+	stops.goRun(sharer.Run)
+	stops.goRun(endings.run)
 	stops.goRun(prober.Run)
 	stops.goRun(receipts.run)
 	stops.goRun(decisions.run)

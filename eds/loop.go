@@ -160,7 +160,7 @@ func (l *loop) run(ctx context.Context) {
 func (l *loop) decide() time.Time {
 	now := time.Now()
 	members, evidence := l.recalled(now), l.prober.Evidence()
-	overrides, revision := l.overrides.List()
+	overrides, revision := l.overrides.InForce()
 	settled, settleDue := l.settling.at(now, l.untried(evidence), l.mute(evidence))
 	snap, due := l.registry.Decide(registry.Input{
 		Now: now, Settled: settled, Revision: revision, Members: members, Overrides: overrides,

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -53,9 +52,9 @@ func (s *Store) Audit(since time.Time, limit int, before string) ([]Entry, error
 		c := tx.Bucket(auditBucket).Cursor()
 		k, v := c.Last()
 		if before != "" {
-			n, err := strconv.ParseUint(before, 16, 64)
-			if err != nil || entryID(n) != before {
-				return fmt.Errorf("%.60q is not the id of an entry", before)
+			n, err := ParseID(before)
+			if err != nil {
+				return err
 			}
 			if k, v = c.Seek(sequence(n)); k == nil {
 				k, v = c.Last()
@@ -86,7 +85,7 @@ func readEntry(k, v []byte) (Entry, error) {
 	if err := json.Unmarshal(v, &e); err != nil {
 		return Entry{}, fmt.Errorf("entry %x: %w", k, err)
 	}
-	e.ID = entryID(binary.BigEndian.Uint64(k))
+	e.ID = FormatID(binary.BigEndian.Uint64(k))
 	e.Override.ID = e.Override.Key.ID()
 	if e.Before != nil {
 		e.Before.ID = e.Override.ID
@@ -95,8 +94,6 @@ func readEntry(k, v []byte) (Entry, error) {
 }
 
 func sequence(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
-
-func entryID(n uint64) string { return fmt.Sprintf("%016x", n) }
 
 // actionOf says what the step from one record to the next is; "" when nothing was
 // and is in force.

@@ -115,6 +115,20 @@ func (o Override) checkDecision() error {
 	return checkTags(o.Tags)
 }
 
+// maxEncoded is how long a decision may be when it is sent to another server.
+const maxEncoded = 3 << 20
+
+func (o Override) checkSize() error {
+	if len(o.Hosts) == 0 {
+		return nil
+	}
+	b, err := Encode([]Override{o})
+	if len(b) > maxEncoded {
+		return fmt.Errorf("the list takes %d bytes, at most %d can be kept and shared: use fewer or shorter tags", len(b), maxEncoded)
+	}
+	return err
+}
+
 // checkTags knows the tags that the API shows of an endpoint's own fields.
 func checkTags(tags map[string]string) error {
 	further := make(map[string]string, len(tags))

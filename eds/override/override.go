@@ -7,9 +7,10 @@ package override
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -61,7 +62,19 @@ func (k Key) Compare(other Key) int {
 // server.
 func (k Key) ID() string {
 	sum := sha256.Sum256([]byte(k.Service + "\x00" + k.Host))
-	return hex.EncodeToString(sum[:8])
+	return FormatID(binary.BigEndian.Uint64(sum[:]))
+}
+
+// FormatID writes an id.
+func FormatID(n uint64) string { return fmt.Sprintf("%016x", n) }
+
+// ParseID reads what FormatID wrote.
+func ParseID(id string) (uint64, error) {
+	n, err := strconv.ParseUint(id, 16, 64)
+	if err != nil || FormatID(n) != id {
+		return 0, fmt.Errorf("id %.60q is not 16 hexadecimal digits", id)
+	}
+	return n, nil
 }
 
 // Name names k to a person.

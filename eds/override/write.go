@@ -210,7 +210,7 @@ func (b *batch) decide(o Override) (Override, error) {
 	if err := o.Check(); err != nil {
 		return Override{}, err
 	}
-	if err := b.room(o); err != nil {
+	if err := errors.Join(b.room(o), o.checkSize()); err != nil {
 		return Override{}, err
 	}
 	return b.take(o, true), nil
