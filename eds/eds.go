@@ -119,7 +119,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	decisions := newLoop(loopOptions{
 		pool: members, overrides: overrides, prober: prober, logger: opts.Logger,
 		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: max(registry.DefaultRound, 2*opts.ProbeInterval+registry.DefaultRound/2)},
-		seeds:    len(opts.Seeds) > 0, remembered: remembered,
+		seeds:    len(opts.Seeds) > 0, remembered: remembered, probes: opts.ProbeInterval,
 		publish: []func(*registry.Snapshot){
 			server.Update, mem.update, receipts.update, endings.update,
 			func(snap *registry.Snapshot) { sharer.Members(snap.Members) },

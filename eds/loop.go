@@ -1,6 +1,7 @@
 package eds
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,7 @@ type pool interface {
 type prober interface {
 	Watch(targets []probe.Target)
 	Evidence() map[probe.Key]probe.Evidence
+	Revision() uint64
 	Woke() time.Time
 	Changed() <-chan struct{}
 }
@@ -47,6 +49,7 @@ type loopOptions struct {
 	registry  registry.Options
 	logger    *slog.Logger
 
+	probes     time.Duration  // between two of an endpoint
 	seeds      bool           // there are some, so somebody is to be joined before gossip has settled
 	remembered []fleet.Member // from before a restart
 
@@ -81,6 +84,7 @@ type confirm struct {
 }
 
 func newLoop(opts loopOptions) *loop {
+	opts.probes = cmp.Or(opts.probes, probe.DefaultInterval)
 	l := &loop{loopOptions: opts, registry: registry.New(opts.registry), started: time.Now(), settling: newSettling(time.Now(), opts.seeds, len(opts.remembered) > 0),
 		confirms: make(chan confirm), next: make(chan struct{})}
 	l.latest.Store(&registry.Snapshot{})
@@ -159,12 +163,16 @@ func (l *loop) run(ctx context.Context) {
 // nothing changes (never, if zero).
 func (l *loop) decide() time.Time {
 	now := time.Now()
+	revised := l.prober.Revision()
 	members, evidence := l.recalled(now), l.prober.Evidence()
 	overrides, revision := l.overrides.InForce()
-	settled, settleDue := l.settling.at(now, l.untried(evidence), l.mute(evidence))
+	settled, settleDue := true, time.Time{}
+	if !l.settling.settled { // finding out costs a look at every target
+		settled, settleDue = l.settling.at(now, l.untried(evidence), l.mute(evidence))
+	}
 	snap, due := l.registry.Decide(registry.Input{
 		Now: now, Settled: settled, Revision: revision, Members: members, Overrides: overrides,
-		Evidence: evidence, Woke: l.prober.Woke(),
+		Evidence: evidence, EvidenceRevision: revised, Woke: l.prober.Woke(),
 	})
 	if targets := l.targetsOf(now, snap.Members, overrides, evidence); !slices.Equal(targets, l.targets) {
 		l.targets = targets
@@ -215,7 +223,10 @@ func (l *loop) mute(evidence map[probe.Key]probe.Evidence) bool {
 	})
 }
 
-// untried reports whether some endpoint was not probed yet.
-func (l *loop) untried(evidence map[probe.Key]probe.Evidence) bool {
-	return slices.ContainsFunc(l.targets, func(t probe.Target) bool { return !evidence[t.Key].Tried })
+// untried says how long first probes may still take, if some endpoint had none.
+func (l *loop) untried(evidence map[probe.Key]probe.Evidence) time.Duration {
+	if !slices.ContainsFunc(l.targets, func(t probe.Target) bool { return !evidence[t.Key].Tried }) {
+		return 0
+	}
+	return settleProbe + probe.FirstRound(len(l.targets), l.probes)
 }

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"reflect"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -102,7 +102,7 @@ func (m *memory) run(ctx context.Context) {
 }
 
 func (m *memory) write(members []fleet.Member) error {
-	if reflect.DeepEqual(members, m.written) {
+	if slices.EqualFunc(members, m.written, func(a, b fleet.Member) bool { return a.Equal(&b) }) {
 		return nil
 	}
 	v, err := json.Marshal(members)

@@ -45,6 +45,9 @@ func narrateGuard(logger *slog.Logger, was, now registry.Service) {
 
 // narrateHosts compares two lists that are sorted alike.
 func narrateHosts(logger *slog.Logger, was, now registry.Service) {
+	if was.Same(now) {
+		return
+	}
 	old, hosts := was.Served(), now.Served()
 	for len(old) > 0 || len(hosts) > 0 {
 		switch {
@@ -60,7 +63,7 @@ func narrateHosts(logger *slog.Logger, was, now registry.Service) {
 	}
 }
 
-func stateOf(s registry.Service, was registry.Host) string {
+func stateOf(s registry.Service, was *registry.Host) string {
 	for _, h := range s.Hosts {
 		if h.Addr == was.Addr {
 			return h.State

@@ -3,6 +3,8 @@ package eds
 import (
 	"context"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -151,10 +153,15 @@ func (r *receipts) lost(m fleet.Member, now time.Time) *claim {
 	return c
 }
 
+// isServed costs what finding one address costs: it is asked of every member.
 func isServed(snap *registry.Snapshot, m fleet.Member) bool {
 	s, _ := snap.Find(m.Service)
-	for _, h := range s.Hosts {
-		if h.Served && h.ID == m.ID.String() {
+	i, _ := slices.BinarySearchFunc(s.Hosts, m.Endpoint.Addr, func(h registry.Host, addr netip.AddrPort) int { return h.Addr.Compare(addr) })
+	for id := ""; i < len(s.Hosts) && s.Hosts[i].Addr == m.Endpoint.Addr; i++ {
+		if id == "" {
+			id = m.ID.String()
+		}
+		if s.Hosts[i].Served && s.Hosts[i].ID == id {
 			return true
 		}
 	}

@@ -8,7 +8,7 @@ import "time"
 const (
 	settleQuiet = 2 * time.Second  // without a change of the pool, once joined
 	settleMost  = 10 * time.Second // in any case
-	settleProbe = time.Second      // for each endpoint's first probe to have an outcome
+	settleProbe = time.Second      // for an endpoint's first probe to have an outcome, once it is its turn
 	settleTurn  = 4 * time.Second  // after a silence, for every endpoint to be heard again
 )
 
@@ -35,10 +35,10 @@ func (s *settling) changed(now time.Time)   { s.quiet = now }
 func (s *settling) hasJoined(now time.Time) { s.joined, s.quiet = true, now }
 
 // at reports whether the server is settled, and if not, when to ask again. untried
-// says that some endpoint was not probed yet; it is waited for once gossip is done.
-// mute says that no endpoint answers at all: a server that remembers a fleet then
+// says how long first probes may still take once gossip is done; 0 if each endpoint
+// had one. mute says that no endpoint answers at all: a server that remembers a fleet then
 // waits without limit.
-func (s *settling) at(now time.Time, untried, mute bool) (bool, time.Time) {
+func (s *settling) at(now time.Time, untried time.Duration, mute bool) (bool, time.Time) {
 	if s.settled {
 		return true, time.Time{}
 	}
@@ -63,8 +63,8 @@ func (s *settling) at(now time.Time, untried, mute bool) (bool, time.Time) {
 	if s.heard.IsZero() {
 		s.heard = now
 	}
-	due = s.heard.Add(settleProbe)
-	s.settled = !untried || !now.Before(due)
+	due = s.heard.Add(untried)
+	s.settled = untried == 0 || !now.Before(due)
 	return s.settled, due
 }
 

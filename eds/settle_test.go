@@ -48,7 +48,11 @@ func TestSettlingWaitsForAQuietPool(t *testing.T) {
 				case "heard":
 					mute = false
 				}
-				settled, due := s.at(sec(e.at), e.untried, mute)
+				untried := time.Duration(0)
+				if e.untried {
+					untried = settleProbe
+				}
+				settled, due := s.at(sec(e.at), untried, mute)
 				if settled != e.settle {
 					t.Fatalf("at %v s: settled %v, want %v", e.at, settled, e.settle)
 				}

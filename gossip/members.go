@@ -32,6 +32,7 @@ type members struct {
 
 	mu     sync.Mutex
 	byName map[string]*record
+	roster roster
 	gone   int  // how many records are not alive
 	met    bool // joined is closed
 	closed bool // memberlist can still report after its shutdown
@@ -108,6 +109,7 @@ func (ms *members) record(name string, m fleet.Member) bool {
 		ms.gone++
 	}
 	ms.byName[name] = &record{Member: m}
+	ms.roster.note(name, m.ID)
 	if ms.gone > maxGone {
 		ms.dropOldest()
 	}
@@ -135,6 +137,7 @@ func (ms *members) hear(word fleet.Member) {
 	}
 	word.Gossip, word.Liveness, word.Since = old.Gossip, fleet.Alive, time.Now()
 	old.Member = word
+	ms.roster.note(word.ID.String(), word.ID)
 	ms.signal()
 }
 
@@ -146,6 +149,7 @@ func (ms *members) dropOldest() {
 			oldest = name
 		}
 	}
+	ms.roster.note(oldest, ms.byName[oldest].ID)
 	delete(ms.byName, oldest)
 	ms.gone--
 }
@@ -161,6 +165,7 @@ func (ms *members) sweep(now time.Time) {
 		}
 		if !r.hidden {
 			r.hidden = true
+			ms.roster.note(name, r.ID)
 			ms.signal()
 		}
 		if r.Liveness == fleet.Left || age >= retryFor {
@@ -178,17 +183,11 @@ func (ms *members) signal() {
 	}
 }
 
+// list returns the members that are shown, by id. Nobody may write to it.
 func (ms *members) list() []fleet.Member {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	list := make([]fleet.Member, 0, len(ms.byName))
-	for _, r := range ms.byName {
-		if !r.hidden {
-			list = append(list, r.Member)
-		}
-	}
-	fleet.SortMembers(list)
-	return list
+	return ms.roster.of(ms.byName)
 }
 
 func (ms *members) self() fleet.Member {

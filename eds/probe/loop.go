@@ -145,13 +145,21 @@ func (l *loop) watch(targets []Target) {
 // firstProbe says when each of n new endpoints is first probed: at once if they are
 // few, by and by if they are many, for to connect costs more than all the rest.
 func (l *loop) firstProbe(n int) func() time.Time {
-	const few, perSecond = 100, 2000
 	now, interval := time.Now(), l.opts.Interval
-	if n <= few {
-		return func() time.Time { return now.Add(rand.N(interval) - interval) }
+	if round := FirstRound(n, interval); round > 0 {
+		return func() time.Time { return now.Add(rand.N(round)) }
 	}
-	rounds := 1 + time.Second*time.Duration(n-1)/perSecond/interval
-	return func() time.Time { return now.Add(rand.N(rounds * interval)) }
+	return func() time.Time { return now.Add(rand.N(interval) - interval) }
+}
+
+// FirstRound is within which time each of n new endpoints is probed for the first
+// time: 0, which is at once, for a few, and a second for each 2,000 of many.
+func FirstRound(n int, interval time.Duration) time.Duration {
+	const few, perSecond = 100, 2000
+	if n <= few {
+		return 0
+	}
+	return (1 + time.Second*time.Duration(n-1)/perSecond/interval) * interval
 }
 
 // stop leaves the evidence as it is: whoever ends does not know less for it.

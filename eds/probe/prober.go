@@ -63,6 +63,8 @@ type Prober struct {
 
 	mu       sync.Mutex
 	evidence map[Key]Evidence
+	shared   map[Key]Evidence // a copy that readers hold; nil once it is out of date
+	revision uint64
 }
 
 // New returns a Prober that watches nobody yet.
@@ -78,7 +80,7 @@ func New(opts Options) *Prober {
 	}
 	return &Prober{
 		opts: opts, pulse: newPulse(), changed: make(chan struct{}, 1), targets: make(chan []Target, 1),
-		evidence: make(map[Key]Evidence),
+		evidence: make(map[Key]Evidence), revision: 1,
 	}
 }
 
@@ -94,11 +96,23 @@ func (p *Prober) Watch(targets []Target) {
 	p.targets <- targets
 }
 
-// Evidence returns what is known, by endpoint.
+// Evidence returns what is known, by endpoint. It is the same map as long as
+// nothing changes: nobody may write to it.
 func (p *Prober) Evidence() map[Key]Evidence {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return maps.Clone(p.evidence)
+	if p.shared == nil {
+		p.shared = maps.Clone(p.evidence)
+	}
+	return p.shared
+}
+
+// Revision counts the changes of Evidence. Who asks for it first, and then for
+// Evidence, has at least what the revision stands for.
+func (p *Prober) Revision() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.revision
 }
 
 // Woke returns when this process last came back from a pause of a second or more;
@@ -125,6 +139,7 @@ func (p *Prober) known(k Key) Evidence {
 func (p *Prober) report(k Key, e Evidence) {
 	p.mu.Lock()
 	p.evidence[k] = e
+	p.outdated()
 	p.mu.Unlock()
 	p.signal()
 }
@@ -132,8 +147,15 @@ func (p *Prober) report(k Key, e Evidence) {
 func (p *Prober) forget(k Key) {
 	p.mu.Lock()
 	delete(p.evidence, k)
+	p.outdated()
 	p.mu.Unlock()
 	p.signal()
+}
+
+// outdated notes a change of the evidence. The caller holds mu.
+func (p *Prober) outdated() {
+	p.shared = nil
+	p.revision++
 }
 
 func (p *Prober) signal() {

@@ -329,3 +329,22 @@ func drain(c <-chan struct{}) bool {
 		return false
 	}
 }
+
+func TestTheFirstRoundIsLongerForMore(t *testing.T) {
+	for _, tt := range []struct {
+		endpoints int
+		interval  time.Duration
+		want      time.Duration
+	}{
+		{0, time.Second, 0},
+		{100, time.Second, 0},
+		{101, time.Second, time.Second},
+		{10_000, time.Second, 5 * time.Second},
+		{10_001, time.Second, 6 * time.Second},
+		{10_000, 3 * time.Second, 6 * time.Second},
+	} {
+		if got := FirstRound(tt.endpoints, tt.interval); got != tt.want {
+			t.Errorf("%d endpoints each %v: %v, want %v", tt.endpoints, tt.interval, got, tt.want)
+		}
+	}
+}

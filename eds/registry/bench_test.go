@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,13 +32,15 @@ func manyMembers(n int, service func(i int) string) Input {
 // BenchmarkDecide tells what one change of the fleet costs.
 func BenchmarkDecide(b *testing.B) {
 	one := func(int) string { return "myservice" }
+	thousand := func(i int) string { return fmt.Sprintf("service-%d", i%1000) }
 	for name, tt := range map[string]struct {
 		in     Input
 		change func(*Input, int)
 	}{
-		"10000 members of one service": {manyMembers(10_000, one), func(*Input, int) {}},
-		"10000 members of 1000 services": {manyMembers(10_000, func(i int) string { return "service-" + string(rune('a'+i%1000)) }),
-			func(*Input, int) {}},
+		"10000 members of one service":                       {manyMembers(10_000, one), func(*Input, int) {}},
+		"10000 members of one service, one weight changes":   {manyMembers(10_000, one), oneWeight},
+		"10000 members of 1000 services, one weight changes": {manyMembers(10_000, thousand), oneWeight},
+		"10000 members of 1000 services":                     {manyMembers(10_000, thousand), func(*Input, int) {}},
 		"10000 members, all silent": {manyMembers(10_000, one), func(in *Input, i int) {
 			for k, e := range in.Evidence {
 				if i == 1 {
@@ -51,9 +55,17 @@ func BenchmarkDecide(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				tt.in.Now = tt.in.Now.Add(time.Millisecond)
+				b.StopTimer()
 				tt.change(&tt.in, i)
+				b.StartTimer()
 				r.Decide(tt.in)
 			}
 		})
 	}
+}
+
+// oneWeight is what gossip hands over after one member announced another weight.
+func oneWeight(in *Input, i int) {
+	in.Members, in.EvidenceRevision = slices.Clone(in.Members), 1
+	in.Members[i*7919%len(in.Members)].Endpoint.Weight++
 }

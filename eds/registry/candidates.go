@@ -13,97 +13,74 @@ import (
 // candidate is one host with what its own facts ask for.
 type candidate struct {
 	key      probe.Key
-	endpoint *fleet.Endpoint // in the list it came in
-	source   Source
-	started  time.Time // zero for a manual host
-	alive    bool      // gossip says so
-	probed   bool      // a manual host that the operator wants probed
+	of       *candidates
+	shown    Host           // as far as it is known before anybody objects
+	alive    bool           // gossip says so
+	evidence probe.Evidence // that wish was made of
 	wish     wish
+	stale    bool // its facts have changed, another candidate takes its place
 
-	outranked  bool  // it has no say: an operator keeps it out, or it is superseded
-	superseded bool  // by another process at its address
-	mute       *mute // nil when it is not mute
+	// Of the service as a whole, by the last ranking.
+	outranked  bool // it has no say: an operator keeps it out, or it is superseded
+	superseded bool // by another process at its address
+
+	mute *mute // nil when it is not mute
 }
 
-// candidates are all that could be served under one name.
+// candidates are all that could be served under one name. They stay from one
+// decision to the next, so that a decision costs what changed.
 type candidates struct {
 	name   string
 	mode   override.Mode
+	manual []*candidate
+	fresh  []*candidate // members that are not ranked yet
 	ranked []*candidate // by address, the best claim to each first
 	bad    int          // how many go against their will, if nobody holds them
+
+	changed bool    // since the last decision
+	plain   bool    // shown is of the candidates alone, without a memory
+	shown   Service // what was decided last
 }
 
-func (c *candidates) add(cand *candidate) {
-	c.ranked = append(c.ranked, cand)
-	if cand.wish.reason.against() {
-		c.bad++
-	}
-}
-
-// gather finds the candidates of every service, by its name.
-func gather(members []fleet.Member, overrides []override.Override, evidence map[probe.Key]probe.Evidence) map[string]*candidates {
-	services := make(map[string]*candidates)
-	get := func(name string) *candidates {
-		c := services[name]
-		if c == nil {
-			c = &candidates{name: name, mode: override.Auto}
-			services[name] = c
-		}
-		return c
-	}
-	room := make([]candidate, len(members))
-	for i := range members {
-		if m := &members[i]; m.Role == fleet.RoleUpstream && m.Quarantine == "" {
-			room[i] = memberCandidate(m, evidence)
-			get(m.Service).add(&room[i])
+// keep makes ranked what is not stale, and what is new.
+func (c *candidates) keep() {
+	c.ranked = slices.DeleteFunc(c.ranked, func(cand *candidate) bool { return cand.stale })
+	c.ranked = append(append(c.ranked, c.fresh...), c.manual...)
+	c.fresh, c.bad = nil, 0
+	for _, cand := range c.ranked {
+		if cand.wish.reason.against() {
+			c.bad++
 		}
 	}
-	for _, o := range overrides {
-		c := get(o.Service)
-		c.mode = o.Mode
-		for i := range o.Hosts {
-			c.add(manualCandidate(o.Since, &o.Hosts[i], evidence))
-		}
-	}
-	for _, c := range services {
-		c.rank()
-	}
-	return services
+	c.rank()
 }
 
 // keyOf is what the evidence about a member is filed under.
 func keyOf(m *fleet.Member) probe.Key { return probe.Key{ID: m.ID.String(), Addr: m.Endpoint.Addr} }
 
-func memberCandidate(m *fleet.Member, evidence map[probe.Key]probe.Evidence) candidate {
-	key := keyOf(m)
-	return candidate{
-		key: key, endpoint: &m.Endpoint, source: Gossip, started: m.Started,
-		alive: m.Liveness == fleet.Alive, wish: wishOf(m, evidence[key]),
+func memberCandidate(m *fleet.Member, key probe.Key, e probe.Evidence) *candidate {
+	w := wishOf(m, e)
+	return &candidate{
+		key: key, alive: m.Liveness == fleet.Alive, evidence: e, wish: w,
+		shown: Host{Endpoint: m.Endpoint, ID: key.ID, Source: Gossip, State: w.state, Since: w.since, Started: m.Started},
 	}
 }
 
 // manualCandidate is served without a question unless the operator wants it probed.
 func manualCandidate(since time.Time, h *override.Host, evidence map[probe.Key]probe.Evidence) *candidate {
-	c := &candidate{key: probe.Key{Addr: h.Addr}, endpoint: &h.Endpoint, source: Manual, probed: h.Probe, wish: wish{state: StateHealthy}}
+	c := &candidate{key: probe.Key{Addr: h.Addr}, wish: wish{state: StateHealthy}}
 	if h.Probe {
 		c.wish = probed(evidence[c.key])
 	}
 	if since.After(c.wish.since) {
 		c.wish.since = since
 	}
+	c.shown = Host{Endpoint: h.Endpoint, Source: Manual, Probe: h.Probe, State: c.wish.state, Since: c.wish.since}
 	return c
 }
 
-// host is how c is shown, as far as it is known before anybody objects.
-func (c *candidate) host() Host {
-	return Host{
-		Endpoint: *c.endpoint, ID: c.key.ID, Source: c.source, Probe: c.probed,
-		State: c.wish.state, Since: c.wish.since, Started: c.started,
-	}
-}
-
 // unasked reports whether an operator wants c served whatever happens to it.
-func (c *candidate) unasked() bool { return c.source == Manual && !c.probed }
+func (c *candidate) unasked() bool { return c.shown.Source == Manual && !c.shown.Probe }
 
 // rank brings together the claims to each address, of which the first counts, and
 // notes who is outranked.
@@ -111,8 +88,8 @@ func (c *candidates) rank() {
 	slices.SortFunc(c.ranked, compareClaims)
 	for i, cand := range c.ranked {
 		second := i > 0 && c.ranked[i-1].key.Addr == cand.key.Addr
-		cand.superseded = second && c.ranked[i-1].source == Gossip
-		cand.outranked = second || (c.mode == override.Pin && cand.source == Gossip)
+		cand.superseded = second && c.ranked[i-1].shown.Source == Gossip
+		cand.outranked = second || (c.mode == override.Pin && cand.shown.Source == Gossip)
 	}
 }
 
@@ -124,10 +101,10 @@ func compareClaims(a, b *candidate) int {
 		return c
 	}
 	return cmp.Or(
-		first(a.source == Manual, b.source == Manual),
+		first(a.shown.Source == Manual, b.shown.Source == Manual),
 		first(!a.gone(), !b.gone()),
 		first(a.alive, b.alive),
-		b.started.Compare(a.started),
+		b.shown.Started.Compare(a.shown.Started),
 		cmp.Compare(a.key.ID, b.key.ID),
 	)
 }

@@ -3,7 +3,7 @@ package registry
 // listen notes whether anybody is heard at all. A server that reaches nobody, was
 // itself paused, or hears again only now, believes no silence before everybody
 // had a chance to be heard: over a probe, and then over gossip.
-func (r *Registry) listen(in Input, services map[string]*candidates) {
+func (r *Registry) listen(in Input, services []*candidates) {
 	was := r.isolated
 	r.isolated = isolated(in, services)
 	since := in.Woke
@@ -24,7 +24,7 @@ func (r *Registry) listen(in Input, services map[string]*candidates) {
 // isolated reports whether somebody has fallen silent and nobody is heard. What
 // gossip says of those that are not probed counts only where nobody is: it takes
 // long to notice that everybody is gone.
-func isolated(in Input, services map[string]*candidates) bool {
+func isolated(in Input, services []*candidates) bool {
 	silent, probed, talking := 0, 0, 0
 	for _, c := range services {
 		for _, cand := range c.ranked {

@@ -24,9 +24,9 @@ func (r *Registry) memory(service string) *memory {
 }
 
 // forget drops what no longer matters.
-func (r *Registry) forget(now time.Time, services map[string]*candidates) {
+func (r *Registry) forget(now time.Time) {
 	for name, m := range r.memories {
-		if _, known := services[name]; !known {
+		if _, known := r.index.services[name]; !known {
 			m.mutes, m.guard = nil, guard{}
 		}
 		m.damped.forget(now)
@@ -45,7 +45,7 @@ func (r *Registry) findMute(c *candidates) {
 	}
 	var mutes map[probe.Key]*mute
 	for _, cand := range c.ranked {
-		if !cand.wish.reason.mute() {
+		if cand.mute = nil; !cand.wish.reason.mute() {
 			continue
 		}
 		if m == nil {

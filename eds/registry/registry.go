@@ -1,8 +1,8 @@
 package registry
 
 import (
+	"bytes"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
@@ -40,7 +40,10 @@ type Input struct {
 	Members   []fleet.Member
 	Overrides []override.Override // at most one for each service
 	Evidence  map[probe.Key]probe.Evidence
-	Woke      time.Time // when this process last came back from a pause
+	// EvidenceRevision is another one after each change of Evidence; 0 says that it
+	// is not known.
+	EvidenceRevision uint64
+	Woke             time.Time // when this process last came back from a pause
 }
 
 // Registry decides which endpoints serve. It is a deterministic machine: its only
@@ -49,6 +52,7 @@ type Registry struct {
 	opts Options
 
 	last     *Snapshot          // what was decided last
+	index    index              // what it was decided from
 	memories map[string]*memory // of the services of which more than that matters
 
 	isolated     bool
@@ -58,7 +62,7 @@ type Registry struct {
 
 // New returns a Registry that has seen nothing.
 func New(opts Options) *Registry {
-	return &Registry{opts: opts, last: &Snapshot{}, memories: make(map[string]*memory)}
+	return &Registry{opts: opts, last: &Snapshot{}, index: newIndex(), memories: make(map[string]*memory)}
 }
 
 // Confirm says that an operator knows the silent hosts of a service to be dead:
@@ -72,7 +76,8 @@ func (r *Registry) Confirm(service string) bool {
 // again even if nothing changes; zero for never.
 func (r *Registry) Decide(in Input) (*Snapshot, time.Time) {
 	snap := &Snapshot{Settled: in.Settled, Revision: in.Revision, Members: r.keepServed(in.Members)}
-	services := gather(snap.Members, in.Overrides, in.Evidence)
+	r.index.update(&in, snap.Members)
+	services := r.index.sorted
 	for _, c := range services {
 		r.findMute(c)
 	}
@@ -87,9 +92,8 @@ func (r *Registry) Decide(in Input) (*Snapshot, time.Time) {
 			snap.Services = append(snap.Services, s)
 		}
 	}
-	slices.SortFunc(snap.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
 	r.last = snap
-	r.forget(in.Now, services)
+	r.forget(in.Now)
 	return snap, due.at
 }
 
@@ -97,7 +101,7 @@ func (r *Registry) Decide(in Input) (*Snapshot, time.Time) {
 // that it has forgotten them, but that are still served: because they answer, or
 // because this server has heard nobody for longer than gossip remembers.
 func (r *Registry) keepServed(members []fleet.Member) []fleet.Member {
-	if !slices.IsSortedFunc(members, compareMembers) {
+	if !sorted(members) {
 		members = slices.Clone(members)
 		fleet.SortMembers(members)
 	}
@@ -110,7 +114,7 @@ func (r *Registry) keepServed(members []fleet.Member) []fleet.Member {
 		if h, _ := r.last.host(m.Service, keyOf(m)); !h.Served {
 			continue
 		}
-		if _, found := slices.BinarySearchFunc(members, *m, compareMembers); !found {
+		if _, found := slices.BinarySearchFunc(members, m, func(a fleet.Member, b *fleet.Member) int { return compareIDs(&a, b) }); !found {
 			forgotten = append(forgotten, *m)
 		}
 	}
@@ -121,7 +125,16 @@ func (r *Registry) keepServed(members []fleet.Member) []fleet.Member {
 	return members
 }
 
-func compareMembers(a, b fleet.Member) int { return slices.Compare(a.ID[:], b.ID[:]) }
+func sorted(members []fleet.Member) bool {
+	for i := 1; i < len(members); i++ {
+		if compareIDs(&members[i-1], &members[i]) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func compareIDs(a, b *fleet.Member) int { return bytes.Compare(a.ID[:], b.ID[:]) }
 
 // countRemovals tells damping who goes now against its will.
 func (r *Registry) countRemovals(now time.Time, c *candidates) {
@@ -138,12 +151,23 @@ func (r *Registry) countRemovals(now time.Time, c *candidates) {
 	}
 }
 
-// serve puts together what is shown of a service, and what of it is served.
+// serve puts together what is shown of a service, and what of it is served. It is
+// what it was where neither the candidates nor a memory ask for something else.
 func (r *Registry) serve(now time.Time, c *candidates, due *soonest) Service {
+	m := r.memories[c.name]
+	if c.changed || !c.plain || m != nil {
+		c.shown = c.decide(now, m, due)
+		c.changed, c.plain = false, m == nil
+	}
+	return c.shown
+}
+
+// decide judges each candidate. What is remembered of the service may be nil.
+func (c *candidates) decide(now time.Time, m *memory, due *soonest) Service {
 	s := Service{Name: c.name, Mode: c.mode, Hosts: make([]Host, 0, len(c.ranked))}
-	m, held := r.memories[c.name], 0
+	held := 0
 	for _, cand := range c.ranked {
-		h := cand.host()
+		h := cand.shown
 		switch {
 		case cand.outranked:
 		case cand.wish.reason == none && (m == nil || cand.unasked()):

@@ -37,6 +37,7 @@ import (
 type script struct {
 	t        tester
 	registry *Registry
+	twin     twin
 	checks   []func(s *script) // after each Decide
 	in       Input
 	due      time.Time
@@ -84,7 +85,7 @@ var defaults = Options{Guard: DefaultGuard, GuardHold: DefaultGuardHold, Round: 
 
 func newScript(t tester, opts Options) *script {
 	return &script{
-		t: t, registry: New(opts), members: make(map[string]*fleet.Member), gone: make(map[string]bool),
+		t: t, registry: New(opts), twin: twin{New(opts)}, members: make(map[string]*fleet.Member), gone: make(map[string]bool),
 		manual: make(map[string]override.Host), changes: make(map[string]int),
 		in: Input{Now: epoch, Settled: true, Evidence: make(map[probe.Key]probe.Evidence)},
 	}
@@ -139,6 +140,7 @@ func (s *script) decide() {
 	}
 	before := s.snap
 	s.snap, s.due = s.registry.Decide(s.in)
+	s.twin.agree(s)
 	if !s.due.IsZero() && !s.due.After(s.in.Now) {
 		s.t.Errorf("due %v at %v", s.due, s.in.Now)
 	}
@@ -195,6 +197,7 @@ var probeEvents = map[string]func(*probe.Evidence){
 func (s *script) event(words []string) {
 	last := len(words) - 1
 	verb := words[last]
+	s.in.EvidenceRevision++
 	switch {
 	case words[0] == "manual" || words[0] == "probe" || words[0] == "pin":
 		s.operator(words[0], s.names(words[1:]))
@@ -203,6 +206,7 @@ func (s *script) event(words []string) {
 		clear(s.manual)
 	case verb == "confirm":
 		s.registry.Confirm("s")
+		s.twin.Confirm("s")
 	case verb == "woke":
 		s.in.Woke = s.in.Now
 	case last > 0 && words[last-1] == "of":

@@ -88,14 +88,20 @@ func (s *Snapshot) host(service string, key probe.Key) (h Host, inService bool) 
 	return Host{}, false
 }
 
-// Served returns the hosts of s that are in its assignment, in order, one for each address.
-func (s Service) Served() []Host {
-	var hosts []Host
-	var last netip.AddrPort
-	for _, h := range s.Hosts {
-		if h.Served && h.Addr != last {
+// Same reports whether s and o are one decision, taken over from one Snapshot to
+// the next since nothing asked for another. Two that are not the same may still
+// say the same.
+func (s Service) Same(o Service) bool {
+	return len(s.Hosts) > 0 && len(s.Hosts) == len(o.Hosts) && &s.Hosts[0] == &o.Hosts[0] && s.Mode == o.Mode && s.Guard == o.Guard
+}
+
+// Served returns the hosts of s that are in its assignment, in order, one for each
+// address. They are those of s: nobody writes to them.
+func (s Service) Served() []*Host {
+	hosts := make([]*Host, 0, len(s.Hosts))
+	for i := range s.Hosts {
+		if h := &s.Hosts[i]; h.Served && (len(hosts) == 0 || hosts[len(hosts)-1].Addr != h.Addr) {
 			hosts = append(hosts, h)
-			last = h.Addr
 		}
 	}
 	return hosts

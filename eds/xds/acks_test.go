@@ -229,7 +229,7 @@ func TestAcknowledgedSequenceIsNeverAheadOfTheClient(t *testing.T) {
 }
 
 func mustEncode(name string, addrs ...string) *assignment {
-	a, err := encode(name, staying(service(name, addrs...).Hosts))
+	a, err := encode(name, staying(pointers(service(name, addrs...).Hosts)), nil)
 	if err != nil {
 		panic(err)
 	}

@@ -1,14 +1,11 @@
 package xds
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -20,7 +17,6 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/rollcall-fleet/rollcall/eds/registry"
-	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // The type URLs of a load assignment. The messages are alike in every field that
@@ -42,40 +38,20 @@ type assignment struct {
 	name     string
 	version  string   // derived from the bytes alone: equal on every EDS server with the same fleet
 	hosts    []served // what it was built from
+	parts    []*part  // of each
 	gone     []departure
 	resource *discoveryv3.Resource
 	json     func() ([]byte, error) // without an "@type"; made when first asked for
 }
 
-// encode builds and encodes the assignment of a service. The hosts must have
-// passed sift and are kept.
-func encode(name string, hosts []served) (*assignment, error) {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(loadAssignment(name, hosts))
-	if err != nil {
-		return nil, fmt.Errorf("encode the assignment of %q: %w", name, err)
-	}
-	version := contentVersion(b)
-	return &assignment{
-		name: name, version: version, hosts: hosts,
-		resource: &discoveryv3.Resource{Name: name, Version: version, Resource: &anypb.Any{TypeUrl: typeV3, Value: b}},
-		json:     sync.OnceValues(func() ([]byte, error) { return toJSON(b) }),
-	}, nil
-}
-
 // empty is the assignment of a service that nobody serves. Envoy takes a missing
 // resource for "no news", so nobody is said with an assignment of no endpoints.
 func empty(name string) *assignment {
-	a, err := encode(name, nil)
+	a, err := encode(name, nil, nil)
 	if err != nil { // the name is not UTF-8, which only the path of a v1 request lets in
 		return &assignment{name: name, resource: &discoveryv3.Resource{Resource: &anypb.Any{TypeUrl: typeV3}}, json: func() ([]byte, error) { return nil, err }}
 	}
 	return a
-}
-
-// contentVersion names content by 64 bits of its SHA-256.
-func contentVersion(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:8])
 }
 
 // toJSON turns an encoded assignment into compact JSON with the field names of
@@ -94,64 +70,53 @@ func toJSON(b []byte) ([]byte, error) {
 
 // sift parts the hosts that may be given to Envoy from those that may not, since
 // Envoy rejects a whole assignment for one bad endpoint. The error names each
-// host that was left out and why.
-func sift(s registry.Service) ([]registry.Host, error) {
-	var good []registry.Host
+// host that was left out and why. Those that are as they were before, when they
+// were good, are not looked at twice.
+func sift(s registry.Service, before []*registry.Host) ([]*registry.Host, error) {
+	good := make([]*registry.Host, 0, len(s.Hosts))
 	var errs []error
-	for _, h := range s.Served() {
-		if err := h.Check(); err != nil {
-			errs = append(errs, fmt.Errorf("host %s %s: %w", h.Addr, h.ID, err))
+	for i := range s.Hosts {
+		h := &s.Hosts[i]
+		if !h.Served || len(good) > 0 && good[len(good)-1].Addr == h.Addr { // the first has the address
 			continue
+		}
+		for len(before) > 0 && before[0].Addr.Compare(h.Addr) < 0 {
+			before = before[1:]
+		}
+		if len(before) == 0 || !sameHost(served{Host: before[0]}, served{Host: h}) {
+			if err := h.Check(); err != nil {
+				errs = append(errs, fmt.Errorf("host %s %s: %w", h.Addr, h.ID, err))
+				continue
+			}
 		}
 		good = append(good, h)
 	}
 	return good, errors.Join(errs...)
 }
 
-// sameOffer reports whether sift makes the same of two hosts.
-func sameOffer(a, b registry.Host) bool {
-	return a.Served == b.Served && a.Health == b.Health && sameHost(served{Host: a}, served{Host: b})
+// offersSame reports whether a service offers the hosts that it did before.
+func offersSame(s registry.Service, before []*registry.Host) bool {
+	for i := range s.Hosts {
+		h := &s.Hosts[i]
+		if !h.Served || i > 0 && s.Hosts[i-1].Served && s.Hosts[i-1].Addr == h.Addr {
+			continue
+		}
+		if len(before) == 0 || !sameHost(served{Host: before[0]}, served{Host: h}) {
+			return false
+		}
+		before = before[1:]
+	}
+	return len(before) == 0
 }
 
 // sameHosts reports whether two lists make the same assignment.
-func sameHosts(a, b []registry.Host) bool {
-	return slices.EqualFunc(a, b, func(a, b registry.Host) bool { return sameHost(served{Host: a}, served{Host: b}) })
+func sameHosts(a, b []*registry.Host) bool {
+	return slices.EqualFunc(a, b, func(a, b *registry.Host) bool { return sameHost(served{Host: a}, served{Host: b}) })
 }
 
 func sameHost(a, b served) bool {
-	return a.Addr == b.Addr && a.ID == b.ID && a.Weight == b.Weight && a.Locality == b.Locality &&
-		a.Canary == b.Canary && a.leaving == b.leaving && maps.Equal(a.Tags, b.Tags)
-}
-
-// loadAssignment builds the assignment of a service: a pure function, and
-// deterministic as long as hosts is sorted, which registry.Service.Served is.
-func loadAssignment(name string, hosts []served) *endpointv3.ClusterLoadAssignment {
-	byLocality := make(map[fleet.Locality][]served)
-	for _, h := range hosts {
-		byLocality[h.Locality] = append(byLocality[h.Locality], h)
-	}
-	cla := &endpointv3.ClusterLoadAssignment{ClusterName: name}
-	for _, l := range slices.SortedFunc(maps.Keys(byLocality), fleet.Locality.Compare) {
-		cla.Endpoints = append(cla.Endpoints, localityEndpoints(l, byLocality[l]))
-	}
-	return cla
-}
-
-// localityEndpoints weighs the locality by the sum of its endpoints: Envoy's
-// locality-weighted load balancing and gRPC's own xDS client send nothing to a
-// locality without a weight; everybody else ignores it.
-func localityEndpoints(l fleet.Locality, hosts []served) *endpointv3.LocalityLbEndpoints {
-	group := &endpointv3.LocalityLbEndpoints{LbEndpoints: make([]*endpointv3.LbEndpoint, 0, len(hosts))}
-	if l != (fleet.Locality{}) {
-		group.Locality = &corev3.Locality{Region: l.Region, Zone: l.Zone}
-	}
-	var sum uint32
-	for _, h := range hosts {
-		sum += h.Weight
-		group.LbEndpoints = append(group.LbEndpoints, lbEndpoint(h))
-	}
-	group.LoadBalancingWeight = wrapperspb.UInt32(sum)
-	return group
+	return a.Addr == b.Addr && a.ID == b.ID && a.Weight == b.Weight && a.leaving == b.leaving &&
+		a.Canary == b.Canary && a.Locality == b.Locality && maps.Equal(a.Tags, b.Tags)
 }
 
 func lbEndpoint(h served) *endpointv3.LbEndpoint {

@@ -42,7 +42,7 @@ func TestLoadAssignment(t *testing.T) {
 	   "metadata":{"filter_metadata":{"envoy.lb":{"canary":false},"rollcall":{"id":"00000000-0000-4000-8000-000000000001"}}}}]}]}`
 	var expected endpointv3.ClusterLoadAssignment
 	must(t, protojson.Unmarshal([]byte(want), &expected))
-	got := loadAssignment("web", staying(varied().Hosts))
+	got := loadAssignment("web", staying(pointers(varied().Hosts)))
 	if !proto.Equal(got, &expected) {
 		t.Errorf("got %s", protojson.Format(got))
 	}
@@ -92,7 +92,7 @@ func TestEveryFieldChangesTheVersion(t *testing.T) {
 			if mustEncodeService(t, s).version == before.version {
 				t.Error("the version is the same")
 			}
-			if sameHosts(s.Hosts, varied().Hosts) {
+			if sameHosts(pointers(s.Hosts), pointers(varied().Hosts)) {
 				t.Error("the hosts are taken for the same")
 			}
 		})
@@ -144,9 +144,9 @@ func TestUnservedHostsAreNotInTheAssignment(t *testing.T) {
 
 func mustEncodeService(t *testing.T, s registry.Service) *assignment {
 	t.Helper()
-	hosts, bad := sift(s)
+	hosts, bad := sift(s, nil)
 	must(t, bad)
-	a, err := encode(s.Name, staying(hosts))
+	a, err := encode(s.Name, staying(hosts), nil)
 	must(t, err)
 	return a
 }

@@ -1,0 +1,73 @@
+package eds
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.etcd.io/bbolt"
+
+	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/probe"
+	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/eds/xds"
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// crowd is a pool of many, and probes that found all of them good.
+type crowd struct {
+	members  []fleet.Member
+	evidence map[probe.Key]probe.Evidence
+}
+
+func newCrowd(n int) *crowd {
+	c := &crowd{evidence: make(map[probe.Key]probe.Evidence)}
+	for i := range n {
+		m := fleet.Member{ID: uuid.NewSHA1(uuid.Nil, fmt.Append(nil, i)), Role: fleet.RoleUpstream, Liveness: fleet.Alive, Service: service,
+			Endpoint: fleet.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80), Weight: 1, Health: fleet.Healthy},
+			Probe:    fleet.Probe{Kind: fleet.ProbeHTTP, Path: fleet.DefaultHealthPath}}
+		c.members = append(c.members, m)
+		c.evidence[probe.Key{ID: m.ID.String(), Addr: m.Endpoint.Addr}] = probe.Evidence{Verdict: probe.Good, Tried: true, Verified: true}
+	}
+	fleet.SortMembers(c.members)
+	return c
+}
+
+func (c *crowd) Members() []fleet.Member                { return c.members }
+func (c *crowd) Evidence() map[probe.Key]probe.Evidence { return c.evidence }
+func (*crowd) Revision() uint64                         { return 1 }
+func (*crowd) Changed() <-chan struct{}                 { return nil }
+func (*crowd) Joined() <-chan struct{}                  { return nil }
+func (*crowd) Watch([]probe.Target)                     {}
+func (*crowd) Woke() time.Time                          { return time.Time{} }
+
+// BenchmarkOneOfManyChanges is what the loop does after one of 10,000 members
+// announced another weight, up to the bytes for Envoys.
+func BenchmarkOneOfManyChanges(b *testing.B) {
+	db, err := bbolt.Open(filepath.Join(b.TempDir(), "db"), 0o600, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	store, err := override.NewStore(db, override.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := newCrowd(10_000)
+	quiet := slog.New(slog.DiscardHandler)
+	l := newLoop(loopOptions{pool: c, prober: c, overrides: store, logger: quiet,
+		publish: []func(*registry.Snapshot){xds.New(xds.Options{Logger: quiet}).Update}})
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		b.StopTimer()
+		c.members = slices.Clone(c.members)
+		c.members[i*7919%len(c.members)].Endpoint.Weight++
+		b.StartTimer()
+		l.decide()
+	}
+}

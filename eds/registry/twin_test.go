@@ -1,0 +1,21 @@
+package registry
+
+import "reflect"
+
+// twin is a Registry that is told everything that another one is told, and that
+// makes everything anew each time: it says whether the other one missed a change.
+type twin struct{ *Registry }
+
+func (w twin) agree(s *script) {
+	s.t.Helper()
+	in := s.in
+	in.EvidenceRevision = 0
+	w.index = newIndex()
+	snap, due := w.Decide(in)
+	if !due.Equal(s.due) {
+		s.t.Errorf("due at %v, made anew %v", s.due, due)
+	}
+	if !reflect.DeepEqual(snap, s.snap) {
+		s.t.Errorf("decided %+v\nmade anew %+v", s.snap.Services, snap.Services)
+	}
+}

@@ -1,0 +1,17 @@
+package fleet
+
+import "maps"
+
+// Equal reports whether e and o say the same.
+func (e *Endpoint) Equal(o *Endpoint) bool {
+	return e.Addr == o.Addr && e.Weight == o.Weight && e.Canary == o.Canary && e.Health == o.Health &&
+		e.Locality == o.Locality && maps.Equal(e.Tags, o.Tags)
+}
+
+// Equal reports whether nothing was learned between m and o. It is cheap: who
+// looks for what changed asks it of every member.
+func (m *Member) Equal(o *Member) bool {
+	return m.ID == o.ID && m.Revision == o.Revision && m.Since.Equal(o.Since) && m.Started.Equal(o.Started) &&
+		m.Liveness == o.Liveness && m.Role == o.Role && m.Version == o.Version && m.Gossip == o.Gossip &&
+		m.Service == o.Service && m.Quarantine == o.Quarantine && m.Probe == o.Probe && m.Endpoint.Equal(&o.Endpoint)
+}
