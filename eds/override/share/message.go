@@ -51,14 +51,13 @@ func (s *buckets) add(i int)       { s[i/8] |= 1 << (i % 8) }
 func (s *buckets) has(i byte) bool { return s[i/8]&(1<<(i%8)) != 0 }
 
 // differing are the buckets in which two servers do not hold the same.
-func differing(a, b override.Digest) (set buckets, any bool) {
-	for i := range a {
-		if a[i] != b[i] {
+func differing(sums [2]override.Digest) (set buckets) {
+	for i := range sums[0] {
+		if sums[0][i] != sums[1][i] {
 			set.add(i)
-			any = true
 		}
 	}
-	return set, any
+	return set
 }
 
 // stamps says what a server holds in some buckets.

@@ -26,8 +26,9 @@ type peer struct {
 	queue  [][]byte
 	size   int // bytes in queue
 
-	again time.Time     // no exchange before
-	wait  time.Duration // after the next one
+	sums  [2]override.Digest // theirs and ours at the last exchange
+	again time.Time          // no exchange before, unless those have changed
+	wait  time.Duration      // between exchanges
 }
 
 // result is what came of sending.
@@ -47,17 +48,19 @@ func (p *peer) made(list []override.Override) {
 	p.fresh = p.fresh[max(0, len(p.fresh)-queueFresh):]
 }
 
-// exchange reports whether it is time to send stamps, given that the sums differ.
-func (p *peer) exchange(now time.Time, differ bool) bool {
-	if !differ {
+// exchange reports whether it is time to send stamps, given both sums. It takes its
+// time only where the last exchange changed neither: what the one has, the other one
+// does not take.
+func (p *peer) exchange(now time.Time, sums [2]override.Digest) bool {
+	moved := sums != p.sums
+	if moved {
 		p.wait = 0
-		return false
 	}
-	if now.Before(p.again) {
+	if sums[0] == sums[1] || !moved && now.Before(p.again) {
 		return false
 	}
 	p.wait = min(max(2*p.wait, compareEvery/2), compareMost)
-	p.again = now.Add(p.wait)
+	p.again, p.sums = now.Add(p.wait), sums
 	return true
 }
 

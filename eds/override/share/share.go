@@ -202,7 +202,8 @@ func (s *Sharer) answer(now time.Time, l letter) error {
 		if err != nil {
 			return err
 		}
-		if in, differ := differing(d, s.Store.Digest()); p.exchange(now, differ) {
+		if sums := [2]override.Digest{d, s.Store.Digest()}; p.exchange(now, sums) {
+			in := differing(sums)
 			p.push(stampsOf(in, s.Store.Held(in.has)).encode(kindStamps))
 		}
 		return nil
