@@ -20,6 +20,9 @@ type index struct {
 	found    []*candidate   // of each; nil for one that is no candidate
 	evidence uint64         // the revision that was looked at last
 	manual   bool           // there was a manual list
+
+	overrides []override.Override            // that were there last
+	decisions map[string][]override.Override // of these, for hosts, by service
 }
 
 func newIndex() index { return index{services: make(map[string]*candidates)} }
@@ -51,7 +54,25 @@ func (x *index) update(in *Input, members []fleet.Member) {
 	}
 	x.members, x.found, x.evidence = members, found, in.EvidenceRevision
 	x.list(in)
+	x.decide(in.Overrides)
 	x.rank()
+}
+
+// decide finds the services for whose hosts something else was decided. A store
+// that has nothing new hands over what it did before.
+func (x *index) decide(overrides []override.Override) {
+	if len(overrides) == len(x.overrides) && (len(overrides) == 0 || &overrides[0] == &x.overrides[0]) {
+		return
+	}
+	before := x.decisions
+	x.overrides, x.decisions = overrides, byService(overrides)
+	for _, names := range []map[string][]override.Override{before, x.decisions} {
+		for name := range names {
+			if c := x.services[name]; c != nil && !c.rulings.same(x.decisions[name]) {
+				c.changed = true
+			}
+		}
+	}
 }
 
 // still reports whether a candidate, or that there is none, is what m and the
@@ -122,7 +143,7 @@ func (x *index) rank() {
 		if !c.changed {
 			continue
 		}
-		c.keep()
+		c.keep(x.decisions[name])
 		if len(c.ranked) == 0 && c.mode == override.Auto {
 			delete(x.services, name)
 			x.resort = true
