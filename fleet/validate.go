@@ -28,6 +28,8 @@ func CheckService(name string) error {
 		return fmt.Errorf("service name is %d bytes long, at most %d are allowed", len(name), MaxServiceName)
 	case strings.Contains(name, "/"):
 		return fmt.Errorf("service name %q contains a slash", name)
+	case strings.Contains(name, " "):
+		return fmt.Errorf("service name %q contains a space", name)
 	case name == "." || name == "..":
 		return fmt.Errorf("service name %q is a relative path", name)
 	case name == "*":

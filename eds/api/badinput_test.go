@@ -187,6 +187,8 @@ func TestBadServiceNamesAreRefused(t *testing.T) {
 		"/..%2fmembers":                "slash",
 		"/..":                          "relative path",
 		"/%00":                         "unprintable",
+		"/a%20b":                       "space",
+		"/a%0Ab":                       "unprintable",
 		"/%ff":                         "unprintable",
 		"/*":                           "wildcard",
 		"/" + strings.Repeat("a", 201): "201 bytes",

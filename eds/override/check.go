@@ -124,7 +124,7 @@ func (o Override) checkSize() error {
 	}
 	b, err := Encode([]Override{o})
 	if len(b) > maxEncoded {
-		return fmt.Errorf("the list takes %d bytes, at most %d can be kept and shared: use fewer or shorter tags", len(b), maxEncoded)
+		return fmt.Errorf("the list takes %d bytes, at most %d can be kept and shared: use fewer or shorter tags: %w", len(b), maxEncoded, ErrTooLong)
 	}
 	return err
 }

@@ -128,4 +128,5 @@ var (
 	ErrNotFound = errors.New("nothing manual is there")
 	ErrStale    = errors.New("somebody else decided meanwhile")
 	ErrFull     = errors.New("there are too many decisions")
+	ErrTooLong  = errors.New("the decision is too long")
 )

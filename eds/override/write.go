@@ -1,6 +1,7 @@
 package override
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 // Edit is a change of one decision.
 type Edit struct {
 	Key           Key
-	Actor, Reason string // who decides, and why
+	Actor, Reason string // who decides, and why; without a reason that of Change counts
 
 	// IfMatch judges the present tags of the service and of the decision ("" when
 	// there is none) right before the change; nil lets every one pass.
@@ -41,7 +42,7 @@ func (s *Store) Edit(e Edit) (Override, uint64, error) {
 		if err != nil {
 			return err
 		}
-		o.Key, o.Actor, o.Reason, o.Revoked = e.Key, e.Actor, e.Reason, false
+		o.Key, o.Actor, o.Reason, o.Revoked = e.Key, e.Actor, cmp.Or(e.Reason, o.Reason), false
 		made, err = b.decide(o)
 		return err
 	})
