@@ -22,6 +22,7 @@ import (
 	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/rollcall-fleet/rollcall/eds/api"
+	"github.com/rollcall-fleet/rollcall/eds/events"
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/override/share"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
@@ -116,12 +117,13 @@ func Run(ctx context.Context, opts Options) (err error) {
 	observe := func(kind string, took time.Duration) { ackTimes.WithLabelValues(kind).Observe(took.Seconds()) }
 	receipts := newReceipts(server.Standings, server.Acked(), members.SendReceipt, observe, opts.Logger)
 	endings := newEndings(overrides, opts.Logger)
+	hub := events.New(events.Options{Overrides: overrides.InForce, Clients: server.Clients})
 	decisions := newLoop(loopOptions{
 		pool: members, overrides: overrides, prober: prober, logger: opts.Logger,
 		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: max(registry.DefaultRound, 2*opts.ProbeInterval+registry.DefaultRound/2)},
 		seeds:    len(opts.Seeds) > 0, remembered: remembered, probes: opts.ProbeInterval,
 		publish: []func(*registry.Snapshot){
-			server.Update, mem.update, receipts.update, endings.update,
+			server.Update, mem.update, receipts.update, endings.update, hub.Update,
 			func(snap *registry.Snapshot) { sharer.Members(snap.Members) },
 		},
 	})
@@ -132,6 +134,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	web := &http.Server{
 		Handler: api.New(api.Options{
 			Registry: decisions, Overrides: overrides, Discovery: server, Clients: server.Clients, Standings: server.Standings,
+			Events: hub.Subscribe,
 			Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}), Logger: opts.Logger,
 		}),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
@@ -139,10 +142,13 @@ func Run(ctx context.Context, opts Options) (err error) {
 		ErrorLog: slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
 	}
 
+	web.RegisterOnShutdown(hub.Close)
+
 	failed := make(chan error, 2)
 	stops.goRun(overrides.Run)
 	stops.goRun(sharer.Run)
 	stops.goRun(endings.run)
+	stops.goRun(hub.Run)
 	stops.goRun(prober.Run)
 	stops.goRun(receipts.run)
 	stops.goRun(decisions.run)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/rollcall-fleet/rollcall/eds/events"
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/eds/xds"
@@ -53,7 +54,8 @@ type Options struct {
 	Discovery Discovery
 	Clients   func() []xds.Client // the xDS clients there are now
 	Standings func(service string) xds.Standings
-	Metrics   http.Handler // GET /metrics
+	Events    func(lastID string) (*events.Reader, error) // GET /events
+	Metrics   http.Handler                                // GET /metrics
 	Logger    *slog.Logger
 }
 
@@ -92,6 +94,7 @@ func newRouter(opts Options) *mux.Router {
 	get("/overrides/{id}", a.getOverride)
 	on(http.MethodDelete, "/overrides/{id}", a.revokeOverride)
 	get("/audit", a.listAudit)
+	on(http.MethodGet, "/events", a.streamEvents)
 	get("/guards", a.listGuards)
 	on(http.MethodDelete, "/guards/"+serviceVar, a.confirmGuard)
 	get("/members", a.listMembers)

@@ -50,7 +50,9 @@ func (p patch) apply(was override.Override, now time.Time) (override.Override, e
 }
 
 // decides reports whether p says anything about how the host is served.
-func (p patch) decides() bool { return p["state"] != nil || p["load_balancing_weight"] != nil || p["tags"] != nil }
+func (p patch) decides() bool {
+	return p["state"] != nil || p["load_balancing_weight"] != nil || p["tags"] != nil
+}
 
 func (p patch) set(o *override.Override, name string, now time.Time) (err error) {
 	v := p[name]
