@@ -134,7 +134,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	web := &http.Server{
 		Handler: api.New(api.Options{
 			Registry: decisions, Overrides: overrides, Discovery: server, Clients: server.Clients, Standings: server.Standings,
-			Events: hub.Subscribe,
+			Events:  hub.Subscribe,
 			Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}), Logger: opts.Logger,
 		}),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,

@@ -52,12 +52,12 @@ type candidates struct {
 // was decided for them.
 func (c *candidates) keep(decisions []override.Override) {
 	c.ranked = slices.DeleteFunc(c.ranked, func(cand *candidate) bool { return cand.stale })
-	old := len(c.ranked)
+	fresh := len(c.ranked)
 	c.ranked = append(append(c.ranked, c.fresh...), c.manual...)
-	if !c.rulings.same(decisions) {
-		c.rulings, old = newRulings(decisions), 0
+	if c.rulings.update(decisions) {
+		fresh = 0
 	}
-	for _, cand := range c.ranked[old:] {
+	for _, cand := range c.ranked[fresh:] {
 		cand.own = c.rulings.of(cand)
 	}
 	c.fresh, c.bad = nil, 0

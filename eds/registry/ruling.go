@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -17,32 +18,30 @@ type ruling struct {
 	weight uint32
 	tags   map[string]string
 	by     *override.Override // the one that decided state; without a state the latest
+
+	made [2]*override.Override // what it was made of
 }
 
-// newRuling makes one ruling of two decisions, either of which may be nil.
-func newRuling(a, b *override.Override) *ruling {
-	if a == nil {
-		a, b = b, nil
-	}
-	if a == nil {
+// newRuling makes one ruling of the decisions about an address and a process, either
+// of which may be nil.
+func newRuling(addr, id *override.Override) *ruling {
+	a, b := addr, id
+	switch {
+	case a == nil && b == nil:
 		return nil
-	}
-	if b == nil {
-		return &ruling{state: a.State, weight: a.Weight, tags: a.Tags, by: a}
-	}
-	if a.Stamp.Compare(b.Stamp) < 0 {
+	case a == nil:
+		a, b = b, &override.Override{}
+	case b == nil:
+		b = &override.Override{}
+	case a.Stamp.Compare(b.Stamp) < 0:
 		a, b = b, a
 	}
-	r := &ruling{state: a.State, weight: a.Weight, tags: maps.Clone(b.Tags), by: a}
+	r := &ruling{state: a.State, weight: cmp.Or(a.Weight, b.Weight), tags: a.Tags, by: a, made: [2]*override.Override{addr, id}}
 	if r.state == "" && b.State != "" {
 		r.state, r.by = b.State, b
 	}
-	if r.weight == 0 {
-		r.weight = b.Weight
-	}
-	if r.tags == nil {
-		r.tags = a.Tags
-	} else {
+	if len(b.Tags) > 0 {
+		r.tags = maps.Clone(b.Tags)
 		maps.Copy(r.tags, a.Tags)
 	}
 	return r
@@ -105,29 +104,64 @@ type rulings struct {
 	byAddr map[netip.AddrPort]*override.Override
 }
 
-func newRulings(decisions []override.Override) rulings {
-	r := rulings{made: decisions, byID: make(map[string]*override.Override), byAddr: make(map[netip.AddrPort]*override.Override)}
+// update takes in what is another decision than before. What is not stays at its
+// place in memory, so that a ruling made of it need not be made again. It reports whether there was any.
+func (r *rulings) update(decisions []override.Override) bool {
+	if r.same(decisions) {
+		return false
+	}
+	if r.byID == nil {
+		r.byID, r.byAddr = make(map[string]*override.Override), make(map[netip.AddrPort]*override.Override)
+	}
+	old := r.made
 	for i := range decisions {
 		d := &decisions[i]
-		if addr, err := netip.ParseAddrPort(d.Host); err == nil {
-			r.byAddr[addr] = d
-		} else {
-			r.byID[d.Host] = d
+		for len(old) > 0 && old[0].Host < d.Host {
+			r.set(old[0].Host, nil)
+			old = old[1:]
 		}
+		if len(old) > 0 && old[0].Host == d.Host {
+			kept := old[0].Stamp == d.Stamp
+			if old = old[1:]; kept {
+				continue
+			}
+		}
+		r.set(d.Host, new(*d)) // not at its place in a list that would be kept for it
 	}
-	return r
+	for _, gone := range old {
+		r.set(gone.Host, nil)
+	}
+	r.made = decisions
+	return true
 }
 
-// of returns what was decided for cand by itself, or nil.
-func (r rulings) of(cand *candidate) *ruling {
-	if len(r.made) == 0 {
-		return nil
+// set notes the decision about a host; nil for none any more.
+func (r *rulings) set(host string, d *override.Override) {
+	addr, err := netip.ParseAddrPort(host)
+	switch {
+	case err == nil && d == nil:
+		delete(r.byAddr, addr)
+	case err == nil:
+		r.byAddr[addr] = d
+	case d == nil:
+		delete(r.byID, host)
+	default:
+		r.byID[host] = d
 	}
-	return newRuling(r.byAddr[cand.key.Addr], r.byID[cand.key.ID])
+}
+
+// of returns what was decided for cand by itself, or nil: what it has, where that
+// still holds.
+func (r *rulings) of(cand *candidate) *ruling {
+	made := [2]*override.Override{r.byAddr[cand.key.Addr], r.byID[cand.key.ID]}
+	if cand.own != nil && cand.own.made == made {
+		return cand.own
+	}
+	return newRuling(made[0], made[1])
 }
 
 // same reports whether r was made of these decisions.
-func (r rulings) same(decisions []override.Override) bool {
+func (r *rulings) same(decisions []override.Override) bool {
 	if len(r.made) == len(decisions) && (len(decisions) == 0 || &r.made[0] == &decisions[0]) {
 		return true
 	}
