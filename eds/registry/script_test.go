@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -27,6 +28,7 @@ import (
 //	HOSTS good | answer | late | failing | silent | hanging | refused | dead | replaced | untried
 //	HOSTS of SERVICE     they join that service, instead of "s"
 //	manual HOSTS, probe HOSTS, pin HOSTS, unpin                               operator
+//	drain | exclude | force | release [at] HOSTS    a decision for the process, or at its address
 //	confirm, woke
 //	keep HOSTS           from now on, none of them ever leaves; without hosts: no more
 //	want served HOSTS    exactly these of all services; "nobody" is none
@@ -46,6 +48,8 @@ type script struct {
 	gone     map[string]bool          // forgotten by gossip
 	manual   map[string]override.Host // by host name
 	mode     override.Mode
+	made     map[override.Key]override.Override // for single hosts
+	stamp    int64                              // of the latest
 	keep     []string
 	changes  map[string]int
 }
@@ -86,7 +90,7 @@ var defaults = Options{Guard: DefaultGuard, GuardHold: DefaultGuardHold, Round: 
 func newScript(t tester, opts Options) *script {
 	return &script{
 		t: t, registry: New(opts), twin: twin{New(opts)}, members: make(map[string]*fleet.Member), gone: make(map[string]bool),
-		manual: make(map[string]override.Host), changes: make(map[string]int),
+		manual: make(map[string]override.Host), made: make(map[override.Key]override.Override), changes: make(map[string]int),
 		in: Input{Now: epoch, Settled: true, Evidence: make(map[probe.Key]probe.Evidence)},
 	}
 }
@@ -132,11 +136,14 @@ func (s *script) decide() {
 		}
 	}
 	if s.mode != "" {
-		o := override.Override{Service: "s", Mode: s.mode, Since: epoch}
+		o := override.Override{Key: override.Key{Service: "s"}, Mode: s.mode, Since: epoch}
 		for _, h := range s.manual {
 			o.Hosts = append(o.Hosts, h)
 		}
 		s.in.Overrides = []override.Override{o}
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(s.made), override.Key.Compare) {
+		s.in.Overrides = append(s.in.Overrides, s.made[k])
 	}
 	before := s.snap
 	s.snap, s.due = s.registry.Decide(s.in)
@@ -201,6 +208,8 @@ func (s *script) event(words []string) {
 	switch {
 	case words[0] == "manual" || words[0] == "probe" || words[0] == "pin":
 		s.operator(words[0], s.names(words[1:]))
+	case states[words[0]] != nil:
+		s.rule(*states[words[0]], words[1:])
 	case verb == "unpin":
 		s.mode = ""
 		clear(s.manual)
@@ -236,6 +245,23 @@ func (s *script) operator(verb string, names []string) {
 	}
 	for _, name := range names {
 		s.manual[name] = override.Host{Probe: verb == "probe", Endpoint: fleet.Endpoint{Addr: addrOf(name), Weight: 1, Health: fleet.Healthy}}
+	}
+}
+
+var states = map[string]*override.State{"drain": new(override.Drain), "exclude": new(override.Exclude), "force": new(override.Force), "release": new(override.State(""))}
+
+// rule makes or takes back decisions for single hosts.
+func (s *script) rule(state override.State, words []string) {
+	nameHost := func(name string) string { return idOf(name).String() }
+	if words[0] == "at" {
+		words, nameHost = words[1:], func(name string) string { return addrOf(name).String() }
+	}
+	for _, name := range s.names(words) {
+		s.stamp++
+		o := override.Override{Key: override.Key{Service: "s", Host: nameHost(name)}, Stamp: override.Stamp{Wall: s.stamp}, State: state, Since: s.in.Now}
+		if s.made[o.Key] = o; state == "" {
+			delete(s.made, o.Key)
+		}
 	}
 }
 

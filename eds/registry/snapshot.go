@@ -62,6 +62,10 @@ type Host struct {
 	Until   time.Time // with StateDamped: when it is served again
 	Since   time.Time // of State, by this server's clock
 	Started time.Time // of the member's process; zero for a manual host
+
+	// Override is what an operator decided for this host; nil for nothing. Weight and
+	// tags are what it says, and State is the host's own.
+	Override *override.Override
 }
 
 // Find returns the service called name.

@@ -178,11 +178,11 @@ func TestRESTRefusals(t *testing.T) {
 func problemSays(t *testing.T, w *httptest.ResponseRecorder, what string) {
 	t.Helper()
 	var p struct {
-		Title, Detail string
-		Status        int
+		Type, Title, Detail string
+		Status              int
 	}
 	must(t, json.Unmarshal(w.Body.Bytes(), &p))
-	if w.Header().Get("Content-Type") != "application/problem+json" || p.Status != w.Code || p.Title == "" || !strings.Contains(p.Detail, what) {
+	if w.Header().Get("Content-Type") != "application/problem+json" || p.Status != w.Code || p.Title == "" || p.Type != "about:blank" || !strings.Contains(p.Detail, what) {
 		t.Errorf("%v %+v does not say %q", w.Header(), p, what)
 	}
 }
