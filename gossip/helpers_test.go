@@ -134,9 +134,11 @@ func seedOf(ps ...*Pool) []string {
 }
 
 func find(p *Pool, id uuid.UUID) (fleet.Member, bool) {
-	for _, m := range p.Members() {
-		if m.ID == id {
-			return m, true
+	p.members.mu.Lock()
+	defer p.members.mu.Unlock()
+	for _, r := range p.members.byName { // a name is no id where the member is quarantined
+		if r.ID == id && !r.hidden {
+			return r.Member, true
 		}
 	}
 	return fleet.Member{}, false

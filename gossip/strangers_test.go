@@ -115,6 +115,7 @@ func TestMembersThatCannotBeUnderstoodAreQuarantined(t *testing.T) {
 			if m.Role != "" || m.Service != "" || m.Endpoint.Addr.IsValid() {
 				t.Errorf("what it says is believed: %+v", m)
 			}
+			log.wait(t, "level=WARN", "quarantined", want.String())
 			if n := len(log.grep("level=WARN", "quarantined", want.String())); n != 1 {
 				t.Errorf("it was logged %d times, want once", n)
 			}
