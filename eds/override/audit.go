@@ -56,7 +56,7 @@ func (s *Store) Audit(since time.Time, limit int, before string) ([]Entry, error
 			if err != nil {
 				return err
 			}
-			if k, v = c.Seek(sequence(n)); k == nil {
+			if k, _ = c.Seek(sequence(n)); k == nil {
 				k, v = c.Last()
 			} else {
 				k, v = c.Prev()
