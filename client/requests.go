@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -105,9 +106,7 @@ type Change map[string]any
 // Decide changes the decision for a host, a uuid or ip:port.
 func (c *Client) Decide(ctx context.Context, service, host string, change Change, terms Terms) (Answer[json.RawMessage], error) {
 	body := make(map[string]any, len(change)+2)
-	for field, v := range change {
-		body[field] = v
-	}
+	maps.Copy(body, change)
 	if terms.For != 0 {
 		body["expires_in"] = terms.For.String()
 	}
