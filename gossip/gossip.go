@@ -127,7 +127,8 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 func (p *Pool) Self() fleet.Member { return p.members.self() }
 
 // Members returns every member seen, this process, quarantined and gone ones
-// included, sorted by id. Those that left or died are kept for an hour.
+// included, sorted by id. Those that left or died are kept for an hour. The list is
+// shared until something changes: nobody may write to it.
 func (p *Pool) Members() []fleet.Member { return p.members.list() }
 
 // Changed receives after Members would answer differently. It holds one signal: a
