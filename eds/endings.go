@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-fleet/rollcall/eds/latest"
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -26,23 +27,19 @@ const (
 type endings struct {
 	overrides *override.Store
 	logger    *slog.Logger
-	latest    chan *registry.Snapshot // capacity one, latest wins
+	latest    latest.Value[*registry.Snapshot]
 
 	// Owned by run.
 	unknown map[uuid.UUID]time.Time // since when a process with a decision is not known here
 }
 
 func newEndings(overrides *override.Store, logger *slog.Logger) *endings {
-	return &endings{overrides: overrides, logger: logger, latest: make(chan *registry.Snapshot, 1), unknown: make(map[uuid.UUID]time.Time)}
+	return &endings{overrides: overrides, logger: logger, latest: latest.New[*registry.Snapshot](), unknown: make(map[uuid.UUID]time.Time)}
 }
 
 // update hands over a Snapshot. It never blocks; only the loop may call it.
 func (e *endings) update(snap *registry.Snapshot) {
-	select {
-	case <-e.latest:
-	default:
-	}
-	e.latest <- snap
+	e.latest.Put(snap)
 }
 
 // run looks each second until ctx ends. A server that may be cut off, or does not

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
 
+	"github.com/rollcall-fleet/rollcall/eds/latest"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
@@ -32,14 +33,14 @@ type memory struct {
 	db     *bbolt.DB
 	self   uuid.UUID // not worth remembering
 	logger *slog.Logger
-	latest chan *registry.Snapshot // capacity one, latest wins
+	latest latest.Value[*registry.Snapshot]
 
 	// Written by recall, then owned by run.
 	written []fleet.Member
 }
 
 func newMemory(db *bbolt.DB, self uuid.UUID, logger *slog.Logger) *memory {
-	return &memory{db: db, self: self, logger: logger, latest: make(chan *registry.Snapshot, 1)}
+	return &memory{db: db, self: self, logger: logger, latest: latest.New[*registry.Snapshot]()}
 }
 
 // recall returns the members that were alive when last seen, EDS servers first:
@@ -71,11 +72,7 @@ func addresses(members []fleet.Member) []netip.AddrPort {
 
 // update hands over a Snapshot. It never blocks; only the loop may call it.
 func (m *memory) update(snap *registry.Snapshot) {
-	select {
-	case <-m.latest:
-	default:
-	}
-	m.latest <- snap
+	m.latest.Put(snap)
 }
 
 // run writes until ctx ends. Before gossip has settled the pool is known in part

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/rollcall-fleet/rollcall/eds/latest"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/eds/xds"
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -32,7 +33,7 @@ type receipts struct {
 	send      func(fleet.Member, gossip.Receipt) error
 	observe   func(kind string, took time.Duration)
 	logger    *slog.Logger
-	latest    chan *registry.Snapshot // capacity one, latest wins
+	latest    latest.Value[*registry.Snapshot]
 
 	// Owned by run.
 	open    map[uuid.UUID]*claim
@@ -53,18 +54,14 @@ type claim struct {
 func newReceipts(standings func(string) xds.Standings, acked <-chan struct{}, send func(fleet.Member, gossip.Receipt) error,
 	observe func(string, time.Duration), logger *slog.Logger) *receipts {
 	return &receipts{standings: standings, acked: acked, send: send, observe: observe, logger: logger,
-		latest: make(chan *registry.Snapshot, 1), open: make(map[uuid.UUID]*claim), sending: semaphore.NewWeighted(receiptsAtOnce),
+		latest: latest.New[*registry.Snapshot](), open: make(map[uuid.UUID]*claim), sending: semaphore.NewWeighted(receiptsAtOnce),
 		failed: make(chan uuid.UUID, receiptsAtOnce)}
 }
 
 // update hands over a Snapshot, after it was given to the xDS server. It never
 // blocks; only the loop may call it.
 func (r *receipts) update(snap *registry.Snapshot) {
-	select {
-	case <-r.latest:
-	default:
-	}
-	r.latest <- snap
+	r.latest.Put(snap)
 }
 
 // run looks at what has come further until ctx ends, and waits for the sends.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-fleet/rollcall/eds/latest"
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/eds/xds"
@@ -44,7 +45,7 @@ type Options struct {
 type Hub struct {
 	Options
 	epoch  string // in each id: those of another process mean nothing here
-	latest chan *registry.Snapshot
+	latest latest.Value[*registry.Snapshot]
 	done   chan struct{} // closed by Close
 
 	// Owned by Run.
@@ -63,18 +64,14 @@ type Hub struct {
 // New returns a Hub that has seen nothing.
 func New(opts Options) *Hub {
 	return &Hub{
-		Options: opts, epoch: strings.ReplaceAll(uuid.NewString(), "-", "")[:16], latest: make(chan *registry.Snapshot, 1),
+		Options: opts, epoch: strings.ReplaceAll(uuid.NewString(), "-", "")[:16], latest: latest.New[*registry.Snapshot](),
 		done: make(chan struct{}), snap: &registry.Snapshot{}, readers: make(map[*Reader]struct{}),
 	}
 }
 
 // Update hands over a Snapshot. It never blocks; it has one caller at a time.
 func (h *Hub) Update(snap *registry.Snapshot) {
-	select {
-	case <-h.latest:
-	default:
-	}
-	h.latest <- snap
+	h.latest.Put(snap)
 }
 
 // Run looks for changes until ctx ends.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollcall-fleet/rollcall/eds/latest"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
@@ -58,8 +59,8 @@ type Prober struct {
 	pulse   *pulse
 	changed chan struct{} // capacity one
 
-	handover sync.Mutex    // between two Watch calls
-	targets  chan []Target // capacity one, latest wins
+	handover sync.Mutex // between two Watch calls
+	targets  latest.Value[[]Target]
 
 	mu       sync.Mutex
 	evidence map[Key]Evidence
@@ -79,7 +80,7 @@ func New(opts Options) *Prober {
 		opts.Dial = new(net.Dialer).DialContext
 	}
 	return &Prober{
-		opts: opts, pulse: newPulse(), changed: make(chan struct{}, 1), targets: make(chan []Target, 1),
+		opts: opts, pulse: newPulse(), changed: make(chan struct{}, 1), targets: latest.New[[]Target](),
 		evidence: make(map[Key]Evidence), revision: 1,
 	}
 }
@@ -89,11 +90,7 @@ func New(opts Options) *Prober {
 func (p *Prober) Watch(targets []Target) {
 	p.handover.Lock()
 	defer p.handover.Unlock()
-	select {
-	case <-p.targets:
-	default:
-	}
-	p.targets <- targets
+	p.targets.Put(targets)
 }
 
 // Evidence returns what is known, by endpoint. It is the same map as long as

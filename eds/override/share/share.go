@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-fleet/rollcall/eds/latest"
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
@@ -44,8 +45,8 @@ type Options struct {
 // Sharer shares the decisions of one EDS server.
 type Sharer struct {
 	Options
-	members chan []fleet.Member // capacity one, latest wins
-	arrived chan struct{}       // capacity one
+	members latest.Value[[]fleet.Member]
+	arrived chan struct{} // capacity one
 
 	mu    sync.Mutex // guards what follows
 	inbox []letter
@@ -66,7 +67,7 @@ type letter struct {
 // New returns a Sharer that does nothing until Run.
 func New(opts Options) *Sharer {
 	return &Sharer{
-		Options: opts, members: make(chan []fleet.Member, 1), arrived: make(chan struct{}, 1),
+		Options: opts, members: latest.New[[]fleet.Member](), arrived: make(chan struct{}, 1),
 		peers: make(map[uuid.UUID]*peer), sent: make(chan result), warned: make(map[string]time.Time),
 	}
 }
@@ -74,11 +75,7 @@ func New(opts Options) *Sharer {
 // Members tells who is in the pool. It never blocks; it has one caller at a time,
 // and nobody may write to the slice afterwards.
 func (s *Sharer) Members(members []fleet.Member) {
-	select {
-	case <-s.members:
-	default:
-	}
-	s.members <- members
+	s.members.Put(members)
 }
 
 // Receive takes a message from another EDS server, and keeps it. It never blocks:
