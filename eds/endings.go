@@ -1,11 +1,9 @@
 package eds
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -103,7 +101,7 @@ func (e *endings) over(snap *registry.Snapshot, now time.Time) []ending {
 }
 
 func memberOf(snap *registry.Snapshot, id uuid.UUID) (fleet.Member, bool) {
-	i, known := slices.BinarySearchFunc(snap.Members, id, func(m fleet.Member, id uuid.UUID) int { return bytes.Compare(m.ID[:], id[:]) })
+	i, known := fleet.FindMember(snap.Members, id)
 	if !known {
 		return fleet.Member{}, false
 	}

@@ -64,10 +64,8 @@ func narrateHosts(logger *slog.Logger, was, now registry.Service) {
 }
 
 func stateOf(s registry.Service, was *registry.Host) string {
-	for _, h := range s.Hosts {
-		if h.Addr == was.Addr {
-			return h.State
-		}
+	if hosts := s.At(was.Addr); len(hosts) > 0 {
+		return hosts[0].State
 	}
 	return "gone"
 }

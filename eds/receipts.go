@@ -3,7 +3,6 @@ package eds
 import (
 	"context"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -150,19 +149,10 @@ func (r *receipts) lost(m fleet.Member, now time.Time) *claim {
 	return c
 }
 
-// isServed costs what finding one address costs: it is asked of every member.
 func isServed(snap *registry.Snapshot, m fleet.Member) bool {
 	s, _ := snap.Find(m.Service)
-	i, _ := slices.BinarySearchFunc(s.Hosts, m.Endpoint.Addr, func(h registry.Host, addr netip.AddrPort) int { return h.Addr.Compare(addr) })
-	for id := ""; i < len(s.Hosts) && s.Hosts[i].Addr == m.Endpoint.Addr; i++ {
-		if id == "" {
-			id = m.ID.String()
-		}
-		if s.Hosts[i].Served && s.Hosts[i].ID == id {
-			return true
-		}
-	}
-	return false
+	id := m.ID.String()
+	return slices.ContainsFunc(s.At(m.Endpoint.Addr), func(h registry.Host) bool { return h.Served && h.ID == id })
 }
 
 // settle sends what there is to say.

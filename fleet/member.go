@@ -1,9 +1,11 @@
 package fleet
 
 import (
+	"bytes"
 	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/google/uuid"
@@ -107,5 +109,12 @@ type Probe struct {
 
 // SortMembers orders members by id, so that equal pools look equal.
 func SortMembers(ms []Member) {
-	slices.SortFunc(ms, func(a, b Member) int { return slices.Compare(a.ID[:], b.ID[:]) })
+	slices.SortFunc(ms, func(a, b Member) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+}
+
+// FindMember returns where in members, which are sorted by id, the one with this id
+// is or would be, and whether it is there.
+func FindMember(members []Member, id uuid.UUID) (int, bool) {
+	i := sort.Search(len(members), func(i int) bool { return bytes.Compare(members[i].ID[:], id[:]) >= 0 })
+	return i, i < len(members) && members[i].ID == id
 }

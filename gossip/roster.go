@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"bytes"
 	"slices"
 
 	"github.com/google/uuid"
@@ -52,7 +51,7 @@ func (r *roster) of(byName map[string]*record) []fleet.Member {
 
 // patch puts what is known of one member into list; rec may be nil.
 func (r *roster) patch(id uuid.UUID, rec *record) {
-	i, found := slices.BinarySearchFunc(r.list, id, func(m fleet.Member, id uuid.UUID) int { return bytes.Compare(m.ID[:], id[:]) })
+	i, found := fleet.FindMember(r.list, id)
 	switch shown := rec != nil && !rec.hidden; {
 	case shown && found:
 		r.list[i] = rec.Member

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -62,7 +61,7 @@ func (a *api) hostName(r *http.Request) (named, error) {
 
 func (a *api) process(snap *registry.Snapshot, s registry.Service, k override.Key, id uuid.UUID) (named, error) {
 	n := named{key: k}
-	i, found := slices.BinarySearchFunc(snap.Members, id, func(m fleet.Member, id uuid.UUID) int { return bytes.Compare(m.ID[:], id[:]) })
+	i, found := fleet.FindMember(snap.Members, id)
 	n.known = found && snap.Members[i].Service == k.Service && snap.Members[i].Liveness != fleet.Left
 	if j := slices.IndexFunc(s.Hosts, func(h registry.Host) bool { return h.ID == k.Host }); j >= 0 {
 		n.shown = s.Hosts[j]
@@ -79,10 +78,7 @@ func (a *api) process(snap *registry.Snapshot, s registry.Service, k override.Ke
 
 func address(s registry.Service, k override.Key, addr netip.AddrPort) named {
 	n := named{key: k}
-	for _, h := range s.Hosts {
-		if h.Addr != addr {
-			continue
-		}
+	for _, h := range s.At(addr) {
 		if !n.known {
 			n.known, n.shown = true, h
 		}

@@ -114,7 +114,7 @@ func (r *Registry) keepServed(members []fleet.Member) []fleet.Member {
 		if h, _ := r.last.host(m.Service, keyOf(m)); !h.Served {
 			continue
 		}
-		if _, found := slices.BinarySearchFunc(members, m, func(a fleet.Member, b *fleet.Member) int { return compareIDs(&a, b) }); !found {
+		if _, found := fleet.FindMember(members, m.ID); !found {
 			forgotten = append(forgotten, *m)
 		}
 	}

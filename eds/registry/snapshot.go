@@ -5,8 +5,10 @@
 package registry
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -81,13 +83,12 @@ func (s *Snapshot) Find(name string) (Service, bool) {
 // it was in service but for an operator who kept it out.
 func (s *Snapshot) host(service string, key probe.Key) (h Host, inService bool) {
 	svc, _ := s.Find(service)
-	i, _ := slices.BinarySearchFunc(svc.Hosts, key.Addr, func(h Host, addr netip.AddrPort) int { return h.Addr.Compare(addr) })
 	superseded := false
-	for ; i < len(svc.Hosts) && svc.Hosts[i].Addr == key.Addr; i++ {
-		if h := svc.Hosts[i]; h.ID == key.ID {
+	for _, h := range svc.At(key.Addr) {
+		if h.ID == key.ID {
 			return h, h.Served || (h.State == StateHealthy && !superseded)
 		}
-		superseded = superseded || svc.Hosts[i].Source == Gossip
+		superseded = superseded || h.Source == Gossip
 	}
 	return Host{}, false
 }
@@ -102,11 +103,32 @@ func (s Service) Same(o Service) bool {
 // Served returns the hosts of s that are in its assignment, in order, one for each
 // address. They are those of s: nobody writes to them.
 func (s Service) Served() []*Host {
-	hosts := make([]*Host, 0, len(s.Hosts))
-	for i := range s.Hosts {
-		if h := &s.Hosts[i]; h.Served && (len(hosts) == 0 || hosts[len(hosts)-1].Addr != h.Addr) {
-			hosts = append(hosts, h)
+	return slices.AppendSeq(make([]*Host, 0, len(s.Hosts)), s.EachServed())
+}
+
+// EachServed walks over what Served returns.
+func (s Service) EachServed() iter.Seq[*Host] {
+	return func(yield func(*Host) bool) {
+		var last *Host
+		for i := range s.Hosts {
+			h := &s.Hosts[i]
+			if !h.Served || last != nil && last.Addr == h.Addr {
+				continue
+			}
+			if last = h; !yield(h) {
+				return
+			}
 		}
 	}
-	return hosts
+}
+
+// At returns the hosts that claim an address, the one that has it first. They are
+// those of s: nobody writes to them.
+func (s Service) At(addr netip.AddrPort) []Host {
+	i := sort.Search(len(s.Hosts), func(i int) bool { return s.Hosts[i].Addr.Compare(addr) >= 0 })
+	end := i
+	for end < len(s.Hosts) && s.Hosts[end].Addr == addr {
+		end++
+	}
+	return s.Hosts[i:end:end]
 }

@@ -118,11 +118,7 @@ func toJSON(b []byte) ([]byte, error) {
 func sift(s registry.Service, before []*registry.Host) ([]*registry.Host, error) {
 	good := make([]*registry.Host, 0, len(s.Hosts))
 	var errs []error
-	for i := range s.Hosts {
-		h := &s.Hosts[i]
-		if !h.Served || len(good) > 0 && good[len(good)-1].Addr == h.Addr { // the first has the address
-			continue
-		}
+	for h := range s.EachServed() {
 		for len(before) > 0 && before[0].Addr.Compare(h.Addr) < 0 {
 			before = before[1:]
 		}
@@ -139,11 +135,7 @@ func sift(s registry.Service, before []*registry.Host) ([]*registry.Host, error)
 
 // offersSame reports whether a service offers the hosts that it did before.
 func offersSame(s registry.Service, before []*registry.Host) bool {
-	for i := range s.Hosts {
-		h := &s.Hosts[i]
-		if !h.Served || i > 0 && s.Hosts[i-1].Served && s.Hosts[i-1].Addr == h.Addr {
-			continue
-		}
+	for h := range s.EachServed() {
 		if len(before) == 0 || !sameHost(served{Host: before[0]}, served{Host: h}) {
 			return false
 		}

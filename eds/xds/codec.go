@@ -46,6 +46,16 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	return c.CodecV2.Marshal(v)
 }
 
+// resources takes what was collected, in the form of one kind of response.
+func (s *stream) resources(form func(*encoding) mem.Buffer) []mem.Buffer {
+	resources := make([]mem.Buffer, len(s.pushing.assignments))
+	for i, a := range s.pushing.assignments {
+		resources[i] = form(a.encoded())
+	}
+	s.pushing = push{}
+	return resources
+}
+
 // sotwStream sends what its stream collected in the place of go-control-plane's
 // message, of which it takes the rest.
 type sotwStream struct {
@@ -55,11 +65,7 @@ type sotwStream struct {
 
 // Send sends a response.
 func (s sotwStream) Send(resp *discoveryv3.DiscoveryResponse) error {
-	resources := make([]mem.Buffer, len(s.stream.pushing.assignments))
-	for i, a := range s.stream.pushing.assignments {
-		resources[i] = a.encoded().sotw
-	}
-	s.stream.pushing = push{}
+	resources := s.stream.resources(func(e *encoding) mem.Buffer { return e.sotw })
 	return s.SendMsg(frame(resp.GetVersionInfo(), resp.GetTypeUrl(), resp.GetNonce(), resources))
 }
 
@@ -71,10 +77,6 @@ type deltaStream struct {
 
 // Send sends a response.
 func (s deltaStream) Send(resp *discoveryv3.DeltaDiscoveryResponse) error {
-	resources := make([]mem.Buffer, len(s.stream.pushing.assignments))
-	for i, a := range s.stream.pushing.assignments {
-		resources[i] = a.encoded().delta
-	}
-	s.stream.pushing = push{}
+	resources := s.stream.resources(func(e *encoding) mem.Buffer { return e.delta })
 	return s.SendMsg(frame(resp.GetSystemVersionInfo(), resp.GetTypeUrl(), resp.GetNonce(), resources))
 }
