@@ -37,7 +37,7 @@ type candidates struct {
 	name   string
 	mode   override.Mode
 	manual []*candidate
-	fresh  []*candidate // members that are not ranked yet
+	fresh  []*candidate // that are not ranked yet
 	ranked []*candidate // by address, the best claim to each first
 	bad    int          // how many go against their will, if nobody holds them
 
@@ -53,7 +53,7 @@ type candidates struct {
 func (c *candidates) keep(decisions []override.Override) {
 	c.ranked = slices.DeleteFunc(c.ranked, func(cand *candidate) bool { return cand.stale })
 	fresh := len(c.ranked)
-	c.ranked = append(append(c.ranked, c.fresh...), c.manual...)
+	c.ranked = append(c.ranked, c.fresh...)
 	if c.rulings.update(decisions) {
 		fresh = 0
 	}

@@ -53,17 +53,19 @@ func (x *index) update(in *Input, members []fleet.Member) {
 		x.drop(gone)
 	}
 	x.members, x.found, x.evidence = members, found, in.EvidenceRevision
-	x.list(in)
-	x.decide(in.Overrides)
+	// A store that has nothing new hands over what it did before.
+	decided := len(in.Overrides) != len(x.overrides) || len(in.Overrides) > 0 && &in.Overrides[0] != &x.overrides[0]
+	if decided || looked {
+		x.list(in)
+	}
+	if decided {
+		x.decide(in.Overrides)
+	}
 	x.rank()
 }
 
-// decide finds the services for whose hosts something else was decided. A store
-// that has nothing new hands over what it did before.
+// decide finds the services for whose hosts something else was decided.
 func (x *index) decide(overrides []override.Override) {
-	if len(overrides) == len(x.overrides) && (len(overrides) == 0 || &overrides[0] == &x.overrides[0]) {
-		return
-	}
 	before := x.decisions
 	x.overrides, x.decisions = overrides, byService(overrides)
 	for _, names := range []map[string][]override.Override{before, x.decisions} {
@@ -110,7 +112,8 @@ func (x *index) get(name string) *candidates {
 	return c
 }
 
-// list brings in the manual lists. There are few of them: all are made anew.
+// list brings in the manual lists, and what the probes say of their hosts. There
+// are few of them: all are made anew.
 func (x *index) list(in *Input) {
 	if x.manual {
 		x.manual = false
@@ -134,6 +137,7 @@ func (x *index) list(in *Input) {
 		for i := range o.Hosts {
 			c.manual = append(c.manual, manualCandidate(o.Since, &o.Hosts[i], in.Evidence))
 		}
+		c.fresh = append(c.fresh, c.manual...)
 	}
 }
 

@@ -30,7 +30,6 @@ var probeEvents = map[string]func(*probe.Evidence){
 func (s *script) event(words []string) {
 	last := len(words) - 1
 	verb := words[last]
-	s.in.EvidenceRevision++
 	switch {
 	case words[0] == "manual" || words[0] == "probe" || words[0] == "pin":
 		s.operator(words[0], s.names(words[1:]))
@@ -53,6 +52,7 @@ func (s *script) event(words []string) {
 	case gossipEvents[verb] != nil:
 		s.gossip(s.names(words[:last]), "s", gossipEvents[verb])
 	case verb == "untried":
+		s.in.EvidenceRevision++
 		for _, name := range s.names(words[:last]) {
 			delete(s.in.Evidence, s.key(name))
 		}
@@ -107,6 +107,7 @@ func (s *script) gossip(names []string, service string, change func(*fleet.Membe
 }
 
 func (s *script) probes(names []string, change func(*probe.Evidence)) {
+	s.in.EvidenceRevision++
 	for _, name := range names {
 		e := s.in.Evidence[s.key(name)]
 		was := e.Verdict

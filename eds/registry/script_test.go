@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -91,7 +92,7 @@ func newScript(t tester, opts Options) *script {
 	return &script{
 		t: t, registry: New(opts), twin: twin{New(opts)}, members: make(map[string]*fleet.Member), gone: make(map[string]bool),
 		manual: make(map[string]override.Host), made: make(map[override.Key]override.Override), changes: make(map[string]int),
-		in: Input{Now: epoch, Settled: true, Evidence: make(map[probe.Key]probe.Evidence)},
+		in: Input{Now: epoch, Settled: true, EvidenceRevision: 1, Evidence: make(map[probe.Key]probe.Evidence)},
 	}
 }
 
@@ -129,21 +130,14 @@ func (s *script) advance(to time.Time) {
 }
 
 func (s *script) decide() {
-	s.in.Members, s.in.Overrides = nil, nil
+	s.in.Members = nil
 	for name, m := range s.members {
 		if !s.gone[name] {
 			s.in.Members = append(s.in.Members, *m)
 		}
 	}
-	if s.mode != "" {
-		o := override.Override{Key: override.Key{Service: "s"}, Mode: s.mode, Since: epoch}
-		for _, h := range s.manual {
-			o.Hosts = append(o.Hosts, h)
-		}
-		s.in.Overrides = []override.Override{o}
-	}
-	for _, k := range slices.SortedFunc(maps.Keys(s.made), override.Key.Compare) {
-		s.in.Overrides = append(s.in.Overrides, s.made[k])
+	if list := s.inForce(); !reflect.DeepEqual(list, s.in.Overrides) { // a store hands over the same list, too
+		s.in.Overrides = list
 	}
 	before := s.snap
 	s.snap, s.due = s.registry.Decide(s.in)
@@ -163,6 +157,20 @@ func (s *script) decide() {
 	for _, check := range s.checks {
 		check(s)
 	}
+}
+
+// inForce are the decisions in the order in which a store has them.
+func (s *script) inForce() []override.Override {
+	var list []override.Override
+	if s.mode != "" {
+		o := override.Override{Key: override.Key{Service: "s"}, Mode: s.mode, Since: epoch}
+		o.Hosts = slices.SortedFunc(maps.Values(s.manual), func(a, b override.Host) int { return a.Addr.Compare(b.Addr) })
+		list = append(list, o)
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(s.made), override.Key.Compare) {
+		list = append(list, s.made[k])
+	}
+	return list
 }
 
 // countChanges counts whose place is another one than in the Snapshot before.
