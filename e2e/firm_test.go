@@ -97,10 +97,7 @@ func TestARemovalIsFirmForAnEnvoyThatPollsSeldom(t *testing.T) {
 // requests for longer than most after the answer.
 func (h *harness) remains(load *stage.Load, most time.Duration, us []*stage.Upstream, gone ...*stage.Upstream) {
 	h.t.Helper()
-	var ports []int
-	for _, u := range us {
-		ports = append(ports, u.Port)
-	}
+	ports := portsOf(us)
 	for _, u := range gone {
 		if _, err := load.First(within(h.t, patience), func(a stage.Answer) bool { return a.ID() == u.ID }); err != nil {
 			h.t.Fatalf("no request to a host that is about to be removed: %v", err)

@@ -45,14 +45,20 @@ func (h *harness) hosts(ctx context.Context) ([]int, error) {
 	return ports, err
 }
 
+// portsOf returns the ports of upstreams, sorted.
+func portsOf(us []*stage.Upstream) []int {
+	var ports []int
+	for _, u := range us {
+		ports = append(ports, u.Port)
+	}
+	slices.Sort(ports)
+	return ports
+}
+
 // lists waits until the API lists exactly these upstreams for the fleet's service.
 func (h *harness) lists(us ...*stage.Upstream) {
 	h.t.Helper()
-	var want []int
-	for _, u := range us {
-		want = append(want, u.Port)
-	}
-	slices.Sort(want)
+	want := portsOf(us)
 	h.eventually("hosts in the API", func(ctx context.Context) error {
 		got, err := h.hosts(ctx)
 		if err == nil && !slices.Equal(got, want) {

@@ -108,11 +108,7 @@ func (p *pair) decided(hosts ...string) {
 // hasHosts waits until Envoy has these upstreams and no others.
 func (p *pair) hasHosts(us ...*stage.Upstream) {
 	p.t.Helper()
-	var want []int
-	for _, u := range us {
-		want = append(want, u.Port)
-	}
-	slices.Sort(want)
+	want := portsOf(us)
 	p.eventually("envoy's hosts", func(ctx context.Context) error {
 		got, err := p.Admin.Hosts(ctx, stage.Backend)
 		if err == nil && !slices.Equal(got, want) {
