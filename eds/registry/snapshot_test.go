@@ -2,6 +2,7 @@ package registry
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -16,20 +17,20 @@ func TestHostsAreFoundByTheirAddress(t *testing.T) {
 		at("10.0.0.2:80", "d", false), at("10.0.0.2:80", "e", true), at("10.0.0.3:80", "f", true),
 	}}
 	for addr, want := range map[string]string{"10.0.0.1:80": "a", "10.0.0.2:80": "bcde", "10.0.0.3:80": "f", "10.0.0.4:80": "", "10.0.0.1:79": ""} {
-		got := ""
+		var got strings.Builder
 		for _, h := range s.At(netip.MustParseAddrPort(addr)) {
-			got += h.ID
+			got.WriteString(h.ID)
 		}
-		if got != want {
-			t.Errorf("%s: %q, want %q", addr, got, want)
+		if got.String() != want {
+			t.Errorf("%s: %q, want %q", addr, got.String(), want)
 		}
 	}
-	got := ""
+	var got strings.Builder
 	for _, h := range s.Served() {
-		got += h.ID
+		got.WriteString(h.ID)
 	}
-	if got != "acf" {
-		t.Errorf("served are %q, one for each address", got)
+	if got.String() != "acf" {
+		t.Errorf("served are %q, one for each address", got.String())
 	}
 	for range s.EachServed() {
 		break // a walk may end early
