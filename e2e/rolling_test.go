@@ -34,7 +34,6 @@ func TestARollingRestartLosesNoRequest(t *testing.T) {
 }
 
 func TestARollingRestartBesideARestartedEDSServerLosesNoRequest(t *testing.T) {
-	t.Parallel()
 	first, second := newHarness(t), newHarness(t)
 	p, err := faults.NewPair(within(t, patience), first.Fleet, second.Fleet, 4)
 	must(t, p, err)
