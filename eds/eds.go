@@ -127,7 +127,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 			func(snap *registry.Snapshot) { sharer.Members(snap.Members) },
 		},
 	})
-	metrics, err := newMetrics(decisions.Snapshot, server.Clients, ackTimes)
+	metrics, err := newMetrics(decisions.Snapshot, server.Count, ackTimes)
 	if err != nil {
 		return err
 	}
