@@ -188,7 +188,9 @@ func TestAPythonProgramNeedsNoChange(t *testing.T) {
 
 func TestMistakesAreFoundBeforeTheProgramStarts(t *testing.T) {
 	t.Parallel()
-	addr, taken := unused(t), listen(t).Addr().String()
+	ln := listen(t)
+	t.Cleanup(func() { ln.Close() })
+	addr, taken := unused(t), ln.Addr().String()
 	for want, change := range map[string]func(*run.Options){
 		"another process answers at " + taken: func(o *run.Options) { o.Address = netip.MustParseAddrPort(taken) },
 
