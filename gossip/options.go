@@ -56,6 +56,16 @@ type Options struct {
 	Transport memberlist.Transport // nil: sockets at Bind
 }
 
+// Check returns an error when Start would refuse o, whoever the member is.
+func (o Options) Check() error {
+	o.Member = fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS}
+	if _, err := o.prepare(); err != nil {
+		return err
+	}
+	_, err := parseSeeds(o.Seeds)
+	return err
+}
+
 // prepare checks o, fills in defaults, and returns the metadata to start with.
 func (o *Options) prepare() ([]byte, error) {
 	if o.Fleet == "" {
