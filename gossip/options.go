@@ -6,6 +6,7 @@ import (
 	"log"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/memberlist"
@@ -58,7 +59,7 @@ type Options struct {
 
 // Check returns an error when Start would refuse o, whoever the member is.
 func (o Options) Check() error {
-	o.Member = fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS}
+	o.Member = fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion}
 	if _, err := o.prepare(); err != nil {
 		return err
 	}
