@@ -36,6 +36,7 @@ of /path, a URL, tcp, grpc and exec:COMMAND, as for rollcall run.`,
 			if err != nil {
 				return err
 			}
+			collectSeldom()
 			return run.Register(c.Context(), e)
 		},
 	}

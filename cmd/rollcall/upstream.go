@@ -53,6 +53,7 @@ what it serves. SIGTERM drains it: no request is lost.`,
 			}
 			opts.GossipAdvertise, opts.Seeds, opts.Fleet = pool.advertise, pool.join, pool.fleet
 			opts.Profile = pool.profile
+			collectSeldom()
 			return hello.Run(c.Context(), opts)
 		},
 	}
