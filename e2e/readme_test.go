@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -240,5 +241,19 @@ func TestReadmeOwnBootstrap(t *testing.T) {
 	err := proxy.Await(within(t, patience), func(ctx context.Context) error { return client.Get(ctx).Failure() })
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestReadmeProgramBuilds(t *testing.T) {
+	t.Parallel()
+	blocks := fenced(t, "go")
+	if len(blocks) != 1 {
+		t.Fatalf("README.md has %d programs in Go, want 1", len(blocks))
+	}
+	dir := t.TempDir()
+	source := filepath.Join(dir, "main.go")
+	must(t, 0, os.WriteFile(source, []byte(blocks[0]), 0o600))
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "main"), source).CombinedOutput(); err != nil {
+		t.Errorf("%v:\n%s", err, out)
 	}
 }

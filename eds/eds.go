@@ -12,14 +12,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"go.etcd.io/bbolt"
-	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/rollcall-fleet/rollcall/eds/api"
 	"github.com/rollcall-fleet/rollcall/eds/events"
@@ -36,7 +32,6 @@ import (
 const (
 	httpStop  = 3 * time.Second
 	leaveStop = 10 * time.Second
-	lockWait  = 5 * time.Second // for the database, which a predecessor may still be closing
 )
 
 // Options says how to run an EDS server.
@@ -59,31 +54,21 @@ type Options struct {
 }
 
 // Run serves until ctx ends, then stops everything in reverse order, each wait
-// bounded. It returns an error when a listen address cannot be had, when the data
-// directory cannot be used, and when a part fails.
+// bounded. It returns an error when listen addresses or the data directory cannot be
+// had, one that names them all, and when a part fails.
 func Run(ctx context.Context, opts Options) (err error) {
 	var stops stopper
 	defer func() { err = errors.Join(err, stops.stop()) }()
 
-	db, err := openDB(opts.DataDir)
+	has, err := acquire(opts, &stops)
 	if err != nil {
 		return err
 	}
-	stops.add(db.Close)
+	db, httpLis, xdsLis := has.db, has.http, has.xds
 	overrides, err := override.NewStore(db, override.Options{})
 	if err != nil {
 		return err
 	}
-	httpLis, err := listen("--http", opts.HTTP)
-	if err != nil {
-		return err
-	}
-	stops.add(closing(httpLis))
-	xdsLis, err := listen("--xds", opts.XDS)
-	if err != nil {
-		return err
-	}
-	stops.add(closing(xdsLis))
 
 	self := fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion}
 	mem := newMemory(db, self.ID, opts.Logger)
@@ -127,7 +112,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 			func(snap *registry.Snapshot) { sharer.Members(snap.Members) },
 		},
 	})
-	metrics, err := newMetrics(decisions.Snapshot, server.Clients, ackTimes)
+	metrics, err := newMetrics(decisions.Snapshot, server.Count, ackTimes)
 	if err != nil {
 		return err
 	}
@@ -166,39 +151,6 @@ func Run(ctx context.Context, opts Options) (err error) {
 		return err
 	case err := <-members.Failed():
 		return err
-	}
-}
-
-func openDB(dir string) (*bbolt.DB, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make --data-dir: %w", err)
-	}
-	path := filepath.Join(dir, "rollcall.db")
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait})
-	if errors.Is(err, bbolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("--data-dir %s is in use by another eds server, give each its own", dir)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	return db, nil
-}
-
-func listen(flag string, addr netip.AddrPort) (net.Listener, error) {
-	lis, err := net.Listen("tcp", addr.String())
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s %s: %w", flag, addr, err)
-	}
-	return lis, nil
-}
-
-// closing closes a listener that its server may have closed already.
-func closing(lis net.Listener) func() error {
-	return func() error {
-		if err := lis.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil
 	}
 }
 

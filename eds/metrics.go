@@ -37,10 +37,10 @@ func newAckTimes() *prometheus.HistogramVec {
 
 type metrics struct {
 	snapshot func() *registry.Snapshot
-	clients  func() []xds.Client
+	clients  func() xds.Count
 }
 
-func newMetrics(snapshot func() *registry.Snapshot, clients func() []xds.Client, ackTimes *prometheus.HistogramVec) (*prometheus.Registry, error) {
+func newMetrics(snapshot func() *registry.Snapshot, clients func() xds.Count, ackTimes *prometheus.HistogramVec) (*prometheus.Registry, error) {
 	r := prometheus.NewRegistry()
 	return r, errors.Join(
 		r.Register(collectors.NewGoCollector()),
@@ -75,7 +75,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(descSettled, number(snap.Settled))
 	gauge(descIsolated, number(snap.Isolated))
 	members, overrides, clients := map[[2]string]int{}, map[[2]string]int{{"merge"}: 0, {"pin"}: 0}, map[[2]string]int{}
-	var bad, nacks int
+	var bad int
 	for _, mem := range snap.Members {
 		members[[2]string{string(mem.Role), string(mem.Liveness)}]++
 		if mem.Quarantine != "" {
@@ -93,17 +93,15 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 			overrides[[2]string{string(s.Mode)}]++
 		}
 	}
-	for _, c := range m.clients() {
-		clients[[2]string{c.Transport}]++
-		if c.NACK != nil {
-			nacks++
-		}
+	count := m.clients()
+	for transport, n := range count.Transports {
+		clients[[2]string{transport}] = n
 	}
 	counts(descMembers, members, 2)
 	counts(descOverrides, overrides, 1)
 	counts(descClients, clients, 1)
 	gauge(descBad, float64(bad))
-	gauge(descNACKs, float64(nacks))
+	gauge(descNACKs, float64(count.NACKing))
 }
 
 func number(b bool) float64 {

@@ -6,6 +6,7 @@ import (
 	"log"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/memberlist"
@@ -54,6 +55,16 @@ type Options struct {
 
 	Logger    *slog.Logger         // nil: slog.Default
 	Transport memberlist.Transport // nil: sockets at Bind
+}
+
+// Check returns an error when Start would refuse o, whoever the member is.
+func (o Options) Check() error {
+	o.Member = fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion}
+	if _, err := o.prepare(); err != nil {
+		return err
+	}
+	_, err := parseSeeds(o.Seeds)
+	return err
 }
 
 // prepare checks o, fills in defaults, and returns the metadata to start with.

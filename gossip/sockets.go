@@ -1,26 +1,48 @@
 package gossip
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/memberlist"
 )
 
-// sockets is memberlist's own transport, but that its outgoing connections end
-// with ctx: a push/pull with a member that hangs must not hold up a shutdown.
+const (
+	// bindTries is for port 0: the kernel picks a free TCP port, whose UDP twin may
+	// be taken.
+	bindTries = 10
+
+	maxPacket     = 64 << 10               // bytes; no UDP packet is larger
+	receiveBuffer = 2 << 20                // bytes asked of the kernel, for bursts; less if it refuses
+	acceptAgain   = 100 * time.Millisecond // after an error, such as too many open files
+)
+
+// sockets is a transport of memberlist's over UDP and TCP. Unlike memberlist's own
+// it reads packets into one buffer and keeps only what came: a fresh 64 KiB for each
+// made most of the garbage of a joining member. Its outgoing connections end with
+// ctx: a push/pull with a member that hangs must not hold up a shutdown.
 type sockets struct {
-	*memberlist.NetTransport
 	ctx context.Context
+	log *log.Logger
+	tcp *net.TCPListener
+	udp *net.UDPConn
+
+	packets chan *memberlist.Packet
+	streams chan net.Conn
+	readers sync.WaitGroup
+
+	once   sync.Once
+	closed chan struct{}
 }
 
-// bindTries is for port 0: the kernel picks a free TCP port, whose UDP twin may
-// be taken.
-const bindTries = 10
+var _ memberlist.NodeAwareTransport = (*sockets)(nil)
 
 func listen(ctx context.Context, bind netip.AddrPort, logger *log.Logger) (*sockets, error) {
 	tries := 1
@@ -29,18 +51,118 @@ func listen(ctx context.Context, bind netip.AddrPort, logger *log.Logger) (*sock
 	}
 	var err error
 	for range tries {
-		var t *memberlist.NetTransport
-		t, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{
-			BindAddrs: []string{bind.Addr().String()}, BindPort: int(bind.Port()), Logger: logger,
-		})
-		if err == nil {
-			return &sockets{NetTransport: t, ctx: ctx}, nil
+		s := &sockets{ctx: ctx, log: logger, packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), closed: make(chan struct{})}
+		if err = s.bind(bind); err == nil {
+			s.readers.Go(s.accept)
+			s.readers.Go(s.receive)
+			return s, nil
 		}
 	}
-	return nil, fmt.Errorf("listen for gossip on %s: %w", bind, err)
+	return nil, fmt.Errorf("listen for gossip on --gossip %s: %w", bind, err)
 }
 
-func (s *sockets) port() uint16 { return uint16(s.GetAutoBindPort()) }
+func (s *sockets) bind(addr netip.AddrPort) (err error) {
+	if s.tcp, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr)); err != nil {
+		return err
+	}
+	if s.udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr.Addr(), s.port()))); err != nil {
+		return errors.Join(err, s.tcp.Close())
+	}
+	for size := receiveBuffer; size > 0 && s.udp.SetReadBuffer(size) != nil; {
+		size /= 2
+	}
+	return nil
+}
+
+func (s *sockets) port() uint16 { return s.tcp.Addr().(*net.TCPAddr).AddrPort().Port() }
+
+// accept hands connections to memberlist until Shutdown.
+func (s *sockets) accept() {
+	for {
+		conn, err := s.tcp.Accept()
+		if err != nil {
+			if s.ended(err, "accept a connection") {
+				return
+			}
+			continue
+		}
+		select {
+		case s.streams <- conn:
+		case <-s.closed:
+			_ = conn.Close()
+			return
+		}
+	}
+}
+
+// receive hands packets to memberlist until Shutdown.
+func (s *sockets) receive() {
+	buf := make([]byte, maxPacket)
+	for {
+		n, from, err := s.udp.ReadFromUDPAddrPort(buf)
+		now := time.Now()
+		if err != nil {
+			if s.ended(err, "read a packet") {
+				return
+			}
+			continue
+		}
+		if n == 0 {
+			continue
+		}
+		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+		select {
+		case s.packets <- &memberlist.Packet{Buf: bytes.Clone(buf[:n]), From: net.UDPAddrFromAddrPort(from), Timestamp: now}:
+		case <-s.closed:
+			return
+		}
+	}
+}
+
+// ended reports whether err says that the socket was closed. If not it logs err and
+// waits, since the next attempt may fail alike.
+func (s *sockets) ended(err error, what string) bool {
+	if errors.Is(err, net.ErrClosed) {
+		return true
+	}
+	s.log.Printf("[WARN] memberlist: cannot %s: %v", what, err)
+	select {
+	case <-time.After(acceptAgain):
+		return false
+	case <-s.closed:
+		return true
+	}
+}
+
+// FinalAdvertiseAddr implements memberlist.Transport. The address is always given.
+func (s *sockets) FinalAdvertiseAddr(ip string, port int) (net.IP, int, error) {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return nil, 0, fmt.Errorf("gossip address to announce: %w", err)
+	}
+	return addr.Unmap().AsSlice(), port, nil
+}
+
+// WriteTo implements memberlist.Transport.
+func (s *sockets) WriteTo(b []byte, addr string) (time.Time, error) {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return time.Time{}, err
+	}
+	_, err = s.udp.WriteToUDPAddrPort(b, to)
+	return time.Now(), err
+}
+
+// WriteToAddress implements memberlist.NodeAwareTransport.
+func (s *sockets) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
+	return s.WriteTo(b, a.Addr)
+}
+
+// PacketCh implements memberlist.Transport.
+func (s *sockets) PacketCh() <-chan *memberlist.Packet { return s.packets }
+
+// StreamCh implements memberlist.Transport.
+func (s *sockets) StreamCh() <-chan net.Conn { return s.streams }
 
 // DialAddressTimeout implements memberlist.NodeAwareTransport.
 func (s *sockets) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
@@ -57,6 +179,17 @@ func (s *sockets) DialAddressTimeout(a memberlist.Address, timeout time.Duration
 // DialTimeout implements memberlist.Transport.
 func (s *sockets) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
 	return s.DialAddressTimeout(memberlist.Address{Addr: addr}, timeout)
+}
+
+// Shutdown implements memberlist.Transport. It returns once nothing reads any more.
+func (s *sockets) Shutdown() error {
+	var err error
+	s.once.Do(func() {
+		close(s.closed)
+		err = errors.Join(s.tcp.Close(), s.udp.Close())
+	})
+	s.readers.Wait()
+	return err
 }
 
 type boundConn struct {

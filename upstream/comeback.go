@@ -61,6 +61,7 @@ func (c *comeback) missing(now time.Time) remedy {
 // watch owns what happens to the pool between Register and Close.
 func (r *Registration) watch() {
 	var c comeback
+	joined := r.Joined() // of the first pool
 	for {
 		pool := r.pool.Load() // only watch replaces it
 		select {
@@ -69,6 +70,10 @@ func (r *Registration) watch() {
 		case err := <-pool.Failed():
 			r.failed <- err
 			return
+		case <-joined:
+			joined = nil
+			m := r.Member()
+			r.opts.log.Info("registered", "service", m.Service, "address", m.Endpoint.Addr, "id", m.ID, "gossip", m.Gossip)
 		case receipt := <-pool.Receipts():
 			r.received(receipt)
 		case <-pool.Missing():

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -151,5 +152,30 @@ func TestTheFirstServingReceiptIsLogged(t *testing.T) {
 	lines := regexp.MustCompile(`serving through \d+ Envoys after \d+ ms`).FindAllString(log.String(), -1)
 	if len(lines) != 1 || !regexp.MustCompile(`through 2 Envoys`).MatchString(lines[0]) {
 		t.Errorf("the log has %q, want the first one once", lines)
+	}
+}
+
+func TestRegisteredIsLoggedOnceSomebodyWasMet(t *testing.T) {
+	t.Parallel()
+	var alone, met bytes.Buffer // written by watch, read after Close
+	reg := register(t, listen(t), shop, upstream.WithLogger(slog.New(slog.NewTextHandler(&alone, nil))))
+	if err := reg.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if log := alone.String(); strings.Contains(log, "msg=registered") || !strings.Contains(log, "no seed to join through") {
+		t.Errorf("alone it logs:\n%s", log)
+	}
+	o := observe(t, gossip.Options{})
+	reg = register(t, listen(t), shop, o.seed(), upstream.WithLogger(slog.New(slog.NewTextHandler(&met, nil))))
+	m := o.meet(t, reg)
+	if err := o.SendReceipt(m, gossip.Receipt{Revision: m.Revision, State: gossip.Serving, Clients: 1}); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, reg.Ready(), "Ready")
+	if err := reg.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if log := met.String(); strings.Count(log, "msg=registered") != 1 || strings.Contains(log, "no seed") {
+		t.Errorf("with somebody there it logs:\n%s", log)
 	}
 }

@@ -77,8 +77,9 @@ func register(ctx context.Context, addr net.Addr, svc Service, opts options) (*R
 	if err != nil {
 		return nil, fmt.Errorf("register service %q: %w", svc.Name, err)
 	}
-	m := r.Member()
-	opts.log.Info("registered", "service", m.Service, "address", m.Endpoint.Addr, "id", m.ID, "gossip", m.Gossip)
+	if len(opts.seeds) == 0 {
+		opts.log.Warn("no seed to join through: alone until another member joins through this one", "gossip", r.Member().Gossip)
+	}
 	return r, nil
 }
 

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/demo"
+	"github.com/rollcall-fleet/rollcall/envoy"
 )
 
 func newDemo() *cobra.Command {
@@ -13,11 +16,15 @@ func newDemo() *cobra.Command {
 		Short: "Play the whole story on this machine",
 		Long: `Starts an EDS server, three upstreams and Envoy on loopback, tells what happens, and
 stays up until Ctrl-C. With --once it plays the whole story by itself and checks
-each step.`,
+each step. It uses these ports of 127.0.0.1: 8080, 18000 and 7946 of the EDS server,
+8081 to 8083 of the upstreams, 10000 and 9901 of Envoy.`,
 		Example: `  rollcall demo
   rollcall demo --once --api delta-ads`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if _, err := envoy.ParseAPI(opts.API); err != nil {
+				return usageError{fmt.Errorf("--api: %w", err)}
+			}
 			opts.Out = c.OutOrStdout()
 			return demo.Run(c.Context(), opts)
 		},

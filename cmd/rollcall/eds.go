@@ -41,6 +41,9 @@ console is at the root of the HTTP address.`,
 			if opts.ProbeInterval < 100*time.Millisecond || opts.ProbeInterval > time.Minute {
 				return usageError{fmt.Errorf("--probe-interval is %s, give 100ms to 1m", opts.ProbeInterval)}
 			}
+			if err := pool.check(pool.gossip); err != nil {
+				return err
+			}
 			opts.Gossip, opts.Advertise, opts.Seeds, opts.Fleet = pool.gossip, pool.advertise, pool.join, pool.fleet
 			opts.Profile = pool.profile
 			return eds.Run(c.Context(), opts)

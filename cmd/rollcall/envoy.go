@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -35,7 +38,7 @@ by their name as Host.`,
   rollcall envoy bootstrap --api delta-ads --service payments --service users --eds 10.0.0.5:18000`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			yaml, err := flags.bootstrap()
+			yaml, err := flags.bootstrap(c.Flags())
 			if err != nil {
 				return err
 			}
@@ -62,13 +65,19 @@ for at --envoy, $ENVOY, on the PATH, and in the cache that make envoy fills.`,
   rollcall envoy run --api rest --refresh-delay 100ms --listen 127.0.0.1:10001 --admin 127.0.0.1:9902`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			if opts.Path, err = envoy.Find(path); err != nil {
+			if opts.BootstrapFile == "" {
+				opts.Bootstrap, err = flags.bootstrap(c.Flags())
+			} else {
+				err = flags.unused(c.Flags())
+			}
+			if err != nil {
 				return err
 			}
-			if opts.BootstrapFile == "" {
-				if opts.Bootstrap, err = flags.bootstrap(); err != nil {
-					return err
-				}
+			if !slices.Contains(envoy.LogLevels(), opts.LogLevel) {
+				return usageError{fmt.Errorf("--log-level is %q, give one of %s", opts.LogLevel, strings.Join(envoy.LogLevels(), ", "))}
+			}
+			if opts.Path, err = envoy.Find(path); err != nil {
+				return err
 			}
 			opts.Stdout, opts.Stderr = os.Stdout, os.Stderr
 			return envoy.Run(c.Context(), opts)
@@ -101,11 +110,37 @@ func (b *bootstrapFlags) add(fs *pflag.FlagSet) {
 	fs.BoolVar(&b.opts.AccessLog, "access-log", false, "log each request to standard output")
 }
 
-func (b *bootstrapFlags) bootstrap() ([]byte, error) {
+// unused returns an error when a flag is given that a bootstrap file takes no notice of.
+func (b *bootstrapFlags) unused(fs *pflag.FlagSet) error {
+	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	new(bootstrapFlags).add(own)
+	var both []string
+	own.VisitAll(func(f *pflag.Flag) {
+		if fs.Changed(f.Name) {
+			both = append(both, "--"+f.Name)
+		}
+	})
+	if len(both) > 0 {
+		return usageError{fmt.Errorf("%s has no effect with --bootstrap, whose file says it: give one or the other", strings.Join(both, ", "))}
+	}
+	return nil
+}
+
+func (b *bootstrapFlags) bootstrap(fs *pflag.FlagSet) ([]byte, error) {
+	if fs.Changed("service") && (len(b.opts.Services) == 0 || slices.Contains(b.opts.Services, "")) {
+		return nil, usageError{errors.New("--service is empty, give the name of a service")}
+	}
+	if fs.Changed("eds") && (len(b.opts.EDS) == 0 || slices.Contains(b.opts.EDS, "")) {
+		return nil, usageError{errors.New("--eds is empty, give an EDS server as host:port")}
+	}
 	api, err := envoy.ParseAPI(b.api)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--api: %w", err)}
 	}
 	b.opts.API = api
-	return envoy.Bootstrap(b.opts)
+	yaml, err := envoy.Bootstrap(b.opts)
+	if err != nil { // all of it is what the flags say
+		return nil, usageError{err}
+	}
+	return yaml, nil
 }

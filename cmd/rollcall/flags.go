@@ -24,7 +24,7 @@ func fromEnvironment(c *cobra.Command, _ []string) error {
 			return
 		}
 		if e := c.Flags().Set(f.Name, value); e != nil {
-			err = usageError{fmt.Errorf("%s: %w", envName(f.Name), e)}
+			err = usageError{valueError(envName(f.Name), e)}
 		}
 	})
 	return err
@@ -113,6 +113,19 @@ func (p *poolFlags) add(fs *pflag.FlagSet, gossipDefault string, join []string) 
 	p.profile = gossip.LAN
 	fs.Var(profileFlag{&p.profile}, "profile", "how fast gossip sees a crash, and at what cost: lan, wan or fast")
 	fs.StringVar(&p.keyFile, "gossip-key-file", "", "file with the pool's encryption key (rollcall keygen gossip)")
+}
+
+// check finds what is wrong with the flags, with bind as the address to gossip at; an
+// invalid one is chosen later.
+func (p *poolFlags) check(bind netip.AddrPort) error {
+	if !bind.IsValid() {
+		bind = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
+	}
+	err := gossip.Options{Fleet: p.fleet, Bind: bind, Advertise: p.advertise, Seeds: p.join, Profile: p.profile}.Check()
+	if err != nil {
+		return usageError{err}
+	}
+	return nil
 }
 
 func (p *poolFlags) keys() ([][]byte, error) {

@@ -72,10 +72,11 @@ flag on the command line wins over the environment.`,
 		Args:              noArgs,
 		RunE:              help,
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
-	})
+	root.SetFlagErrorFunc(flagError)
+	root.Version = versionLine()
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(newEDS(), newUpstream(), newRun(), newRegister(), newEnvoy(), newKeygen(), newDemo(), newVersion())
+	strictCompletion(root)
 	return root
 }
 

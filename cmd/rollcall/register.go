@@ -36,6 +36,7 @@ of /path, a URL, tcp, grpc and exec:COMMAND, as for rollcall run.`,
 			if err != nil {
 				return err
 			}
+			collectSeldom()
 			return run.Register(c.Context(), e)
 		},
 	}
@@ -74,13 +75,19 @@ func (m *memberFlags) endpoint(addr netip.AddrPort) (run.Endpoint, error) {
 	if err != nil {
 		return e, err
 	}
-	if err := fleet.CheckWeight(e.Service.Weight); err != nil {
-		return e, usageError{fmt.Errorf("--weight: %w", err)}
+	if err := checkService(e.Service); err != nil {
+		return e, err
+	}
+	if err := m.pool.check(m.pool.gossip); err != nil {
+		return e, err
 	}
 	if e.Health, err = run.ParseHealth(m.health, addr); err != nil {
 		return e, usageError{fmt.Errorf("--health: %w", err)}
 	}
 	e.Address = addr
+	if err := fleet.CheckAddr(addr); err != nil {
+		return e, usageError{fmt.Errorf("address of the endpoint: %w", err)}
+	}
 	e.Pool = []upstream.Option{
 		upstream.WithFleet(m.pool.fleet), upstream.WithSeeds(m.pool.join...), upstream.WithKeys(keys...),
 		upstream.WithGossip(m.pool.gossip), upstream.WithGossipAdvertise(m.pool.advertise),

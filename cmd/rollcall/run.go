@@ -62,6 +62,7 @@ The health check is one of
 			}
 			opts.Program = args
 			opts.Stdin, opts.Stdout, opts.Stderr = os.Stdin, os.Stdout, os.Stderr
+			collectSeldom()
 			return runProgram(c.Context(), opts)
 		},
 	}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/upstream"
 	"github.com/rollcall-fleet/rollcall/upstream/hello"
 )
@@ -36,8 +35,8 @@ what it serves. SIGTERM drains it: no request is lost.`,
 			if opts.Keys, err = pool.keys(); err != nil {
 				return err
 			}
-			if err := fleet.CheckWeight(opts.Service.Weight); err != nil {
-				return usageError{fmt.Errorf("--weight: %w", err)}
+			if err := checkService(opts.Service); err != nil {
+				return err
 			}
 			opts.Listen = netip.AddrPortFrom(address, port)
 			if listen.IsValid() {
@@ -46,8 +45,15 @@ what it serves. SIGTERM drains it: no request is lost.`,
 			if opts.Gossip = pool.gossip; !opts.Gossip.IsValid() {
 				opts.Gossip = netip.AddrPortFrom(address, 0)
 			}
+			if opts.Listen.Addr().IsUnspecified() && !opts.Advertise.IsValid() {
+				return usageError{fmt.Errorf("--address %s means every interface, and Envoy cannot reach that: pass --address with the one it can reach, and --listen %[1]s", address)}
+			}
+			if err := pool.check(opts.Gossip); err != nil {
+				return err
+			}
 			opts.GossipAdvertise, opts.Seeds, opts.Fleet = pool.advertise, pool.join, pool.fleet
 			opts.Profile = pool.profile
+			collectSeldom()
 			return hello.Run(c.Context(), opts)
 		},
 	}

@@ -18,10 +18,14 @@ func newVersion() *cobra.Command {
 		Example: "  rollcall version",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(c.OutOrStdout(), "rollcall %s %s %s/%s\n", versionOf(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(c.OutOrStdout(), versionLine())
 			return err
 		},
 	}
+}
+
+func versionLine() string {
+	return fmt.Sprintf("rollcall %s %s %s/%s", versionOf(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // versionOf prefers the linker's word, then the commit the build was made from.

@@ -2,6 +2,8 @@ package xds
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,6 +58,95 @@ func TestABrokenStreamCountsUntilItsNodeIsBack(t *testing.T) {
 		if len(cs.broken) != 0 {
 			t.Errorf("%d streams of long ago are kept", len(cs.broken))
 		}
+	})
+}
+
+// goneFrom is how far clients are with hostA having left, as receipts see it.
+func goneFrom(s *Server) string {
+	return describe(s.Standings("web").At(netip.MustParseAddrPort(hostA)))
+}
+
+// left is a server whose one client, of the node "a", holds hostA and hostB, or the
+// latter alone, when hostA has gone.
+func left(t *testing.T, knows bool) (*Server, *client) {
+	t.Helper()
+	s := abrupt(Options{})
+	s.Update(settled(service("web", hostA, hostB)))
+	c := opened(t, s.clients, "a", s.cache.seq)
+	s.Update(settled(service("web", hostB)))
+	if knows {
+		c.acks.hold(s.cache.seq, []item{{"web", "v"}})
+	}
+	return s, c
+}
+
+func TestWhoBrokeHalfWayIsAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := func(s *Server, what, want string) {
+			t.Helper()
+			if got := goneFrom(s); got != want {
+				t.Errorf("%s: %q, want %q", what, got, want)
+			}
+		}
+		s, c := left(t, false)
+		is(s, "it is told", "out 0/1")
+		s.clients.close(c, true, time.Now())
+		is(s, "it broke", "out 0/1")
+		time.Sleep(comeBack / 2)
+		again := opened(t, s.clients, "a", 0)
+		is(s, "it is back", "out 0/1")
+		again.acks.hold(s.cache.seq, []item{{"web", "v"}})
+		is(s, "it has acknowledged on its new stream", "out 1/1")
+
+		s, c = left(t, false)
+		s.clients.close(c, true, time.Now())
+		time.Sleep(comeBack - 1)
+		is(s, "it may still come back", "out 0/1")
+		time.Sleep(time.Nanosecond)
+		is(s, "it never came back", "out 0/0")
+
+		s, c = left(t, true)
+		s.clients.close(c, true, time.Now())
+		is(s, "it had acknowledged, nobody waits for it", "out 1/1")
+		s.Update(settled(service("web", hostC)))
+		if st := s.Standings("web").At(netip.MustParseAddrPort(hostB)); st.Acked() {
+			t.Error("what left after it broke is not known to it")
+		}
+	})
+}
+
+func TestOneThatCameBackStandsInForOneThatBroke(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cs := newClients(10)
+		want := func(what string, seqs ...uint64) {
+			t.Helper()
+			got := make([]uint64, 0)
+			for _, s := range cs.standings("web") {
+				got = append(got, s.seq)
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, seqs) {
+				t.Errorf("%s: %v, want %v", what, got, seqs)
+			}
+		}
+		first, second := opened(t, cs, "same", 3), opened(t, cs, "same", 4)
+		time.Sleep(time.Millisecond)
+		cs.close(first, true, time.Now())
+		want("another of the same node id is there for long", 3, 4)
+		cs.close(second, true, time.Now())
+		want("both broke", 3, 4)
+		time.Sleep(time.Millisecond)
+		again := opened(t, cs, "same", 5)
+		want("one of them is back", 3, 5)
+		time.Sleep(time.Millisecond)
+		cs.close(again, true, time.Now())
+		want("it broke once more", 4, 5)
+		opened(t, cs, "same", 6)
+		opened(t, cs, "same", 7)
+		want("both are back", 6, 7)
+
+		opened(t, cs, "other", 8)
+		want("one that never broke", 6, 7, 8)
 	})
 }
 

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -61,8 +62,11 @@ const (
 	maxNode           = 256 // bytes of a node id
 	missedPolls       = 3   // after so many a REST client is gone,
 	minPollLife       = 60 * time.Second
-	comeBack          = 2 * time.Second // Envoy tries again half a second after its stream broke, then later
-	maxBroken         = 10_000
+
+	// Anybody who can send a request can be many REST clients.
+	pollersShare    = 2  // one client in so many may poll, so that there is room for streams
+	hostShare       = 10 // and one in so many from one address,
+	minPollersAHost = 16
 )
 
 // client is one row. Its identity never changes after the first request.
@@ -78,6 +82,7 @@ type client struct {
 	interval  time.Duration // between polls, on the long side; 0 for a stream
 	said      uint64        // digest of its last request
 	broke     time.Time     // when its stream broke; zero while it is open
+	refused   bool          // it has answered with a NACK
 }
 
 // poller tells REST clients apart. The address without the port is in it, so that
@@ -91,11 +96,36 @@ type clients struct {
 	mu      sync.Mutex
 	streams map[*client]struct{}
 	pollers map[poller]*client
-	broken  []*client // streams that broke lately, oldest first
+	hosts   map[string]int // pollers of each address
+	broken  []*client      // streams that broke lately, oldest first
+	count   Count
+}
+
+// Count is how many clients there are.
+type Count struct {
+	Transports map[string]int // by transport
+	NACKing    int            // of them, those with a NACK
 }
 
 func newClients(limit int) *clients {
-	return &clients{max: limit, streams: make(map[*client]struct{}), pollers: make(map[poller]*client)}
+	return &clients{max: limit, streams: make(map[*client]struct{}), pollers: make(map[poller]*client), hosts: make(map[string]int),
+		count: Count{Transports: make(map[string]int)}}
+}
+
+// counts is cheap, however many clients there are.
+func (t *clients) counts(now time.Time) Count {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sweep(now)
+	return Count{Transports: maps.Clone(t.count.Transports), NACKing: t.count.NACKing}
+}
+
+// counted counts a client in, with n 1, or out, with -1. The caller holds mu.
+func (t *clients) counted(c *client, n int) {
+	t.count.Transports[c.transport] += n
+	if c.refused {
+		t.count.NACKing += n
+	}
 }
 
 // open adds a stream; false when there are too many clients.
@@ -107,20 +137,8 @@ func (t *clients) open(transport, peer string, now time.Time) (*client, bool) {
 	}
 	c := &client{transport: transport, peer: peer, connected: now, seen: now}
 	t.streams[c] = struct{}{}
+	t.counted(c, 1)
 	return c, true
-}
-
-// close removes a stream. One that broke may be of an Envoy that still routes by
-// what it was told, and is about to come back: it counts for a while longer.
-func (t *clients) close(c *client, broke bool, now time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.streams, c)
-	t.broken = slices.DeleteFunc(t.broken, func(c *client) bool { return now.Sub(c.broke) >= comeBack })
-	if broke && len(t.broken) < maxBroken {
-		c.broke = now
-		t.broken = append(t.broken, c)
-	}
 }
 
 // poll finds or adds the REST client behind a poll; false when there are too many.
@@ -133,20 +151,40 @@ func (t *clients) poll(key poller, peer string, now time.Time) (*client, bool) {
 		c.peer = peer
 		return c, true
 	}
-	if c == nil && !t.room(now) {
+	if c != nil {
+		t.drop(key, c)
+	}
+	if !t.room(now) || !t.roomToPoll(key.host, now) {
 		return nil, false
 	}
 	c = &client{transport: key.transport, peer: peer, connected: now, seen: now}
 	t.pollers[key] = c
+	t.hosts[key.host]++
+	t.counted(c, 1)
 	return c, true
+}
+
+// drop forgets a REST client. The caller holds mu.
+func (t *clients) drop(key poller, c *client) {
+	delete(t.pollers, key)
+	if t.hosts[key.host]--; t.hosts[key.host] == 0 {
+		delete(t.hosts, key.host)
+	}
+	t.counted(c, -1)
 }
 
 // heard notes a request. It returns r with what the table knows: who the client
 // is, and whether it only says again what it said last.
 func (t *clients) heard(c *client, r request, now time.Time) request {
 	said := r.digest()
+	refuses := r.verdict == verdictNACK && !r.repeated
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if refuses && !c.refused {
+		t.counted(c, -1)
+		c.refused = true
+		t.counted(c, 1)
+	}
 	if r.node != "" { // only the first request of a stream need name it
 		c.node = shorten(r.node, maxNode)
 	}
@@ -158,21 +196,35 @@ func (t *clients) heard(c *client, r request, now time.Time) request {
 
 // list returns every client, sorted.
 func (t *clients) list(now time.Time) []Client {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.sweep(now)
-	list := make([]Client, 0, len(t.streams)+len(t.pollers))
-	for c := range t.streams {
-		list = append(list, c.view())
-	}
-	for _, c := range t.pollers {
-		list = append(list, c.view())
+	list, acks := t.views(now)
+	for i := range list { // without the lock: this is what takes long
+		list[i].Services, list[i].NACK = acks[i].list()
 	}
 	slices.SortFunc(list, func(a, b Client) int {
 		return cmp.Or(strings.Compare(a.Node, b.Node), strings.Compare(a.Transport, b.Transport),
 			a.Connected.Compare(b.Connected), strings.Compare(a.Peer, b.Peer))
 	})
 	return list
+}
+
+// views returns what the table itself knows of every client, and what each has
+// acknowledged.
+func (t *clients) views(now time.Time) (list []Client, acked []*acks) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sweep(now)
+	add := func(c *client) {
+		list = append(list, Client{Node: c.node, Transport: c.transport, Peer: c.peer, Connected: c.connected, Seen: c.seen})
+		acked = append(acked, &c.acks)
+	}
+	list, acked = make([]Client, 0, len(t.streams)+len(t.pollers)), make([]*acks, 0, len(t.streams)+len(t.pollers))
+	for c := range t.streams {
+		add(c)
+	}
+	for _, c := range t.pollers {
+		add(c)
+	}
+	return list, acked
 }
 
 // acked returns for each of names the push sequence number as of which every
@@ -196,40 +248,28 @@ func (t *clients) acked(names []string) map[string]uint64 {
 func (t *clients) standings(name string) []clientSeq {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	now := time.Now()
 	var list []clientSeq
+	here := make(map[string][]time.Time) // when the clients connected, by node; empty if nobody asks
 	add := func(c *client) {
-		if seq, asked := c.acks.seq(name); asked {
-			list = append(list, clientSeq{seq, c.node})
+		seq, asked := c.acks.seq(name)
+		if !asked {
+			return
+		}
+		list = append(list, clientSeq{seq, c.node})
+		if len(t.broken) > 0 {
+			here[c.node] = append(here[c.node], c.connected)
 		}
 	}
 	for c := range t.streams {
 		add(c)
 	}
-	now := time.Now()
 	for _, c := range t.pollers {
 		if !c.gone(now) {
 			add(c)
 		}
 	}
-	if len(t.broken) == 0 {
-		return list
-	}
-	back := make(map[string]bool, len(list))
-	for _, c := range list {
-		back[c.node] = true
-	}
-	for _, c := range t.broken {
-		if now.Sub(c.broke) < comeBack && !back[c.node] {
-			add(c)
-		}
-	}
-	return list
-}
-
-func (c *client) view() Client {
-	v := Client{Node: c.node, Transport: c.transport, Peer: c.peer, Connected: c.connected, Seen: c.seen}
-	v.Services, v.NACK = c.acks.list()
-	return v
+	return append(list, t.away(name, here, now)...)
 }
 
 // room makes room by forgetting REST clients that are gone, if need be.
@@ -240,10 +280,19 @@ func (t *clients) room(now time.Time) bool {
 	return len(t.streams)+len(t.pollers) < t.max
 }
 
+// roomToPoll is room among the REST clients, and among those from one address.
+func (t *clients) roomToPoll(host string, now time.Time) bool {
+	all, each := max(1, t.max/pollersShare), max(minPollersAHost, t.max/hostShare)
+	if len(t.pollers) >= all || t.hosts[host] >= each {
+		t.sweep(now)
+	}
+	return len(t.pollers) < all && t.hosts[host] < each
+}
+
 func (t *clients) sweep(now time.Time) {
 	for key, c := range t.pollers {
 		if c.gone(now) {
-			delete(t.pollers, key)
+			t.drop(key, c)
 		}
 	}
 }

@@ -69,6 +69,13 @@ func (s sotwStream) Send(resp *discoveryv3.DiscoveryResponse) error {
 	return s.SendMsg(frame(resp.GetVersionInfo(), resp.GetTypeUrl(), resp.GetNonce(), resources))
 }
 
+// Recv receives a request.
+func (s sotwStream) Recv() (*discoveryv3.DiscoveryRequest, error) {
+	req, err := s.Stream.Recv()
+	s.stream.received(err)
+	return req, err
+}
+
 // deltaStream does so for delta.
 type deltaStream struct {
 	streamv3.DeltaStream
@@ -79,4 +86,11 @@ type deltaStream struct {
 func (s deltaStream) Send(resp *discoveryv3.DeltaDiscoveryResponse) error {
 	resources := s.stream.resources(func(e *encoding) mem.Buffer { return e.delta })
 	return s.SendMsg(frame(resp.GetSystemVersionInfo(), resp.GetTypeUrl(), resp.GetNonce(), resources))
+}
+
+// Recv receives a request.
+func (s deltaStream) Recv() (*discoveryv3.DeltaDiscoveryRequest, error) {
+	req, err := s.DeltaStream.Recv()
+	s.stream.received(err)
+	return req, err
 }

@@ -144,7 +144,8 @@ func (v *visitor) leave() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.gone = true
-	v.server.end(v.stream, false)
+	v.stream.closed.Store(true)
+	v.server.end(v.stream)
 }
 
 func ms(n int) time.Duration { return time.Duration(n) * time.Millisecond }

@@ -54,7 +54,7 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request, f flavor) {
 	}
 	c, ok := s.clients.poll(f.poller(req, r.RemoteAddr), r.RemoteAddr, time.Now())
 	if !ok {
-		refuse(w, http.StatusServiceUnavailable, fmt.Errorf("there are more than %d clients", s.clients.max))
+		refuse(w, http.StatusServiceUnavailable, errTooMany)
 		return
 	}
 	current, settled := s.cache.lookup(req.GetResourceNames())
@@ -164,6 +164,8 @@ func (p push) restResponse(typeURL string) ([]byte, error) {
 	b.WriteString("]}\n")
 	return b.Bytes(), nil
 }
+
+var errTooMany = errors.New("there are too many REST clients, all in all or from this address: poll with one node id, or over gRPC")
 
 var errNotSettled = errors.New("this EDS server has not heard from the whole fleet yet: ask again in a moment")
 

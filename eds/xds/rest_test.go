@@ -277,7 +277,7 @@ func TestRESTClientIsGoneAfterThreeMissedPolls(t *testing.T) {
 
 func TestRESTClientsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := abrupt(Options{MaxClients: 2})
+		s := abrupt(Options{MaxClients: 4}) // half of them may poll
 		s.Update(settled())
 		for _, c := range []struct {
 			name string

@@ -133,7 +133,7 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 		return status.Errorf(codes.ResourceExhausted, "more than %d clients", s.clients.max)
 	}
 	st := s.newStream(c, typeURL)
-	defer func() { s.end(st, ctx.Err() != nil) }()
+	defer s.end(st)
 	s.logger.Debug("stream opened", "transport", transport, "peer", address)
 	err := handle(st)
 	s.logger.Debug("stream closed", "transport", transport, "peer", address, "error", err)
@@ -141,9 +141,9 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 }
 
 // end forgets a stream; one that the client did not close itself broke.
-func (s *Server) end(st *stream, broke bool) {
+func (s *Server) end(st *stream) {
 	s.cache.forget(st.watcher)
-	s.clients.close(st.client, broke, time.Now())
+	s.clients.close(st.client, !st.closed.Load(), time.Now())
 	s.lookSoon()
 }
 

@@ -25,7 +25,8 @@ type Options struct {
 	Logger *slog.Logger // nil logs nothing
 
 	// MaxClients bounds the streams and REST clients together; 0 means 100,000.
-	// Past it a stream is refused with RESOURCE_EXHAUSTED and a poll with 503.
+	// Past it a stream is refused with RESOURCE_EXHAUSTED and a poll with 503. Half
+	// of them at most may be REST clients, and a tenth those of one address.
 	MaxClients int
 }
 
@@ -197,3 +198,6 @@ func (s *Server) build(sv *serving) *assignment {
 // the time it connected. A REST client is gone after three missed polls, at least
 // a minute.
 func (s *Server) Clients() []Client { return s.clients.list(time.Now()) }
+
+// Count returns how many of them there are, for less.
+func (s *Server) Count() Count { return s.clients.counts(time.Now()) }

@@ -197,8 +197,14 @@ func TestClientsThatComeAndGo(t *testing.T) {
 	s.stays(t, hostA, "out 1/3")
 	between.ack(answer)
 	s.stands(t, hostA, "out 2/3")
-	cancel() // half-way
-	s.stands(t, hostA, "out 2/2")
+	cancel()                     // half-way
+	s.stays(t, hostA, "out 2/3") // it may still route to hostA, and the others came before
+	again := openDeltaADS(t, s.conn)
+	again.subscribe("web")
+	answer = next(t, again, "1", "web: "+hostB)
+	s.stays(t, hostA, "out 2/3")
+	again.ack(answer)
+	s.stands(t, hostA, "out 3/3")
 }
 
 func openDeltaADSWith(ctx context.Context, t *testing.T, s *running) *deltaClient {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"sync/atomic"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -30,12 +32,21 @@ type stream struct {
 	started     bool                // a first request for assignments was seen
 	others      map[string]struct{} // further types that were asked for, and are never answered
 	pushing     push                // collected, until it is sent
+
+	closed atomic.Bool // by the client, in good order
 }
 
 func (s *Server) newStream(c *client, defaultType string) *stream {
 	return &stream{
 		server: s, client: c, defaultType: defaultType, others: make(map[string]struct{}),
 		watcher: &watcher{hold: c.acks.hold, stale: make(map[string]struct{})},
+	}
+}
+
+// received notes the end of the stream, from go-control-plane's receiving goroutine.
+func (s *stream) received(err error) {
+	if errors.Is(err, io.EOF) {
+		s.closed.Store(true)
 	}
 }
 

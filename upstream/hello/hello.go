@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -55,8 +56,11 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", opts.Listen.String())
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("listen at %s: another process has --port %d: stop it, or pass another one: %w", opts.Listen, opts.Listen.Port(), err)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("listen at --address and --port: %w", err)
 	}
 	reg, err := upstream.Register(ctx, ln, opts.Service, opts.upstream()...)
 	if err != nil {

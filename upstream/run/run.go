@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -24,6 +25,9 @@ const (
 	DefaultStartTimeout   = 30 * time.Second
 	DefaultStopTimeout    = 10 * time.Second
 )
+
+// answerTimeout is how long whoever has the address already may take to answer.
+const answerTimeout = 2 * time.Second
 
 // Endpoint is what is registered. Address, Service.Name and Health are required.
 type Endpoint struct {
@@ -60,8 +64,12 @@ type Options struct {
 // When ctx ends, it drains, sends SIGTERM, and SIGKILL after StopTimeout. It has
 // left the pool when it returns, and nothing of the program's process group is
 // left. An error says what went wrong besides; the exit code is 1 then.
+// It starts nothing when another process answers at the address already.
 func Run(ctx context.Context, o Options) (exitCode int, err error) {
 	if err := o.prepare(); err != nil {
+		return exitFailed, err
+	}
+	if err := o.unanswered(ctx); err != nil {
 		return exitFailed, err
 	}
 	s := &supervisor{
@@ -70,6 +78,21 @@ func Run(ctx context.Context, o Options) (exitCode int, err error) {
 		place: place{endpoint: &o.Endpoint, register: o.register},
 	}
 	return s.run(ctx)
+}
+
+// unanswered returns an error when somebody answers at the address already, whom the
+// health check would take for the program.
+func (o *Options) unanswered(ctx context.Context) error {
+	d := net.Dialer{Timeout: answerTimeout}
+	conn, err := d.DialContext(ctx, "tcp", o.Address.String())
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	if conn.LocalAddr().String() == conn.RemoteAddr().String() { // it reached itself, by the port it was given
+		return nil
+	}
+	return fmt.Errorf("another process answers at %s already: stop it, or give the program another port", o.Address)
 }
 
 // prepare fills in defaults and checks o.

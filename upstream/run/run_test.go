@@ -2,6 +2,7 @@ package run_test
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
@@ -187,8 +188,12 @@ func TestAPythonProgramNeedsNoChange(t *testing.T) {
 
 func TestMistakesAreFoundBeforeTheProgramStarts(t *testing.T) {
 	t.Parallel()
-	addr := unused(t)
+	ln := listen(t)
+	t.Cleanup(func() { ln.Close() })
+	addr, taken := unused(t), ln.Addr().String()
 	for want, change := range map[string]func(*run.Options){
+		"another process answers at " + taken: func(o *run.Options) { o.Address = netip.MustParseAddrPort(taken) },
+
 		"no program":                   func(o *run.Options) { o.Program = nil },
 		"executable file not found":    func(o *run.Options) { o.Program[0] = "no-such-program" },
 		"service name is empty":        func(o *run.Options) { o.Service.Name = "" },

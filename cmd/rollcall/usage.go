@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/upstream"
+)
+
+// takes says what flags of pflag's own types take, whose errors are Go's. Flags of
+// other types say so themselves.
+var takes = map[string]string{
+	"bool":           "true or false",
+	"duration":       "a duration, such as 500ms or 10s",
+	"float64":        "a number, such as 0.5",
+	"int":            "a whole number, such as 10",
+	"level":          "debug, info, warn or error",
+	"stringToString": "key=value, such as version=2",
+	"uint16":         "a port from 0 to 65535, such as 8081",
+	"uint32":         "a whole number, such as 50",
+}
+
+// flagError makes an error of the command line one that says what the flag takes.
+func flagError(c *cobra.Command, err error) error {
+	return usageError{fmt.Errorf("%w (see %s --help)", valueError("", err), c.CommandPath())}
+}
+
+// valueError makes an error of a flag's value, or of the variable that stands for
+// the flag, one without Go's words.
+func valueError(variable string, err error) error {
+	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	name := "--" + invalid.GetFlag().Name
+	if variable != "" {
+		name = variable
+	}
+	kind := invalid.GetFlag().Value.Type()
+	if _, text := invalid.GetFlag().Value.(interface{ UnmarshalText([]byte) error }); text || name == "--log-level" {
+		kind = "level"
+	}
+	if want, ok := takes[kind]; ok {
+		return fmt.Errorf("%s is %q, give %s", name, invalid.GetValue(), want)
+	}
+	return fmt.Errorf("%s: %w", name, errors.Unwrap(invalid))
+}
+
+// strictCompletion refuses shells that there is no completion for, which cobra
+// answers with its help.
+func strictCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args, c.RunE = noArgs, help
+		}
+	}
+}
+
+// ownFlags are the tags that are said with a flag of their own.
+var ownFlags = map[string]string{"az": "az", "region": "region", "canary": "canary", "load_balancing_weight": "weight"}
+
+// checkService finds what is wrong with the flags of serviceFlags.
+func checkService(svc upstream.Service) error {
+	for _, tag := range slices.Sorted(maps.Keys(svc.Tags)) {
+		if flag, own := ownFlags[tag]; own {
+			return usageError{fmt.Errorf("--tag %s=%s: pass --%s instead", tag, svc.Tags[tag], flag)}
+		}
+	}
+	if err := fleet.CheckService(svc.Name); err != nil {
+		return usageError{fmt.Errorf("--service: %w", err)}
+	}
+	if err := fleet.CheckWeight(svc.Weight); err != nil {
+		return usageError{fmt.Errorf("--weight: %w", err)}
+	}
+	if err := fleet.CheckTags(svc.Tags); err != nil {
+		return usageError{fmt.Errorf("--tag: %w", err)}
+	}
+	if err := errors.Join(fleet.CheckText("--region", svc.Region), fleet.CheckText("--az", svc.Zone)); err != nil {
+		return usageError{err}
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package eds
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
+)
+
+// How long to wait for the database, which a predecessor may still be closing; one
+// that still has an address is not about to.
+const (
+	lockWait = 5 * time.Second
+	lockLook = 10 * time.Millisecond
+)
+
+// acquired is what one EDS server alone can have.
+type acquired struct {
+	db        *bbolt.DB
+	http, xds net.Listener
+}
+
+// acquire takes all of it, and leaves to stops what it took. The error names
+// everything that cannot be had, so that a second server is told at once all that
+// it needs of its own.
+func acquire(opts Options, stops *stopper) (a acquired, err error) {
+	var errs [4]error
+	if a.http, errs[0] = listen("--http", opts.HTTP); errs[0] == nil {
+		stops.add(closing(a.http))
+	}
+	if a.xds, errs[1] = listen("--xds", opts.XDS); errs[1] == nil {
+		stops.add(closing(a.xds))
+	}
+	errs[2] = free("--gossip", opts.Gossip)
+	wait := lockWait
+	if errors.Join(errs[:3]...) != nil {
+		wait = lockLook
+	}
+	if a.db, errs[3] = openDB(opts.DataDir, wait); errs[3] == nil {
+		stops.add(a.db.Close)
+	}
+	return a, errors.Join(errs[:]...)
+}
+
+func openDB(dir string, wait time.Duration) (*bbolt.DB, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make --data-dir: %w", err)
+	}
+	path := filepath.Join(dir, "rollcall.db")
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: wait})
+	if errors.Is(err, bbolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("--data-dir %s is in use by another eds server, give each its own", dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return db, nil
+}
+
+func listen(flag string, addr netip.AddrPort) (net.Listener, error) {
+	lis, err := net.Listen("tcp", addr.String())
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s %s: %w", flag, addr, err)
+	}
+	return lis, nil
+}
+
+// free returns an error when addr is taken, for UDP or TCP. Gossip takes it later,
+// once the database has said who is remembered.
+func free(flag string, addr netip.AddrPort) error {
+	lis, err := listen(flag, addr)
+	if err != nil {
+		return err
+	}
+	udp, err := net.ListenPacket("udp", addr.String())
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen on %s %s: %w", flag, addr, err), lis.Close())
+	}
+	return errors.Join(udp.Close(), lis.Close())
+}
+
+// closing closes a listener that its server may have closed already.
+func closing(lis net.Listener) func() error {
+	return func() error {
+		if err := lis.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}

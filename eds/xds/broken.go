@@ -1,0 +1,73 @@
+package xds
+
+import (
+	"slices"
+	"time"
+)
+
+// An Envoy whose stream broke goes on routing by what it was told last, and comes
+// back by itself: half a second later by its own defaults, within two seconds by our
+// bootstrap, later if the network is at fault. Until then nothing is known of it, so
+// it stands where it stood. It may as well be gone for good, hence the limit, which
+// is below a drain's timeout.
+const (
+	comeBack  = 5 * time.Second
+	maxBroken = 10_000
+)
+
+// close removes a stream. One that broke counts for a while longer, in place of the
+// one that it came back from itself.
+func (t *clients) close(c *client, broke bool, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.streams, c)
+	t.counted(c, -1)
+	for len(t.broken) > 0 && t.broken[0].past(now) { // oldest first
+		t.broken[0], t.broken = nil, t.broken[1:]
+	}
+	if !broke {
+		return
+	}
+	before := func(b *client) bool {
+		return b.node == c.node && !c.connected.Before(b.broke) && b.acks.shares(&c.acks)
+	}
+	if i := slices.IndexFunc(t.broken, before); i >= 0 {
+		t.broken = slices.Delete(t.broken, i, i+1)
+	}
+	if len(t.broken) < maxBroken {
+		c.broke = now
+		t.broken = append(t.broken, c)
+	}
+}
+
+// away returns where those stand whose stream for name broke and that are not back.
+// here are the times at which clients of name connected, by node; one that did so
+// after a stream of its node broke is in that one's place, and in no other's, since
+// Envoys may share a node id. The caller holds mu.
+func (t *clients) away(name string, here map[string][]time.Time, now time.Time) (list []clientSeq) {
+	for _, b := range slices.Backward(t.broken) { // whoever came after the latest may be any of them
+		seq, asked := b.acks.seq(name)
+		if !asked || b.past(now) {
+			continue
+		}
+		came := here[b.node]
+		if i := slices.IndexFunc(came, func(at time.Time) bool { return !at.Before(b.broke) }); i >= 0 {
+			here[b.node] = slices.Delete(came, i, i+1)
+			continue
+		}
+		list = append(list, clientSeq{seq, b.node})
+	}
+	return list
+}
+
+// past reports whether a client whose stream broke is not waited for any more.
+func (c *client) past(now time.Time) bool { return now.Sub(c.broke) >= comeBack }
+
+// shares reports whether a client has asked for something that another one asks for.
+func (a *acks) shares(other *acks) bool {
+	names, _ := a.list()
+	return slices.ContainsFunc(names, func(s ClientService) bool {
+		_, asked := other.seq(s.Name)
+		return asked
+	})
+}

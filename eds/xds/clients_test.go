@@ -1,0 +1,91 @@
+package xds
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// polls polls as from a host under n node ids and returns how many were let in.
+func polls(cs *clients, host string, n int) (in int) {
+	for i := range n {
+		if _, ok := cs.poll(poller{TransportREST, fmt.Sprint("node-", i), host, `["web"]`}, host+":1", time.Now()); ok {
+			in++
+		}
+	}
+	return in
+}
+
+func TestPollersLeaveRoomForStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cs := newClients(1000)
+		if in := polls(cs, "10.0.0.1", 1000); in != 100 {
+			t.Errorf("%d from one address, want 100", in)
+		}
+		in := 100
+		for i := range 20 {
+			in += polls(cs, fmt.Sprint("10.0.1.", i), 100)
+		}
+		if in != 500 {
+			t.Errorf("%d from all addresses, want 500", in)
+		}
+		for range 500 {
+			if _, ok := cs.open(TransportADS, "10.0.0.1:2", time.Now()); !ok {
+				t.Fatal("no room for a stream")
+			}
+		}
+		if polls(cs, "10.0.0.1", 100) != 100 {
+			t.Error("those that are in are not let in again")
+		}
+		time.Sleep(2 * minPollLife)
+		if in := polls(cs, "10.0.2.1", 1); in != 1 || len(cs.hosts) != 1 {
+			t.Errorf("those of long ago take up room: %d of %v", in, cs.hosts)
+		}
+		if in := polls(cs, "10.0.0.1", 200); in != 100 {
+			t.Errorf("%d from the first address, want 100 again", in)
+		}
+	})
+}
+
+func TestAFewMayPollFromAnAddressOfASmallServer(t *testing.T) {
+	if in := polls(newClients(60), "10.0.0.1", 100); in != minPollersAHost {
+		t.Errorf("%d", in)
+	}
+}
+
+func TestCountsAreThoseOfTheList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := abrupt(Options{})
+		s.Update(settled(service("web", hostA)))
+		same := func(what string, nacking int, transports map[string]int) {
+			t.Helper()
+			maps.DeleteFunc(transports, func(_ string, n int) bool { return n == 0 })
+			got := s.Count()
+			maps.DeleteFunc(got.Transports, func(_ string, n int) bool { return n == 0 })
+			listed := Count{Transports: make(map[string]int)}
+			for _, c := range s.Clients() {
+				listed.Transports[c.Transport]++
+				if c.NACK != nil {
+					listed.NACKing++
+				}
+			}
+			if got.NACKing != nacking || !maps.Equal(got.Transports, transports) || listed.NACKing != nacking || !maps.Equal(listed.Transports, transports) {
+				t.Errorf("%s: counted %+v, listed %+v", what, got, listed)
+			}
+		}
+		same("nobody", 0, map[string]int{})
+		post(s.ServeRESTv3, pollBody("", "web"))
+		c := opened(t, s.clients, "a", 0)
+		same("both", 0, map[string]int{TransportREST: 1, TransportADS: 1})
+		for range 2 {
+			post(s.ServeRESTv3, `{"node":{"id":"envoy-1"},"resource_names":["web"],"error_detail":{"message":"no"}}`)
+		}
+		same("one refused, twice", 1, map[string]int{TransportREST: 1, TransportADS: 1})
+		s.clients.close(c, true, time.Now())
+		same("the stream broke", 1, map[string]int{TransportREST: 1})
+		time.Sleep(2 * minPollLife)
+		same("the other stopped", 0, map[string]int{})
+	})
+}
