@@ -59,6 +59,7 @@ func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 		"eds/override/share": {memberlist, controlPlane, own + "gossip"},
 		"eds/probe":          {memberlist, controlPlane},
 		"eds/xds":            {memberlist, own + "gossip", own + "eds/api"},
+		"eds/events":         {memberlist, own + "gossip", own + "eds/api", "net/http"},
 		"eds/api":            {memberlist, own + "gossip"},
 		"envoy":              {memberlist, own + "eds", own + "gossip"},
 	} {

@@ -237,34 +237,6 @@ func (s *script) event(words []string) {
 	}
 }
 
-func (s *script) operator(verb string, names []string) {
-	s.mode = override.Merge
-	if verb == "pin" {
-		s.mode = override.Pin
-		clear(s.manual)
-	}
-	for _, name := range names {
-		s.manual[name] = override.Host{Probe: verb == "probe", Endpoint: fleet.Endpoint{Addr: addrOf(name), Weight: 1, Health: fleet.Healthy}}
-	}
-}
-
-var states = map[string]*override.State{"drain": new(override.Drain), "exclude": new(override.Exclude), "force": new(override.Force), "release": new(override.State(""))}
-
-// rule makes or takes back decisions for single hosts.
-func (s *script) rule(state override.State, words []string) {
-	nameHost := func(name string) string { return idOf(name).String() }
-	if words[0] == "at" {
-		words, nameHost = words[1:], func(name string) string { return addrOf(name).String() }
-	}
-	for _, name := range s.names(words) {
-		s.stamp++
-		o := override.Override{Key: override.Key{Service: "s", Host: nameHost(name)}, Stamp: override.Stamp{Wall: s.stamp}, State: state, Since: s.in.Now}
-		if s.made[o.Key] = o; state == "" {
-			delete(s.made, o.Key)
-		}
-	}
-}
-
 func (s *script) gossip(names []string, service string, change func(*fleet.Member)) {
 	for _, name := range names {
 		m := s.members[name]
