@@ -23,8 +23,8 @@ const Reset = "reset"
 
 const (
 	// quiet is how long a stream may say nothing, comments included, until it is
-	// taken for lost.
-	quiet = 60 * time.Second
+	// taken for lost; a server sends a comment every 15 s.
+	quiet = 45 * time.Second
 
 	firstRetry, lastRetry = 200 * time.Millisecond, 5 * time.Second
 )
