@@ -1,6 +1,8 @@
 package client
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -42,3 +44,12 @@ type Changed struct {
 
 // Addr is where an endpoint serves.
 func (c Changed) Addr() netip.AddrPort { return netip.AddrPortFrom(c.IPAddress, c.Port) }
+
+// Changed reads what e says.
+func (e Event) Changed() (Changed, error) {
+	var c Changed
+	if err := json.Unmarshal(e.Data, &c); err != nil {
+		return c, fmt.Errorf("read the %s event: %w", e.Name, err)
+	}
+	return c, nil
+}

@@ -2,7 +2,6 @@ package show
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -12,8 +11,8 @@ import (
 
 // Event tells of a change in a line, at a moment.
 func Event(at time.Time, e client.Event) string {
-	var c client.Changed
-	if err := json.Unmarshal(e.Data, &c); err != nil {
+	c, err := e.Changed()
+	if err != nil {
 		return client.Printable(fmt.Sprintf("%s %-8s %s", at.Format(time.TimeOnly), e.Name, e.Data))
 	}
 	told := append([]string{at.Format(time.TimeOnly), fmt.Sprintf("%-8s %-7s", e.Name, c.Change)}, about(at, e.Name, c)...)
