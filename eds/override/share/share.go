@@ -8,6 +8,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,6 +51,8 @@ type Sharer struct {
 	mu    sync.Mutex // guards what follows
 	inbox []letter
 	size  int // bytes in inbox
+
+	behind atomic.Int32 // how many peers were never found to hold the same
 
 	// Owned by Run.
 	peers  map[uuid.UUID]*peer
@@ -119,11 +122,20 @@ func (s *Sharer) Run(ctx context.Context) {
 				s.compare(p)
 			}
 		}
+		behind := int32(0)
 		for _, p := range s.peers {
 			s.send(ctx, &sending, p)
+			if !p.agreed {
+				behind++
+			}
 		}
+		s.behind.Store(behind)
 	}
 }
+
+// Behind reports whether some EDS server in the pool may know decisions that this
+// one has never seen. Any goroutine may call it.
+func (s *Sharer) Behind() bool { return s.behind.Load() > 0 }
 
 // meet learns who the other EDS servers are, and compares with the new ones.
 func (s *Sharer) meet(members []fleet.Member) {
@@ -179,6 +191,7 @@ func (s *Sharer) read(now time.Time) {
 		decisions = append(decisions, list...)
 	}
 	if len(decisions) > 0 {
+		defer s.recompare(inbox)
 		news, err := s.Store.Merge(decisions)
 		s.warn(now, inbox[0].from, err)
 		if len(news) > 0 {
@@ -187,6 +200,16 @@ func (s *Sharer) read(now time.Time) {
 	}
 	for _, l := range others {
 		s.warn(now, l.from, s.answer(now, l))
+	}
+}
+
+// recompare finds out at once whether those that decisions came from hold the same
+// now, if that was never so.
+func (s *Sharer) recompare(inbox []letter) {
+	for _, l := range inbox {
+		if p := s.peers[l.from.ID]; p != nil && !p.agreed && len(p.queue) == 0 {
+			p.push(encodeDigest(s.Store.Digest()))
+		}
 	}
 }
 
@@ -205,6 +228,9 @@ func (s *Sharer) answer(now time.Time, l letter) error {
 		if sums := [2]override.Digest{d, s.Store.Digest()}; p.exchange(now, sums) {
 			in := differing(sums)
 			p.push(stampsOf(in, s.Store.Held(in.has)).encode(kindStamps))
+		} else if sums[0] == sums[1] && !p.agreed {
+			p.agreed = true
+			p.push(encodeDigest(d)) // so that the other side knows it too
 		}
 		return nil
 	case kindStamps, kindAnswer:

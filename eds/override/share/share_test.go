@@ -242,7 +242,15 @@ func TestANewServerLearnsAllDecisionsThoughMessagesAreLost(t *testing.T) {
 		w.loss = 10
 		w.mu.Unlock()
 		w.meet(true)
+		synctest.Wait()
+		if !w.servers[1].sharer.Behind() {
+			t.Error("it takes what it has for all there is")
+		}
 		took := w.agree(many, time.Minute)
+		time.Sleep(10 * time.Second) // messages are lost
+		if w.servers[0].sharer.Behind() || w.servers[1].sharer.Behind() {
+			t.Error("they do not know that they agree")
+		}
 		if sent, size := w.traffic(); size > 4<<20 {
 			t.Errorf("it took %s and %d messages of %d bytes", took, sent, size)
 		}
