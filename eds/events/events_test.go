@@ -53,7 +53,7 @@ func wantTold(t *testing.T, facts []fact, want ...string) {
 	got := told(t, facts)
 	ok := len(got) == len(want)
 	for i := range min(len(got), len(want)) {
-		for _, part := range strings.Fields(want[i]) {
+		for part := range strings.FieldsSeq(want[i]) {
 			ok = ok && strings.Contains(got[i], part)
 		}
 	}
