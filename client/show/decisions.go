@@ -21,8 +21,11 @@ func Overrides(w io.Writer, now time.Time, overrides []client.Override) error {
 
 // host says what a decision is about.
 func host(o client.Override) string {
-	if o.Host != "" {
+	switch {
+	case o.Host != "":
 		return o.Host
+	case o.Mode == "":
+		return "list" // it is taken back
 	}
 	return fmt.Sprintf("list of %d", len(o.Hosts))
 }

@@ -44,20 +44,22 @@ func (t *table) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-// age writes how long ago t was, or how long it is until then: 45s, 3m, 5h, 9d.
+// age writes how long ago t was, or how long it is until then, rounded: 45s, 3m,
+// 5h, 9d.
 func age(now, t time.Time) string {
+	const day = 24 * time.Hour
 	d := now.Sub(t).Abs()
 	switch {
 	case t.IsZero():
 		return ""
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d.Hours()))
+	case d.Round(time.Second) < 2*time.Minute:
+		return fmt.Sprintf("%ds", d.Round(time.Second)/time.Second)
+	case d.Round(time.Minute) < 2*time.Hour:
+		return fmt.Sprintf("%dm", d.Round(time.Minute)/time.Minute)
+	case d.Round(time.Hour) < 2*day:
+		return fmt.Sprintf("%dh", d.Round(time.Hour)/time.Hour)
 	default:
-		return fmt.Sprintf("%dd", int(d.Hours()/24))
+		return fmt.Sprintf("%dd", d.Round(day)/day)
 	}
 }
 

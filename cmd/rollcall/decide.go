@@ -149,8 +149,17 @@ func first(ctx context.Context, err error, find func(context.Context) (*client.O
 	case findErr != nil:
 		return err
 	case now == nil:
-		return fmt.Errorf("somebody else was first, and nothing is decided any more: %w", err)
+		return overtaken{"nothing was changed, somebody else was first: nothing is decided any more", err}
 	default:
-		return fmt.Errorf("somebody else was first: %s: %w", show.Decision(time.Now(), now), err)
+		return overtaken{"nothing was changed, somebody else was first: " + show.Decision(time.Now(), now), err}
 	}
 }
+
+// overtaken says more of a refusal than the server did.
+type overtaken struct {
+	said string
+	error
+}
+
+func (o overtaken) Error() string { return o.said }
+func (o overtaken) Unwrap() error { return o.error }
