@@ -162,8 +162,17 @@ func (s *Sharer) meet(members []fleet.Member) {
 // compare sends p the sums. One side of a pair is enough.
 func (s *Sharer) compare(p *peer) {
 	if p.member.ID.String() < s.Self.String() {
-		p.push(encodeDigest(s.Store.Digest()))
+		s.sums(p)
 	}
+}
+
+// sums sends p the sums, and asks for its own unless both were the same once.
+func (s *Sharer) sums(p *peer) {
+	k := kindDigest
+	if !p.agreed {
+		k = kindAsk
+	}
+	p.push(encodeDigest(k, s.Store.Digest()))
 }
 
 // spread sends what was decided here to everybody.
@@ -208,7 +217,7 @@ func (s *Sharer) read(now time.Time) {
 func (s *Sharer) recompare(inbox []letter) {
 	for _, l := range inbox {
 		if p := s.peers[l.from.ID]; p != nil && !p.agreed && len(p.queue) == 0 {
-			p.push(encodeDigest(s.Store.Digest()))
+			s.sums(p)
 		}
 	}
 }
@@ -220,17 +229,19 @@ func (s *Sharer) answer(now time.Time, l letter) error {
 		return nil
 	}
 	switch k := kind(l.b[0]); k {
-	case kindDigest:
+	case kindDigest, kindAsk:
 		d, err := decodeDigest(l.b[1:])
 		if err != nil {
 			return err
 		}
-		if sums := [2]override.Digest{d, s.Store.Digest()}; p.exchange(now, sums) {
+		sums := [2]override.Digest{d, s.Store.Digest()}
+		same := sums[0] == sums[1]
+		p.agreed = p.agreed || same
+		if p.exchange(now, sums) {
 			in := differing(sums)
 			p.push(stampsOf(in, s.Store.Held(in.has)).encode(kindStamps))
-		} else if sums[0] == sums[1] && !p.agreed {
-			p.agreed = true
-			p.push(encodeDigest(d)) // so that the other side knows it too
+		} else if same && k == kindAsk {
+			p.push(encodeDigest(kindDigest, d))
 		}
 		return nil
 	case kindStamps, kindAnswer:
