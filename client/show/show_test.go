@@ -81,7 +81,7 @@ web      10.0.0.1:80  10c3a1b2  10      a     healthy  3m     yes     2/3    -  
 web      10.0.0.2:80  20c3a1b2  10      a     healthy  3m     no      2/3    an operator said so                      drain weight 5 by ann, 60m left: disk errors
 web      10.0.0.3:80  30c3a1b2  10      a     dead     3m     no      2/3    its ports refuse connections             -
 web      10.0.0.4:80  40c3a1b2  10      a     silent   3m     held    2/3    -                                        -
-web      10.0.0.5:80  50c3a1b2  10      a     damped   3m     no      2/3    it came and went too often, back in 30s   -
+web      10.0.0.5:80  50c3a1b2  10      a     damped   3m     no      2/3    it came and went too often, back in 30s  -
 `, func(w io.Writer) error { return Hosts(w, now, services(), true) })
 	one := map[string]client.Service{"web": {Mode: "auto", Hosts: services()["web"].Hosts[:1]}}
 	want(t, `

@@ -53,7 +53,7 @@ func TestAnOperatorDecidesForOneHost(t *testing.T) {
 		step{"force web 10.0.0.9:80", 0, "nobody has this address yet"},
 		step{"undo web 10.0.0.9:80", 0, "web 10.0.0.9:80: nothing is decided any more\n"},
 		step{"include web 1F0C0000", 0, firstID + ": nothing is decided\nhealthy, served with weight 10\n"},
-		step{"audit --limit 3", 0, "revoked  web      " + firstID + "  -         drain     ann  -\n"},
+		step{"audit --limit 3", 0, "revoked  web      " + firstID + "  -         drain   ann  -\n"},
 		step{"members", 0, "1f0c0000  upstream  alive     60m    web      127.0.0.1:8081  healthy  10      127.0.0.1:7946  -\n"},
 		step{"clients", 0, "NODE  TRANSPORT"},
 	)
