@@ -15,7 +15,12 @@ func Event(at time.Time, e client.Event) string {
 	if err != nil {
 		return client.Printable(fmt.Sprintf("%s %-8s %s", at.Format(time.TimeOnly), e.Name, e.Data))
 	}
-	told := append([]string{at.Format(time.TimeOnly), fmt.Sprintf("%-8s %-7s", e.Name, c.Change)}, about(at, e.Name, c)...)
+	return Change(at, e.Name, c)
+}
+
+// Change tells of a change of one kind, the name of its event, in a line.
+func Change(at time.Time, kind string, c client.Changed) string {
+	told := append([]string{at.Format(time.TimeOnly), fmt.Sprintf("%-8s %-7s", kind, c.Change)}, about(at, kind, c)...)
 	return client.Printable(strings.Join(filled(told), " "))
 }
 

@@ -27,14 +27,11 @@ func (p *plainLines) event(e client.Event) error {
 func (p *plainLines) reset(state map[string]client.Service) error {
 	for _, name := range slices.Sorted(maps.Keys(state)) {
 		for _, h := range state[name].Hosts {
-			b, err := json.Marshal(client.Changed{
+			is := client.Changed{
 				Change: "is", Service: name, ID: h.ID, State: h.State, IPAddress: h.IPAddress, Port: h.Port,
 				Served: h.Served, Held: h.Held, Weight: h.Tags.Weight,
-			})
-			if err != nil {
-				return fmt.Errorf("write the state: %w", err)
 			}
-			if err := p.event(client.Event{Name: "endpoint", Data: b}); err != nil {
+			if _, err := fmt.Fprintln(p.out, show.Change(p.now(), "endpoint", is)); err != nil {
 				return err
 			}
 		}
