@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -23,16 +24,19 @@ const Reset = "reset"
 
 const (
 	// quiet is how long a stream may say nothing, comments included, until it is
-	// taken for lost.
-	quiet = 60 * time.Second
+	// taken for lost; a server sends a comment every 15 s.
+	quiet = 45 * time.Second
 
 	firstRetry, lastRetry = 200 * time.Millisecond, 5 * time.Second
 )
 
 // Listener hears what Follow has to say, in the goroutine of Follow.
 type Listener struct {
-	Event func(Event) error // an error ends Follow
-	Lost  func(error)       // the stream ended and will be opened again; nil for nobody
+	// Event is told of each event. Its error ends Follow, but for one that says that a
+	// server could not answer just then: that begins anew, with a Reset.
+	Event  func(Event) error
+	Opened func()      // a stream was opened; nil for nobody
+	Lost   func(error) // it ended and will be opened again; nil for nobody
 }
 
 // Follow hears the events of one server after the other until ctx ends, the
@@ -40,24 +44,21 @@ type Listener struct {
 func (c *Client) Follow(ctx context.Context, l Listener) error {
 	var f follower
 	wait := firstRetry
-	for i := 0; ; i++ {
-		heard, err := f.follow(ctx, c, c.servers[i%len(c.servers)], l.Event)
-		var stop stopped
+	for i := 0; ; {
+		heard, err := f.follow(ctx, c, c.servers[i%len(c.servers)], l)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.As(err, &stop):
-			return stop.error
-		}
-		if p, ok := errors.AsType[*Problem](err); ok && p.Status/100 == 4 && p.Status != http.StatusTooManyRequests {
+		case !passing(err):
 			return err
 		}
 		if l.Lost != nil {
 			l.Lost(err)
 		}
 		if heard {
-			i-- // it may be back at once
-			wait = firstRetry
+			wait = firstRetry // it may be back at once
+		} else {
+			i++
 		}
 		select {
 		case <-ctx.Done():
@@ -68,14 +69,19 @@ func (c *Client) Follow(ctx context.Context, l Listener) error {
 	}
 }
 
-// stopped is an error of the listener.
-type stopped struct{ error }
+// passing reports whether what err tells of may be over soon.
+func passing(err error) bool {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p.Status/100 == 5 || p.Status == http.StatusTooManyRequests
+	}
+	return errors.Is(err, ErrUnreachable)
+}
 
 // follower knows where the last stream ended.
 type follower struct{ server, lastID string }
 
 // follow hears one stream to its end, and reports whether it said anything.
-func (f *follower) follow(ctx context.Context, c *Client, server string, on func(Event) error) (heard bool, err error) {
+func (f *follower) follow(ctx context.Context, c *Client, server string, l Listener) (heard bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watchdog := time.AfterFunc(c.timeout, func() { cancel(errors.New("nothing was heard of it")) })
@@ -87,23 +93,25 @@ func (f *follower) follow(ctx context.Context, c *Client, server string, on func
 	}
 	defer resp.Body.Close()
 	watchdog.Reset(quiet)
+	if l.Opened != nil {
+		l.Opened()
+	}
 	if f.server != server || f.lastID == "" {
 		f.server, f.lastID = server, ""
-		if err := on(Event{Name: Reset}); err != nil {
-			return true, stopped{err}
+		if err := l.Event(Event{Name: Reset}); err != nil {
+			return true, err
 		}
 	}
 	d := newDecoder(alive{resp.Body, func() { watchdog.Reset(quiet) }})
-	d.lastID = f.lastID
-	for {
+	for d.lastID = f.lastID; ; f.lastID = d.lastID {
 		e, err := d.next()
 		if err != nil {
-			return true, unreachable(server, errors.Join(err, context.Cause(ctx)))
+			return true, unreachable(server, cmp.Or(context.Cause(ctx), err))
 		}
-		if err := on(e); err != nil {
-			return true, stopped{err}
+		if err := l.Event(e); err != nil {
+			f.lastID = ""
+			return true, err
 		}
-		f.lastID = d.lastID
 	}
 }
 

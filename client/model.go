@@ -56,10 +56,19 @@ type Host struct {
 	Until     time.Time  `json:"until,omitzero"` // while damped
 	Since     time.Time  `json:"since"`
 	Acked     Acked      `json:"acked"`
+	Override  *Override  `json:"override,omitempty"` // the decision for it that counts
 }
 
 // Addr is where h serves.
 func (h Host) Addr() netip.AddrPort { return netip.AddrPortFrom(h.IPAddress, h.Port) }
+
+// Decided is a host under one of its names, and what was decided under that name.
+type Decided struct {
+	Service  string    `json:"service"`
+	Host     string    `json:"host"`               // a uuid or ip:port
+	Override *Override `json:"override,omitempty"` // nil for nothing
+	Endpoint *Host     `json:"endpoint,omitempty"` // nil while nobody has the address
+}
 
 // Acked is how many of a service's xDS clients have acknowledged what they were
 // last told of a host.
@@ -87,26 +96,23 @@ type Tags struct {
 // Override is a decision of an operator: about one host, or with Host empty about
 // the list of a service.
 type Override struct {
-	ID      string       `json:"id"`
-	Service string       `json:"service"`
-	Host    string       `json:"host,omitempty"` // a uuid or ip:port
-	Mode    string       `json:"mode,omitempty"` // of a list: merge or pin
-	Hosts   []ListedHost `json:"hosts,omitempty"`
-	State   State        `json:"state,omitempty"`
-	Weight  uint32       `json:"load_balancing_weight,omitempty"` // 0: not decided
-	Tags    Changed      `json:"tags,omitempty"`
-	Actor   string       `json:"actor,omitempty"`
-	Reason  string       `json:"reason,omitempty"`
-	Since   time.Time    `json:"since"`
-	Until   time.Time    `json:"until,omitzero"` // zero: until it is taken back
+	ID      string         `json:"id"`
+	Service string         `json:"service"`
+	Host    string         `json:"host,omitempty"` // a uuid or ip:port
+	Mode    string         `json:"mode,omitempty"` // of a list: merge or pin
+	Hosts   []ListedHost   `json:"hosts,omitempty"`
+	State   State          `json:"state,omitempty"`
+	Weight  uint32         `json:"load_balancing_weight,omitempty"` // 0: not decided
+	Tags    map[string]any `json:"tags,omitempty"`
+	Actor   string         `json:"actor,omitempty"`
+	Reason  string         `json:"reason,omitempty"`
+	Since   time.Time      `json:"since"`
+	Until   time.Time      `json:"until,omitzero"` // zero: until it is taken back
 }
-
-// Changed are tags that a decision gives a host, by name.
-type Changed map[string]any
 
 // Entry is a line of the audit.
 type Entry struct {
-	ID       string    `json:"id,omitempty"`
+	ID       string    `json:"id"`
 	At       time.Time `json:"at"`
 	Action   string    `json:"action"` // created, changed, revoked, expired or overtaken
 	Override Override  `json:"override"`
@@ -128,6 +134,9 @@ type Member struct {
 	State      fleet.Health   `json:"state,omitempty"`
 	Tags       Tags           `json:"tags,omitzero"`
 }
+
+// Addr is where m serves; not valid when it serves nothing.
+func (m Member) Addr() netip.AddrPort { return netip.AddrPortFrom(m.IPAddress, m.Port) }
 
 // Follower is an xDS client: an Envoy that gets its endpoints here.
 type Follower struct {

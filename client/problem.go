@@ -28,12 +28,12 @@ func problemOf(server string, resp *http.Response, body []byte) *Problem {
 	if media != "application/problem+json" || json.Unmarshal(body, p) != nil || p.Detail == "" {
 		*p = Problem{Title: http.StatusText(resp.StatusCode), Detail: fmt.Sprintf("%s answered %s and did not say why", server, resp.Status)}
 	}
-	p.Status, p.Server, p.Detail = resp.StatusCode, server, printable(p.Detail)
+	p.Status, p.Server, p.Detail = resp.StatusCode, server, Printable(p.Detail)
 	return p
 }
 
-// printable keeps a text from a network from steering a terminal.
-func printable(s string) string {
+// Printable keeps a text from a network from steering a terminal.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return '·'

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
 )
 
 // Answer is what a server said, as a value and as it came.
@@ -63,17 +62,57 @@ func (c *Client) Overrides(ctx context.Context, service string) (Answer[[]Overri
 	return get[[]Override](ctx, c, "/overrides", query, "overrides")
 }
 
-// Audit returns what was decided since a moment (zero: ever), newest first, limit
-// entries at most (0: as many as the server gives).
-func (c *Client) Audit(ctx context.Context, since time.Time, limit int) (Answer[[]Entry], error) {
+// Host returns a host, a uuid or ip:port; its ETag is that of the decision for it.
+func (c *Client) Host(ctx context.Context, service, host string) (Answer[Decided], error) {
+	return get[Decided](ctx, c, hostPath(service, host), nil, "")
+}
+
+// Override returns the decision with this id.
+func (c *Client) Override(ctx context.Context, id string) (Answer[Override], error) {
+	return get[Override](ctx, c, "/overrides/"+url.PathEscape(id), nil, "")
+}
+
+// maxPage is the longest page of the audit that the API gives.
+const maxPage = 1000
+
+// Audit returns what was decided, newest first, limit entries at most. since is a
+// moment as in RFC 3339, or how long ago it was as in 24h or 7d; "" for ever.
+func (c *Client) Audit(ctx context.Context, since string, limit int) (Answer[[]Entry], error) {
+	all := Answer[[]Entry]{}
+	raw := []json.RawMessage{}
 	query := url.Values{}
-	if !since.IsZero() {
-		query.Set("since", since.UTC().Format(time.RFC3339))
+	if since != "" {
+		query.Set("since", since)
 	}
-	if limit > 0 {
-		query.Set("limit", strconv.Itoa(limit))
+	for len(raw) < limit {
+		query.Set("limit", strconv.Itoa(min(limit-len(raw), maxPage)))
+		page, err := get[auditPage](ctx, c, "/audit", query, "")
+		if err != nil {
+			return all, err
+		}
+		raw = append(raw, page.Value.Audit...)
+		if page.Value.Next == "" || len(page.Value.Audit) == 0 {
+			break
+		}
+		query.Set("before", page.Value.Next)
 	}
-	return get[[]Entry](ctx, c, "/audit", query, "audit")
+	var err error
+	if all.JSON, err = json.Marshal(map[string]any{"audit": raw}); err != nil {
+		return all, fmt.Errorf("read the audit: %w", err)
+	}
+	for _, b := range raw {
+		var e Entry
+		if err := json.Unmarshal(b, &e); err != nil {
+			return all, fmt.Errorf("read the audit: %w", err)
+		}
+		all.Value = append(all.Value, e)
+	}
+	return all, nil
+}
+
+type auditPage struct {
+	Audit []json.RawMessage `json:"audit"`
+	Next  string            `json:"next"` // before which to go on; "" at the end
 }
 
 // Members returns the pool.
@@ -92,10 +131,13 @@ func hostPath(service, host string) string {
 	return servicePath(service) + "/hosts/" + url.PathEscape(host)
 }
 
+// Forever is the duration of a decision that does not end by itself.
+const Forever = "forever"
+
 // Terms are what a decision is made under.
 type Terms struct {
-	For     time.Duration // until it ends by itself; 0 for never
-	Reason  string
+	For     string // how long, as in 90m or 7d; "" leaves it as it is
+	Reason  string // "" leaves it as it is
 	IfMatch string // an ETag: refused when something else was decided since; "" for no condition
 }
 
@@ -104,20 +146,24 @@ type Terms struct {
 type Change map[string]any
 
 // Decide changes the decision for a host, a uuid or ip:port.
-func (c *Client) Decide(ctx context.Context, service, host string, change Change, terms Terms) (Answer[json.RawMessage], error) {
+func (c *Client) Decide(ctx context.Context, service, host string, change Change, terms Terms) (Answer[Decided], error) {
 	body := make(map[string]any, len(change)+2)
 	maps.Copy(body, change)
-	if terms.For != 0 {
-		body["expires_in"] = terms.For.String()
+	switch terms.For {
+	case "":
+	case Forever:
+		body["expires_in"] = nil
+	default:
+		body["expires_in"] = terms.For
 	}
 	if terms.Reason != "" {
 		body["reason"] = terms.Reason
 	}
 	r := request{method: http.MethodPatch, path: hostPath(service, host), body: body, match: terms.IfMatch}
-	return fetch[json.RawMessage](ctx, c, r, "")
+	return fetch[Decided](ctx, c, r, "")
 }
 
-// Undo takes back all that is decided for a host.
+// Undo takes back all that is decided for a host, under either of its names.
 func (c *Client) Undo(ctx context.Context, service, host string, terms Terms) error {
 	_, err := c.do(ctx, request{method: http.MethodDelete, path: hostPath(service, host), query: terms.query(), match: terms.IfMatch})
 	return err
@@ -144,8 +190,8 @@ func (c *Client) Unpin(ctx context.Context, service string, terms Terms) error {
 
 func (t Terms) query() url.Values {
 	query := url.Values{}
-	if t.For != 0 {
-		query.Set("expires_in", t.For.String())
+	if t.For != "" && t.For != Forever {
+		query.Set("expires_in", t.For)
 	}
 	if t.Reason != "" {
 		query.Set("reason", t.Reason)

@@ -9,7 +9,7 @@ import (
 )
 
 // maxEvent bounds one server-sent event, in bytes.
-const maxEvent = 4 << 20
+const maxEvent = 1 << 20
 
 // decoder reads server-sent events as the WHATWG's HTML standard, section 9.2.6,
 // says.

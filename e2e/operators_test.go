@@ -214,3 +214,39 @@ func TestTheSecondOfTwoOperatorsIsToldOfTheFirst(t *testing.T) {
 	h.decide(204, "DELETE", a.ID, "", "If-Match", "*")
 	h.serves(a, b)
 }
+
+// Each command of the operators' page does what it says, in order.
+func TestOperationsPage(t *testing.T) {
+	wellKnown(t)
+	home := t.TempDir()
+	terminal(t, home, "rollcall upstream -p 8081")
+	terminal(t, home, "rollcall upstream -p 8082")
+	eds := terminal(t, home, "rollcall eds")
+	err := eds.Await(within(t, patience), func(ctx context.Context) error {
+		s, err := stage.NewAPI(stage.WellKnown().HTTP).Service(ctx, "myservice")
+		if err == nil && len(s.Hosts) != 2 {
+			err = fmt.Errorf("want two hosts, got %+v", s.Hosts)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, line := range commandsOf(t, "docs/operations.md") {
+		want := http.StatusOK
+		switch {
+		case strings.HasPrefix(line, "curl -X DELETE"):
+			want = http.StatusNoContent
+		case strings.HasPrefix(line, "curl -N"): // it does not end
+			continue
+		}
+		ran++
+		if status, body := curl(t, line); status != want {
+			t.Errorf("%s\nstatus %d, want %d: %s", line, status, want, body)
+		}
+	}
+	if ran < 9 {
+		t.Errorf("the page has %d commands", ran)
+	}
+}

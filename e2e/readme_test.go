@@ -38,6 +38,9 @@ var readmeCommands = map[string]string{
 	`curl -X PUT localhost:8080/edsservice/myservice -H 'content-type: application/json' -d '{"hosts":[]}'`: "TestReadmeOverruling",
 	"curl -X DELETE localhost:8080/edsservice/myservice":                                                    "TestReadmeOverruling",
 
+	`curl -X PATCH localhost:8080/edsservice/myservice/hosts/127.0.0.1:8081 -H 'content-type: application/json' -d '{"state":"drain","expires_in":"1h","reason":"disk errors"}'`: "TestReadmeOverruling",
+	"curl -X DELETE localhost:8080/edsservice/myservice/hosts/127.0.0.1:8081":                                                                                                    "TestReadmeOverruling",
+
 	"rollcall run --service myservice --port 9000 --health /health -- python3 app.py": "TestAnyProgramIsRunAsAnUpstream",
 	"rollcall register --service db --address 10.0.0.9:5432 --health tcp":             "TestARunningProgramIsRegistered",
 
@@ -46,10 +49,10 @@ var readmeCommands = map[string]string{
 	"rollcall upstream -p 8081 --address 10.0.0.7 --gossip 10.0.0.7:7946 --join 10.0.0.5 --gossip-key-file gossip.key": "TestReadmeMoreThanOneMachine",
 }
 
-// fenced returns the text of README.md's code blocks in a language.
-func fenced(t *testing.T, language string) []string {
+// fenced returns the text of a page's code blocks in a language.
+func fenced(t *testing.T, page, language string) []string {
 	t.Helper()
-	readme := string(must2(os.ReadFile("../README.md"))(t))
+	readme := string(must2(os.ReadFile("../" + page))(t))
 	var blocks []string
 	for i, part := range strings.Split("\n"+readme, "\n```") {
 		// Every second part is inside a block and begins with its language.
@@ -63,8 +66,14 @@ func fenced(t *testing.T, language string) []string {
 // readmeLines returns the commands in README.md's sh blocks, in order.
 func readmeLines(t *testing.T) []string {
 	t.Helper()
+	return commandsOf(t, "README.md")
+}
+
+// commandsOf returns the commands in a page's sh blocks, in order.
+func commandsOf(t *testing.T, page string) []string {
+	t.Helper()
 	var commands []string
-	for _, block := range fenced(t, "sh") {
+	for _, block := range fenced(t, page, "sh") {
 		for line := range strings.Lines(strings.ReplaceAll(block, "\\\n", " ")) {
 			line, _, _ = strings.Cut(line, " # ")
 			if line = strings.Join(strings.Fields(line), " "); line != "" && line[0] != '#' {
@@ -119,7 +128,8 @@ func testNames(t *testing.T) map[string]bool {
 	return names
 }
 
-// curl does what a curl command line of README.md says: -X, -H and -d are known.
+// curl does what a curl command line of a page says: -X, -H and -d are known, and -i
+// makes no difference here.
 func curl(t *testing.T, line string) (int, string) {
 	t.Helper()
 	method, url, header, body := http.MethodGet, "", http.Header{}, ""
@@ -136,6 +146,7 @@ func curl(t *testing.T, line string) (int, string) {
 		case "-d":
 			i++
 			body = words[i]
+		case "-i":
 		default:
 			url = "http://" + words[i]
 		}
@@ -168,7 +179,7 @@ func TestReadmeOverruling(t *testing.T) {
 	if err := eds.Await(within(t, patience), api.Ready); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]int{"POST": http.StatusCreated, "PUT": http.StatusOK, "DELETE": http.StatusNoContent}
+	want := map[string]int{"PATCH": http.StatusOK, "POST": http.StatusCreated, "PUT": http.StatusOK, "DELETE": http.StatusNoContent}
 	for _, line := range readmeStarting(t, "curl -X") {
 		method := strings.Fields(line)[2]
 		if status, body := curl(t, line); status != want[method] {
@@ -219,7 +230,7 @@ func TestReadmeOwnBootstrap(t *testing.T) {
 	var own struct {
 		Clusters []any `json:"clusters"`
 	}
-	blocks := fenced(t, "yaml")
+	blocks := fenced(t, "README.md", "yaml")
 	if len(blocks) != 1 {
 		t.Fatalf("README.md has %d yaml blocks, this test knows of one", len(blocks))
 	}
@@ -246,7 +257,7 @@ func TestReadmeOwnBootstrap(t *testing.T) {
 
 func TestReadmeProgramBuilds(t *testing.T) {
 	t.Parallel()
-	blocks := fenced(t, "go")
+	blocks := fenced(t, "README.md", "go")
 	if len(blocks) != 1 {
 		t.Fatalf("README.md has %d programs in Go, want 1", len(blocks))
 	}

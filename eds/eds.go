@@ -65,7 +65,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 		return err
 	}
 	db, httpLis, xdsLis := has.db, has.http, has.xds
-	overrides, err := override.NewStore(db, override.Options{})
+	overrides, err := override.NewStore(db, override.Options{Logger: opts.Logger})
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	endings := newEndings(overrides, opts.Logger)
 	hub := events.New(events.Options{Overrides: overrides.InForce, Clients: server.Clients})
 	decisions := newLoop(loopOptions{
-		pool: members, overrides: overrides, prober: prober, logger: opts.Logger,
+		pool: members, overrides: overrides, behind: sharer.Behind, prober: prober, logger: opts.Logger,
 		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: max(registry.DefaultRound, 2*opts.ProbeInterval+registry.DefaultRound/2)},
 		seeds:    len(opts.Seeds) > 0, remembered: remembered, probes: opts.ProbeInterval,
 		publish: []func(*registry.Snapshot){

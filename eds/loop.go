@@ -45,6 +45,7 @@ type prober interface {
 type loopOptions struct {
 	pool      pool
 	overrides *override.Store
+	behind    func() bool // another EDS server may know decisions that are not known here
 	prober    prober
 	registry  registry.Options
 	logger    *slog.Logger
@@ -179,7 +180,7 @@ func (l *loop) decide() time.Time {
 	overrides, revision := l.overrides.InForce()
 	settled, settleDue := true, time.Time{}
 	if !l.settling.settled { // finding out costs a look at every target
-		settled, settleDue = l.settling.at(now, l.untried(evidence), l.mute(evidence))
+		settled, settleDue = l.settling.at(now, l.unknown(evidence), l.mute(evidence))
 	}
 	snap, due := l.registry.Decide(registry.Input{
 		Now: now, Settled: settled, Revision: revision, Members: members, Overrides: overrides,
@@ -232,6 +233,15 @@ func (l *loop) mute(evidence map[probe.Key]probe.Evidence) bool {
 		e := evidence[t.Key]
 		return e.Tried && !e.Late && e.Verdict != probe.Silent
 	})
+}
+
+// unknown says how long it may still take until what gossip cannot tell is known:
+// how each endpoint answers, and what other EDS servers were told by operators.
+func (l *loop) unknown(evidence map[probe.Key]probe.Evidence) time.Duration {
+	if untried := l.untried(evidence); untried > 0 || !l.behind() {
+		return untried
+	}
+	return settleShare
 }
 
 // untried says how long first probes may still take, if some endpoint had none.

@@ -119,7 +119,7 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *server {
 		Dial: w.endpoints.dial, Ping: func(ctx context.Context, t probe.Target) bool { return s.pool.Ping(ctx, t.ID, t.Gossip) },
 	})
 	s.loop = newLoop(loopOptions{
-		pool: s.pool, overrides: overrides, prober: prober, logger: slog.New(slog.DiscardHandler),
+		pool: s.pool, overrides: overrides, behind: sharer.Behind, prober: prober, logger: slog.New(slog.DiscardHandler),
 		registry: registry.Options{Guard: registry.DefaultGuard, GuardHold: registry.DefaultGuardHold, Round: registry.DefaultRound},
 		seeds:    len(opts.Seeds) > 0, remembered: remembered,
 		publish: []func(*registry.Snapshot){s.record, mem.update, endings.update, func(snap *registry.Snapshot) { sharer.Members(snap.Members) }},
@@ -363,8 +363,10 @@ func TestAWriteIsSeenByWhoWaitsForIt(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)
-		revision, err := s.overrides.Create(override.Override{Key: override.Key{Service: service}, Mode: override.Merge, Hosts: []override.Host{
-			{Endpoint: fleet.Endpoint{Addr: netip.MustParseAddrPort("127.0.0.1:18080"), Weight: 1, Health: fleet.Healthy}},
+		_, revision, err := s.overrides.Edit(override.Edit{Key: override.Key{Service: service}, Change: func(o override.Override, _ bool) (override.Override, error) {
+			o.Mode = override.Merge
+			o.Hosts = []override.Host{{Endpoint: fleet.Endpoint{Addr: netip.MustParseAddrPort("127.0.0.1:18080"), Weight: 1, Health: fleet.Healthy}}}
+			return o, nil
 		}})
 		if err != nil {
 			t.Fatal(err)

@@ -1,6 +1,7 @@
 package eds
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -136,6 +137,31 @@ func TestWhoIsGoneIsNotJudgedByAServerThatIsCutOff(t *testing.T) {
 		time.Sleep(80 * time.Minute)
 		if _, ok := a.decided(id); !ok {
 			t.Error("the decision is gone")
+		}
+	})
+}
+
+// A server that is new to the pool serves nothing that operators have taken out.
+func TestANewServerServesNothingBeforeItKnowsTheDecisions(t *testing.T) {
+	db1, db2 := openTestDB(t), openTestDB(t)
+	play(t, func(t *testing.T, w *world) {
+		a := w.eds(gossip.Options{}, db1)
+		out, _ := w.upstream(a.pool), w.upstream(a.pool)
+		w.within(20*time.Second, "both are served", func() bool { return served(a.Snapshot()) == 2 })
+		a.exclude(t, out.Self().ID.String(), "")
+		for i := range 200 {
+			a.exclude(t, fmt.Sprintf("10.9.%d.%d:80", i>>8, i&255), "")
+		}
+		w.within(time.Second, "one is served", func() bool { return served(a.Snapshot()) == 1 })
+		b := w.eds(gossip.Options{Seeds: []string{a.pool.Self().Gossip.String()}}, db2)
+		w.within(20*time.Second, "it is settled", func() bool { return b.Snapshot().Settled })
+		time.Sleep(time.Second)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, snap := range b.snapshot {
+			if n := served(snap); snap.Settled && n != 1 {
+				t.Fatalf("it serves %d", n)
+			}
 		}
 	})
 }

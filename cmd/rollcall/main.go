@@ -32,15 +32,10 @@ func execute() int {
 	if err == nil {
 		return 0
 	}
-	if exit, ok := errors.AsType[exitError](err); ok {
-		return exit.code
+	if _, silent := errors.AsType[exitError](err); !silent {
+		fmt.Fprintln(os.Stderr, "rollcall:", err)
 	}
-	fmt.Fprintln(os.Stderr, "rollcall:", err)
-	var usage usageError
-	if errors.As(err, &usage) {
-		return exitUsage
-	}
-	return exitFailed
+	return exitCode(err)
 }
 
 // usageError is a mistake on the command line or in the environment.
@@ -76,6 +71,8 @@ flag on the command line wins over the environment.`,
 	root.Version = versionLine()
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(newEDS(), newUpstream(), newRun(), newRegister(), newEnvoy(), newKeygen(), newDemo(), newVersion())
+	root.AddCommand(newServices(), newHosts(), newDrain(), newExclude(), newForce(), newUndrain(), newWeight(), newUndo(), newPin(), newUnpin(),
+		newOverrides(), newAudit(), newClients(), newMembers(), newWatch())
 	strictCompletion(root)
 	return root
 }

@@ -83,7 +83,7 @@ func (r *rig) wantProblem(t *testing.T, got reply, status int, words string) {
 	if !strings.Contains(p.Detail, words) {
 		t.Errorf("detail %q lacks %q", p.Detail, words)
 	}
-	if list, revision := r.store.List(); len(list) != 0 || revision != 0 {
+	if list, revision := r.store.InForce(); len(list) != 0 || revision != 0 {
 		t.Fatalf("the store changed: %+v", list)
 	}
 }

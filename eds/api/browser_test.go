@@ -42,7 +42,7 @@ func TestTryItOutInARealBrowser(t *testing.T) {
 		if want := r.url + "/edsservice/myservice"; url != want || !strings.HasPrefix(status, step.status) {
 			t.Errorf("%s: %s at %s, want %s at %s", step.operation, status, url, step.status, want)
 		}
-		list, _ := r.store.List()
+		list, _ := r.store.InForce()
 		if len(list) != 1 || list[0].Mode != step.mode || list[0].Service != "myservice" ||
 			len(list[0].Hosts) != 1 || list[0].Hosts[0].Addr.String() != "127.0.0.1:18080" || list[0].Hosts[0].Weight != 50 {
 			t.Fatalf("after %s the store has %+v", step.operation, list)

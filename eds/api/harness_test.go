@@ -44,7 +44,7 @@ func (m *merged) Snapshot() *registry.Snapshot {
 	if m.stale != nil {
 		return m.stale
 	}
-	overrides, revision := m.store.List()
+	overrides, revision := m.store.InForce()
 	snap, _ := registry.New(registry.Options{}).Decide(registry.Input{
 		Now: start, Settled: m.settled, Revision: revision, Members: m.members, Overrides: overrides,
 	})

@@ -3,8 +3,10 @@ package api
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
@@ -262,4 +264,23 @@ func TestListsEndByThemselvesAndSayWhy(t *testing.T) {
 	if entries, _ := r.store.Audit(time.Time{}, 1, ""); entries[0].Override.Reason != "done" {
 		t.Errorf("the audit has %+v", entries)
 	}
+}
+
+// The tag of a decision that an answer does not show would let it be overruled unseen.
+func TestAServiceHasNoTagWhileTheRegistryLags(t *testing.T) {
+	r := newRig(t)
+	r.registry.stale = r.registry.Snapshot()
+	synctest.Test(t, func(t *testing.T) {
+		if _, _, err := r.store.Edit(override.Edit{
+			Key:    override.Key{Service: "myservice", Host: memberID.String()},
+			Change: func(o override.Override, _ bool) (override.Override, error) { o.State = override.Drain; return o, nil },
+		}); err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		New(r.opts).ServeHTTP(w, httptest.NewRequest("GET", "/edsservice/myservice", http.NoBody))
+		if w.Code != http.StatusOK || w.Header().Get("ETag") != "" {
+			t.Errorf("%d, ETag %s", w.Code, w.Header().Get("ETag"))
+		}
+	})
 }

@@ -85,11 +85,12 @@ func (a *api) getService(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	a.tagService(w, r, name)
 	s, err := a.find(name)
 	if err != nil {
+		w.Header().Del("ETag")
 		return err
 	}
-	setTag(w, a.Overrides.ServiceTag(name))
 	return answer(w, http.StatusOK, a.viewService(s))
 }
 
@@ -166,8 +167,7 @@ func (a *api) serviceCondition(r *http.Request, service string) (func(service, d
 // answerWrite tells of a write that is durable: whatever happens now, it stands.
 func (a *api) answerWrite(w http.ResponseWriter, r *http.Request, status int, o override.Override, revision uint64) error {
 	a.Logger.Info("manual list kept", "service", o.Service, "mode", o.Mode, "hosts", len(o.Hosts), "actor", o.Actor, "reason", o.Reason, "until", o.Until)
-	a.awaitVisible(r, revision)
-	setTag(w, a.Overrides.ServiceTag(o.Service))
+	a.tagService(w, r, o.Service)
 	snap := a.Registry.Snapshot()
 	s, ok := snap.Find(o.Service)
 	if !ok || snap.Revision < revision {
@@ -179,13 +179,24 @@ func (a *api) answerWrite(w http.ResponseWriter, r *http.Request, status int, o 
 	return answer(w, status, a.viewService(s))
 }
 
+// tagService says what is decided for a service, once the registry shows it: with the
+// tag of a decision that the answer does not show, somebody could overrule it unseen.
+func (a *api) tagService(w http.ResponseWriter, r *http.Request, service string) {
+	tag := a.Overrides.ServiceTag(service)
+	if _, revision := a.Overrides.InForce(); a.awaitVisible(r, revision) {
+		setTag(w, tag)
+	}
+}
+
 // awaitVisible lets a GET that follows a write see it.
-func (a *api) awaitVisible(r *http.Request, revision uint64) {
+func (a *api) awaitVisible(r *http.Request, revision uint64) bool {
 	ctx, cancel := context.WithTimeout(r.Context(), visibleWithin)
 	defer cancel()
 	if err := a.Registry.Wait(ctx, revision); err != nil {
 		a.Logger.Warn("a decision is kept and not visible yet", "revision", revision, "err", err)
+		return false
 	}
+	return true
 }
 
 // find returns a service that gossip or an operator knows.

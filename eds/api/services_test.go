@@ -147,7 +147,7 @@ func TestTagsAreOptionalAndFurtherOnesAreKept(t *testing.T) {
 	if got := r.must(200, "GET", "/edsservice/b", "").body; !strings.Contains(got, all) {
 		t.Errorf("%s lacks %s", got, all)
 	}
-	list, _ := r.store.List()
+	list, _ := r.store.InForce()
 	if want := map[string]string{"stage": "prod", "version": "v2"}; len(list) != 2 || list[1].Hosts[0].Tags["stage"] != want["stage"] || len(list[1].Hosts[0].Tags) != 2 {
 		t.Errorf("the store has %+v, want tags %v", list, want)
 	}
@@ -160,7 +160,7 @@ func TestProbeIsKeptAndShown(t *testing.T) {
 	if n := strings.Count(got, `"probe":true`); n != 1 || strings.Contains(got, `"probe":false`) {
 		t.Errorf("%s, want one host that is probed, and nothing said of the other", got)
 	}
-	if list, _ := r.store.List(); len(list) != 1 || !list[0].Hosts[0].Probe || list[0].Hosts[1].Probe {
+	if list, _ := r.store.InForce(); len(list) != 1 || !list[0].Hosts[0].Probe || list[0].Hosts[1].Probe {
 		t.Errorf("the store has %+v", list)
 	}
 }
@@ -171,7 +171,7 @@ func TestServiceNamesMayHoldWhatURLsEscape(t *testing.T) {
 	if location := got.header.Get("Location"); location != "/edsservice/my%3Fservice%25" {
 		t.Errorf("Location is %q", location)
 	}
-	list, _ := r.store.List()
+	list, _ := r.store.InForce()
 	if len(list) != 1 || list[0].Service != "my?service%" {
 		t.Errorf("the store has %+v", list)
 	}

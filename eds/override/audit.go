@@ -50,17 +50,9 @@ func (s *Store) Audit(since time.Time, limit int, before string) ([]Entry, error
 	var entries []Entry
 	err := s.db.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(auditBucket).Cursor()
-		k, v := c.Last()
-		if before != "" {
-			n, err := ParseID(before)
-			if err != nil {
-				return err
-			}
-			if k, _ = c.Seek(sequence(n)); k == nil {
-				k, v = c.Last()
-			} else {
-				k, v = c.Prev()
-			}
+		k, v, err := newest(c, before)
+		if err != nil {
+			return err
 		}
 		for ; k != nil && len(entries) < limit; k, v = c.Prev() {
 			e, err := readEntry(k, v)
@@ -78,6 +70,22 @@ func (s *Store) Audit(since time.Time, limit int, before string) ([]Entry, error
 		return nil, fmt.Errorf("read the audit: %w", err)
 	}
 	return entries, nil
+}
+
+// newest goes to the last entry, or to the last one before that of this ID.
+func newest(c *bbolt.Cursor, before string) (k, v []byte, err error) {
+	if before != "" {
+		n, err := ParseID(before)
+		if err != nil {
+			return nil, nil, err
+		}
+		if k, _ := c.Seek(sequence(n)); k != nil {
+			k, v = c.Prev()
+			return k, v, nil
+		}
+	}
+	k, v = c.Last()
+	return k, v, nil
 }
 
 func readEntry(k, v []byte) (Entry, error) {

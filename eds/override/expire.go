@@ -27,7 +27,9 @@ func (s *Store) Run(ctx context.Context) {
 			return
 		case <-s.sooner: // something expires earlier than what was waited for
 		case <-timer.C:
-			_ = s.Expire() // said by the write that fails next; what ended is out all the same
+			if err := s.Expire(); err != nil {
+				s.logger.Warn("the audit lacks which decisions have ended", "error", err)
+			}
 		}
 		wait := forgetEvery
 		if next := s.NextExpiry(); !next.IsZero() {

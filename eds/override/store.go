@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ var (
 type Options struct {
 	Server uuid.UUID        // stamps decisions; zero: one that is made once and kept in the db
 	Now    func() time.Time // nil: time.Now
+	Logger *slog.Logger     // nil: none
 }
 
 // Store keeps the newest decision about each key. All methods may be called from
@@ -36,6 +38,7 @@ type Options struct {
 type Store struct {
 	db      *bbolt.DB
 	now     func() time.Time
+	logger  *slog.Logger
 	changed chan struct{}
 	made    chan struct{}
 	sooner  chan struct{} // expiry has moved ahead
@@ -74,11 +77,14 @@ type record struct {
 // last call to the Store.
 func NewStore(db *bbolt.DB, opts Options) (*Store, error) {
 	s := &Store{
-		db: db, now: opts.Now, changed: make(chan struct{}, 1), made: make(chan struct{}, 1), sooner: make(chan struct{}, 1), clock: clock{server: opts.Server},
+		db: db, now: opts.Now, logger: opts.Logger, changed: make(chan struct{}, 1), made: make(chan struct{}, 1), sooner: make(chan struct{}, 1), clock: clock{server: opts.Server},
 		all: make(map[Key]record), byID: make(map[string]Key), etags: make(map[string]etag), stale: make(map[Key]bool),
 	}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
 	}
 	if err := db.Update(s.read); err != nil {
 		return nil, fmt.Errorf("read overrides: %w", err)

@@ -124,7 +124,7 @@ func (s *Store) commit(queue []*write) {
 	}
 	if err := b.save(); err != nil {
 		for _, w := range queue {
-			w.err = errors.Join(w.err, fmt.Errorf("keep the decision: %w", err))
+			w.err = fmt.Errorf("keep the decision: %w", err) // what it was refused for may not be so
 		}
 		b.puts = b.puts[:expired] // the time of those is over all the same
 	}

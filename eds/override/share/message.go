@@ -16,6 +16,7 @@ const (
 	kindStamps    kind = 2 // what the sender holds in some buckets, and the same is wanted back when something is missing
 	kindAnswer    kind = 3 // the same, as an answer
 	kindDecisions kind = 4 // override.Encode
+	kindAsk       kind = 5 // kindDigest, to be answered by the same if the sums are
 )
 
 const (
@@ -25,8 +26,8 @@ const (
 
 var errShort = errors.New("message is cut short")
 
-func encodeDigest(d override.Digest) []byte {
-	b := append(make([]byte, 0, 1+8*len(d)), byte(kindDigest))
+func encodeDigest(k kind, d override.Digest) []byte {
+	b := append(make([]byte, 0, 1+8*len(d)), byte(k))
 	for _, sum := range d {
 		b = binary.BigEndian.AppendUint64(b, sum)
 	}

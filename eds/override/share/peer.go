@@ -24,7 +24,8 @@ type peer struct {
 	busy   bool                // something is being sent
 	fresh  []override.Override // decided here just now; they go first
 	queue  [][]byte
-	size   int // bytes in queue
+	size   int  // bytes in queue
+	agreed bool // it held the same once
 
 	sums  [2]override.Digest // theirs and ours at the last exchange
 	again time.Time          // no exchange before, unless those have changed

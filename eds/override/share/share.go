@@ -8,6 +8,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,6 +52,8 @@ type Sharer struct {
 	mu    sync.Mutex // guards what follows
 	inbox []letter
 	size  int // bytes in inbox
+
+	behind atomic.Int32 // how many peers were never found to hold the same
 
 	// Owned by Run.
 	peers  map[uuid.UUID]*peer
@@ -116,11 +119,20 @@ func (s *Sharer) Run(ctx context.Context) {
 				s.compare(p)
 			}
 		}
+		behind := int32(0)
 		for _, p := range s.peers {
 			s.send(ctx, &sending, p)
+			if !p.agreed {
+				behind++
+			}
 		}
+		s.behind.Store(behind)
 	}
 }
+
+// Behind reports whether some EDS server in the pool may know decisions that this
+// one has never seen. Any goroutine may call it.
+func (s *Sharer) Behind() bool { return s.behind.Load() > 0 }
 
 // meet learns who the other EDS servers are, and compares with the new ones.
 func (s *Sharer) meet(members []fleet.Member) {
@@ -147,8 +159,17 @@ func (s *Sharer) meet(members []fleet.Member) {
 // compare sends p the sums. One side of a pair is enough.
 func (s *Sharer) compare(p *peer) {
 	if p.member.ID.String() < s.Self.String() {
-		p.push(encodeDigest(s.Store.Digest()))
+		s.sums(p)
 	}
+}
+
+// sums sends p the sums, and asks for its own unless both were the same once.
+func (s *Sharer) sums(p *peer) {
+	k := kindDigest
+	if !p.agreed {
+		k = kindAsk
+	}
+	p.push(encodeDigest(k, s.Store.Digest()))
 }
 
 // spread sends what was decided here to everybody.
@@ -176,6 +197,7 @@ func (s *Sharer) read(now time.Time) {
 		decisions = append(decisions, list...)
 	}
 	if len(decisions) > 0 {
+		defer s.recompare(inbox)
 		news, err := s.Store.Merge(decisions)
 		s.warn(now, inbox[0].from, err)
 		if len(news) > 0 {
@@ -187,6 +209,16 @@ func (s *Sharer) read(now time.Time) {
 	}
 }
 
+// recompare finds out at once whether those that decisions came from hold the same
+// now, if that was never so.
+func (s *Sharer) recompare(inbox []letter) {
+	for _, l := range inbox {
+		if p := s.peers[l.from.ID]; p != nil && !p.agreed && len(p.queue) == 0 {
+			s.sums(p)
+		}
+	}
+}
+
 // answer does what a message other than decisions asks for.
 func (s *Sharer) answer(now time.Time, l letter) error {
 	p := s.peers[l.from.ID]
@@ -194,14 +226,19 @@ func (s *Sharer) answer(now time.Time, l letter) error {
 		return nil
 	}
 	switch k := kind(l.b[0]); k {
-	case kindDigest:
+	case kindDigest, kindAsk:
 		d, err := decodeDigest(l.b[1:])
 		if err != nil {
 			return err
 		}
-		if sums := [2]override.Digest{d, s.Store.Digest()}; p.exchange(now, sums) {
+		sums := [2]override.Digest{d, s.Store.Digest()}
+		same := sums[0] == sums[1]
+		p.agreed = p.agreed || same
+		if p.exchange(now, sums) {
 			in := differing(sums)
 			p.push(stampsOf(in, s.Store.Held(in.has)).encode(kindStamps))
+		} else if same && k == kindAsk {
+			p.push(encodeDigest(kindDigest, d))
 		}
 		return nil
 	case kindStamps, kindAnswer:

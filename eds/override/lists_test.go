@@ -2,6 +2,8 @@ package override
 
 import "fmt"
 
+// What follows are the decisions about lists as the HTTP API makes them.
+
 // Create keeps o unless its key has a decision: then it returns ErrExists. The
 // revision returned is the first one that o is in.
 func (s *Store) Create(o Override) (uint64, error) {
@@ -25,6 +27,3 @@ func (s *Store) Delete(service string) (uint64, error) {
 	_, revision, err := s.Revoke(Key{Service: service}, "", "", nil)
 	return revision, err
 }
-
-// List is InForce.
-func (s *Store) List() ([]Override, uint64) { return s.InForce() }

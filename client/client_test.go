@@ -1,0 +1,205 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// serve starts a server on loopback that ends with the test.
+func serve(t *testing.T, h http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// nobody is an address where no connection is accepted.
+func nobody(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func newClient(t *testing.T, servers ...string) *Client {
+	t.Helper()
+	c, err := New(Options{Servers: servers, Actor: "ann", Timeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func TestAServerIsNamedByURLOrAddress(t *testing.T) {
+	for server, want := range map[string]string{
+		"127.0.0.1:8080": "http://127.0.0.1:8080", " eds:80 ": "http://eds:80", "https://eds/": "https://eds",
+		"http://eds/behind/": "http://eds/behind", "[::1]:80": "http://[::1]:80",
+		"": "", "ftp://eds": "", "http://": "", "eds:port": "", "http://eds?x=1": "", "http://eds#x": "",
+	} {
+		c, err := New(Options{Servers: []string{server}})
+		if (err == nil) != (want != "") || (err == nil && c.servers[0] != want) {
+			t.Errorf("%q: %v, %+v", server, err, c)
+		}
+	}
+	if c, err := New(Options{}); err != nil || c.servers[0] != DefaultServer {
+		t.Errorf("without a server: %v, %+v", err, c)
+	}
+}
+
+func TestTheNextServerIsAskedWhenNothingCanHaveBeenDone(t *testing.T) {
+	good := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"service":"s","host":"h"}`)) }
+	refuses := func(status int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
+	}
+	hangsUp := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	read := func(c *Client) error { _, err := c.Host(t.Context(), "s", "h"); return err }
+	write := func(c *Client) error {
+		_, err := c.Decide(t.Context(), "s", "h", Change{"state": Drain}, Terms{})
+		return err
+	}
+	for name, tt := range map[string]struct {
+		first string
+		do    func(*Client) error
+		next  bool
+	}{
+		"a read of nobody":                {nobody(t), read, true},
+		"a write to nobody":               {nobody(t), write, true},
+		"a read of one that hangs up":     {serve(t, hangsUp), read, true},
+		"a write to one that hangs up":    {serve(t, hangsUp), write, false},
+		"a read of one that is not ready": {serve(t, refuses(503)), read, true},
+		"a write to one":                  {serve(t, refuses(503)), write, true},
+		"a read that is refused":          {serve(t, refuses(404)), read, false},
+		"a write that is refused":         {serve(t, refuses(412)), write, false},
+		"a write that failed":             {serve(t, refuses(500)), write, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := tt.do(newClient(t, tt.first, serve(t, good))); (err == nil) != tt.next {
+				t.Errorf("the answer is %v", err)
+			}
+		})
+	}
+}
+
+func TestARequestIsBounded(t *testing.T) {
+	stuck := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	c := newClient(t, stuck, stuck)
+	c.timeout = 100 * time.Millisecond
+	begun := time.Now()
+	_, err := c.Services(t.Context())
+	if !errors.Is(err, ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > 5*time.Second {
+		t.Errorf("after %s: %v", time.Since(begun), err)
+	}
+}
+
+func TestARefusalIsAProblem(t *testing.T) {
+	for name, tt := range map[string]struct{ media, body, want string }{
+		"a problem":             {"application/problem+json", `{"status":1,"detail":"no such host"}`, "no such host"},
+		"one with a control":    {"application/problem+json; charset=utf-8", `{"detail":"a\u001b[2Jb"}`, "a·[2Jb"},
+		"the page of a proxy":   {"text/html", "<h1>404</h1>", "answered 404 Not Found and did not say why"},
+		"a problem of another":  {"application/problem+json", `[]`, "answered 404 Not Found and did not say why"},
+		"one that says nothing": {"application/problem+json", `{}`, "answered 404 Not Found and did not say why"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", tt.media)
+				w.WriteHeader(404)
+				_, _ = w.Write([]byte(tt.body))
+			}))
+			_, err := c.Service(t.Context(), "s")
+			p, ok := errors.AsType[*Problem](err)
+			if !ok || p.Status != 404 || !strings.HasSuffix(p.Error(), tt.want) {
+				t.Errorf("the error is %+v", err)
+			}
+		})
+	}
+}
+
+func TestRequestsSayWhatTheAPIReads(t *testing.T) {
+	var got string
+	c := newClient(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+		var body json.RawMessage
+		_ = json.NewDecoder(r.Body).Decode(&body)
+		got = strings.Join([]string{r.Method, r.RequestURI, string(body), r.Header.Get("If-Match"), r.Header.Get("X-Rollcall-Actor")}, " ")
+		_, _ = w.Write([]byte(`{}`))
+	}))
+	ctx := t.Context()
+	for _, tt := range []struct {
+		do   func() error
+		want string
+	}{
+		{func() error {
+			_, err := c.Decide(ctx, "a b", "[::1]:80", Change{"state": Drain}, Terms{For: "1h", Reason: "why", IfMatch: `"x"`})
+			return err
+		}, `PATCH /edsservice/a%20b/hosts/%5B::1%5D:80 {"expires_in":"1h","reason":"why","state":"drain"} "x" ann`},
+		{func() error {
+			_, err := c.Decide(ctx, "s", "h", Change{"state": nil}, Terms{For: Forever})
+			return err
+		}, `PATCH /edsservice/s/hosts/h {"expires_in":null,"state":null}  ann`},
+		{func() error { return c.Undo(ctx, "s", "h", Terms{Reason: "why"}) }, `DELETE /edsservice/s/hosts/h?reason=why   ann`},
+		{func() error { return c.Revoke(ctx, "0f", Terms{}) }, `DELETE /overrides/0f   ann`},
+		{func() error {
+			_, err := c.Pin(ctx, "s", []ListedHost{{Port: 1}}, Terms{For: "7d", Reason: "why"})
+			return err
+		}, `PUT /edsservice/s?expires_in=7d&reason=why {"hosts":[{"ip_address":"","port":1}]}  ann`},
+		{func() error { return c.Unpin(ctx, "s", Terms{IfMatch: "*"}) }, `DELETE /edsservice/s  * ann`},
+	} {
+		if err := tt.do(); err != nil || got != tt.want {
+			t.Errorf("%v\n got %s\nwant %s", err, got, tt.want)
+		}
+	}
+}
+
+func TestTheAuditIsReadPageByPage(t *testing.T) {
+	var asked []string
+	c := newClient(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.RawQuery)
+		if r.URL.Query().Get("before") == "" {
+			_, _ = w.Write([]byte(`{"audit":[{"id":"3","action":"created","more":1},{"id":"2"}],"next":"2"}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"audit":[{"id":"1"}]}`))
+	}))
+	got, err := c.Audit(t.Context(), "24h", 1200)
+	if err != nil || len(got.Value) != 3 || got.Value[2].ID != "1" {
+		t.Fatalf("%+v, %v", got.Value, err)
+	}
+	if want := `{"audit":[{"id":"3","action":"created","more":1},{"id":"2"},{"id":"1"}]}`; string(got.JSON) != want {
+		t.Errorf("as it came it is %s", got.JSON)
+	}
+	if want := []string{"limit=1000&since=24h", "before=2&limit=1000&since=24h"}; !reflect.DeepEqual(asked, want) {
+		t.Errorf("asked for %q", asked)
+	}
+}
+
+func TestTagsKeepWhatHasNoMeaning(t *testing.T) {
+	in := `{"az":"a","canary":true,"load_balancing_weight":5,"region":"r","version":"2"}`
+	var tags Tags
+	if err := json.Unmarshal([]byte(in), &tags); err != nil {
+		t.Fatal(err)
+	}
+	if want := (Tags{AZ: "a", Region: "r", Canary: true, Weight: 5, Further: map[string]string{"version": "2"}}); !reflect.DeepEqual(tags, want) {
+		t.Errorf("read as %+v", tags)
+	}
+	if out, err := json.Marshal(tags); err != nil || string(out) != in {
+		t.Errorf("written as %s, %v", out, err)
+	}
+	if err := json.Unmarshal([]byte(`{"version":2}`), &tags); err == nil {
+		t.Error("a number is read as a tag")
+	}
+}

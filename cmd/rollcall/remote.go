@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"sigs.k8s.io/yaml"
+
+	"github.com/rollcall-fleet/rollcall/client"
+)
+
+// The exit codes of the verbs that ask an EDS server.
+const (
+	exitNotFound = 3
+	exitConflict = 4
+)
+
+// exitCode says what err means to a script.
+func exitCode(err error) int {
+	if exit, ok := errors.AsType[exitError](err); ok {
+		return exit.code
+	}
+	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	if _, ok := errors.AsType[notFoundError](err); ok {
+		return exitNotFound
+	}
+	if p, ok := errors.AsType[*client.Problem](err); ok {
+		switch p.Status {
+		case http.StatusBadRequest:
+			return exitUsage
+		case http.StatusNotFound:
+			return exitNotFound
+		case http.StatusConflict, http.StatusPreconditionFailed:
+			return exitConflict
+		}
+	}
+	return exitFailed
+}
+
+// notFoundError is a host that no server knows.
+type notFoundError struct{ error }
+
+// remoteFlags say which EDS server is asked, by whom, and how its answer is printed.
+type remoteFlags struct {
+	servers []string
+	actor   string
+	output  string
+}
+
+// outputs are what -o takes.
+var outputs = []string{"table", "json", "yaml"}
+
+func (r *remoteFlags) add(c *cobra.Command) {
+	fs := c.Flags()
+	fs.StringSliceVar(&r.servers, "server", []string{client.DefaultServer}, "EDS servers' HTTP API, tried in order, comma-separated or repeated")
+	fs.StringVarP(&r.output, "output", "o", "table", "table, json or yaml; json is what the API answers")
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("server", cobra.NoFileCompletions)
+}
+
+// addActor is for verbs that decide.
+func (r *remoteFlags) addActor(fs *pflag.FlagSet) {
+	fs.StringVar(&r.actor, "actor", os.Getenv("USER"), "who decides, for the others and the audit")
+}
+
+// client checks the flags.
+func (r *remoteFlags) client() (*client.Client, error) {
+	if !slices.Contains(outputs, r.output) {
+		return nil, usageError{fmt.Errorf("--output %q is none of %s", r.output, strings.Join(outputs, ", "))}
+	}
+	return r.connect(0)
+}
+
+func (r *remoteFlags) connect(timeout time.Duration) (*client.Client, error) {
+	c, err := client.New(client.Options{Servers: r.servers, Actor: r.actor, Timeout: timeout})
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--server: %w", err)}
+	}
+	return c, nil
+}
+
+// print writes document, or with -o table what table writes.
+func (r *remoteFlags) print(w io.Writer, document json.RawMessage, table func(w io.Writer, now time.Time) error) error {
+	switch r.output {
+	case "json":
+		b, err := json.MarshalIndent(document, "", "  ")
+		if err != nil {
+			return fmt.Errorf("read the answer: %w", err)
+		}
+		_, err = fmt.Fprintf(w, "%s\n", b)
+		return err
+	case "yaml":
+		b, err := yaml.JSONToYAML(document)
+		if err != nil {
+			return fmt.Errorf("read the answer: %w", err)
+		}
+		_, err = w.Write(b)
+		return err
+	default:
+		return table(w, time.Now())
+	}
+}
+
+// asks makes the RunE of a verb of what it asks.
+func (r *remoteFlags) asks(ask func(ctx context.Context, c *client.Client, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c, err := r.client()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		err = ask(cmd.Context(), c, cmd.OutOrStdout(), args)
+		if errors.Is(err, client.ErrUnreachable) {
+			err = fmt.Errorf("%w (--server or ROLLCALL_SERVER says where it is)", err)
+		}
+		return err
+	}
+}
+
+// nArgs is a usage error unless there are least to most arguments; a negative most
+// is no bound.
+func nArgs(least, most int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) < least || (most >= 0 && len(args) > most) {
+			return usageError{fmt.Errorf("give %s (see %s --help)", strings.TrimSuffix(c.UseLine(), " [flags]"), c.CommandPath())}
+		}
+		return nil
+	}
+}

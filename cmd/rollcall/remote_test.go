@@ -1,0 +1,259 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"github.com/rollcall-fleet/rollcall/client"
+	"github.com/rollcall-fleet/rollcall/eds/override"
+)
+
+// step is a run of rollcall, and what it has to say, or what its error has.
+type step struct {
+	args string
+	code int
+	says string
+}
+
+func (r *rig) play(steps ...step) {
+	r.Helper()
+	for _, s := range steps {
+		got := rollcall(r.Context(), strings.Fields(s.args)...)
+		said := got.out
+		if got.err != nil {
+			said = got.err.Error()
+		}
+		if got.code != s.code || !strings.Contains(said, s.says) {
+			r.Errorf("rollcall %s: exit code %d, want %d, %q in\n%s", s.args, got.code, s.code, s.says, said)
+		}
+	}
+}
+
+func TestAnOperatorDecidesForOneHost(t *testing.T) {
+	r := newRig(t)
+	r.play(
+		step{"drain web 1f0c0 --for 1h --reason disk", 0, "web " + firstID + ": drain by ann, 60m left: disk\nhealthy, not served\n"},
+		step{"hosts web", 0, "127.0.0.1:8081  1f0c0000  10      z1    healthy  60m    no      0/0    an operator said so  drain by ann, 60m left: disk"},
+		step{"services", 0, "web      auto  1 of 2  1          -"},
+		step{"weight web 127.0.0.1:8082 5 --actor bob --for 7d", 0, "web 127.0.0.1:8082: weight 5 by bob, 7d left\nhealthy, served with weight 5\n"},
+		step{"overrides web", 0, firstID + "  drain     ann  0s     60m left  disk"},
+		step{"overrides other", 0, "ID  SERVICE  HOST  DECISION  BY  SINCE  ENDS  REASON\n"},
+		step{"exclude web 127.0.0.1:8082 --for forever", 0, "exclude weight 5 by ann, until taken back"},
+		step{"undrain web 127.0.0.1:8082", 0, "web 127.0.0.1:8082: weight 5 by ann, until taken back\nhealthy, served with weight 5\n"},
+		step{"weight web 127.0.0.1:8082 auto", 0, "web 127.0.0.1:8082: nothing is decided\nhealthy, served with weight 10\n"},
+		step{"force web 10.0.0.9:80", 0, "nobody has this address yet"},
+		step{"undo web 10.0.0.9:80", 0, "web 10.0.0.9:80: nothing is decided any more\n"},
+		step{"include web 1F0C0000", 0, firstID + ": nothing is decided\nhealthy, served with weight 10\n"},
+		step{"audit --limit 3", 0, "revoked  web      " + firstID + "  -         drain   ann  -\n"},
+		step{"members", 0, "1f0c0000  upstream  alive     60m    web      127.0.0.1:8081  healthy  10      127.0.0.1:7946  -\n"},
+		step{"clients", 0, "NODE  TRANSPORT"},
+	)
+}
+
+func TestWhatWentWrongIsInTheExitCode(t *testing.T) {
+	r := newRig(t)
+	r.play(
+		step{"drain web", exitUsage, "give rollcall drain SERVICE HOST (see rollcall drain --help)"},
+		step{"drain web 1f0", exitUsage, "neither a uuid, nor its first 4 or more characters, nor an ip:port"},
+		step{"drain web web-1", exitUsage, "neither a uuid"},
+		step{"drain web 1f0c", exitUsage, "begins the ids of 2 hosts: " + firstID + ", " + secondID},
+		step{"drain web 1f0c0 --for 1parsec", exitUsage, "expires_in"},
+		step{"weight web 1f0c0 65536", exitUsage, "give 1 to 65535, or auto"},
+		step{"hosts -o xml", exitUsage, "none of table, json, yaml"},
+		step{"hosts --server ftp://x", exitUsage, "--server"},
+		step{"watch -o yaml", exitUsage, "use json"},
+		step{"audit --limit 0", exitUsage, "--limit"},
+		step{"audit --since yesterday", exitUsage, "since"},
+		step{"hosts nobody", exitNotFound, "nobody"},
+		step{"drain nobody 1f0c", exitNotFound, "nobody"},
+		step{"drain web abcd", exitNotFound, `no host of service "web" has an id that begins with abcd`},
+		step{"drain web 99990000-2222-4333-8444-555555555555", exitNotFound, "is not there"},
+		step{"undo web 1f0c0", exitNotFound, "nothing manual is there"},
+		step{"undo 0123456789abcdef", exitNotFound, "no decision in force has the id"},
+		step{"unpin web", exitNotFound, "nothing manual is there"},
+		step{"pin web 99990000-2222-4333-8444-555555555555", exitNotFound, "no host of service"},
+	)
+	r.server.Close()
+	r.play(step{"services", exitFailed, "(--server or ROLLCALL_SERVER says where it is)"})
+}
+
+func TestWhoWasFirstIsTold(t *testing.T) {
+	r := newRig(t)
+	r.play(
+		step{"drain web 1f0c0 --if-match auto --reason disk", 0, "drain by ann"},
+		step{"exclude web 1f0c0 --if-match auto --actor bob", exitConflict, "nothing was changed, somebody else was first: drain by ann, until taken back: disk"},
+		step{"undo web 1f0c0 --if-match auto", exitConflict, "somebody else was first: drain by ann"},
+		step{"undrain web 1f0c0 --if-match auto", exitConflict, "somebody else was first: drain by ann"},
+		step{"exclude web 1f0c0 --if-match *", 0, "exclude by ann"},
+		step{"exclude web 10.0.0.9:80 --if-match *", exitConflict, "somebody else was first: nothing is decided any more"},
+		step{"unpin web --if-match old", exitConflict, "somebody else was first: exclude by ann"},
+	)
+	list, _ := r.store.InForce()
+	r.play(
+		step{"undo " + list[0].ID + " --if-match old", exitConflict, "somebody else was first: exclude by ann"},
+		step{"undo " + list[0].ID, 0, list[0].ID + ": taken back\n"},
+	)
+}
+
+func TestUndrainTakesBackWhatWasDecidedUnderEitherName(t *testing.T) {
+	r := newRig(t)
+	r.must("drain", "web", firstID)
+	r.must("exclude", "web", "127.0.0.1:8081")
+	if out := r.must("undrain", "web", firstID); !strings.Contains(out, "healthy, served with weight 10") {
+		t.Errorf("it says %s", out)
+	}
+	if list, _ := r.store.InForce(); len(list) > 0 {
+		t.Errorf("in force are still %+v", list)
+	}
+}
+
+func TestADecisionIsFoundByAPrefixWhenItsProcessIsNotShown(t *testing.T) {
+	r := newRig(t)
+	gone := "abcd0000-2222-4333-8444-555555555555"
+	_, _, err := r.store.Edit(override.Edit{
+		Key: override.Key{Service: "web", Host: gone},
+		Change: func(override.Override, bool) (override.Override, error) {
+			return override.Override{State: override.Drain}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.play(step{"undo web abcd", 0, gone + ": nothing is decided any more"})
+}
+
+func TestAPinnedHostKeepsItsTags(t *testing.T) {
+	r := newRig(t)
+	r.play(step{"pin web 1f0c0 10.0.0.9:80 --for 2h --reason deploy --probe", 0, "not in the pinned list"})
+	list, _ := r.store.InForce()
+	if len(list) != 1 || len(list[0].Hosts) != 2 || list[0].Actor != "ann" || list[0].Reason != "deploy" || time.Until(list[0].Until) < time.Hour {
+		t.Fatalf("in force is %+v", list)
+	}
+	unknown, known := list[0].Hosts[0], list[0].Hosts[1]
+	if known.Weight != 10 || known.Tags["version"] != "2" || known.Locality.Zone != "z1" || !known.Probe || unknown.Weight != 1 {
+		t.Errorf("the list is %+v", list[0].Hosts)
+	}
+	r.play(
+		step{"overrides", 0, "list of 2  pin       ann  0s     2h left  deploy"},
+		step{"unpin web", 0, "web: the list is taken back\n"},
+	)
+}
+
+func TestAPinIsRefusedWhenSomebodyDecidesMeanwhile(t *testing.T) {
+	r := newRig(t)
+	r.before = func(req *http.Request) {
+		if req.Method == http.MethodPut {
+			r.before = nil
+			r.must("drain", "web", secondID, "--actor", "bob")
+		}
+	}
+	r.play(step{"pin web 1f0c0", exitConflict, "somebody else was first: drain by bob"})
+}
+
+func TestAScriptGetsWhatTheAPIAnswers(t *testing.T) {
+	r := newRig(t)
+	drained := r.must("drain", "web", firstID, "-o", "json")
+	var decided client.Decided
+	if err := json.Unmarshal([]byte(drained), &decided); err != nil || decided.Override == nil || decided.Override.State != client.Drain {
+		t.Errorf("the answer is %s, %v", drained, err)
+	}
+	for args, path := range map[string]string{
+		"services": "/edsservice", "hosts": "/edsservice", "hosts web": "/edsservice/web", "overrides": "/overrides",
+		"audit": "/audit", "members": "/members", "clients": "/clients",
+	} {
+		want := document(t, r.get(path), json.Unmarshal)
+		fromJSON := document(t, []byte(r.must(append(strings.Fields(args), "-o", "json")...)), json.Unmarshal)
+		fromYAML := document(t, []byte(r.must(append(strings.Fields(args), "-o", "yaml")...)), func(b []byte, into any) error { return yaml.Unmarshal(b, into) })
+		if !reflect.DeepEqual(fromJSON, want) || !reflect.DeepEqual(fromYAML, want) {
+			t.Errorf("rollcall %s answers\n%v and\n%v, the API\n%v", args, fromJSON, fromYAML, want)
+		}
+	}
+	if out := r.must("undo", "web", firstID, "-o", "json"); out != "" {
+		t.Errorf("an answer of nothing is %q", out)
+	}
+}
+
+func (r *rig) get(path string) []byte {
+	r.Helper()
+	resp, err := r.server.Client().Get(r.server.URL + path)
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return b
+}
+
+func document(t *testing.T, b []byte, unmarshal func([]byte, any) error) (v any) {
+	t.Helper()
+	if err := unmarshal(b, &v); err != nil {
+		t.Fatalf("%s: %v", b, err)
+	}
+	return v
+}
+
+func TestCompletionAsksTheServer(t *testing.T) {
+	r := newRig(t)
+	for args, want := range map[string][]string{
+		"drain|":        {"other", "web"},
+		"unpin|":        {"other", "web"},
+		"hosts|":        {"other", "web"},
+		"hosts|web|":    nil,
+		"drain|other|":  {"127.0.0.1:8083\thealthy", otherID + "\t127.0.0.1:8083 healthy"},
+		"drain|web|x|":  nil,
+		"drain|gone|":   nil,
+		"pin|other|x|":  {"127.0.0.1:8083\thealthy", otherID + "\t127.0.0.1:8083 healthy"},
+		"hosts|-o|":     {"table", "json", "yaml"},
+		"members|":      nil,
+		"drain|--for|":  nil,
+		"weight|other|": {"127.0.0.1:8083\thealthy", otherID + "\t127.0.0.1:8083 healthy"},
+	} {
+		out := r.must(append([]string{cobra.ShellCompRequestCmd}, strings.Split(args, "|")...)...)
+		got := strings.Split(strings.TrimSpace(out), "\n")
+		if last := len(got) - 1; got[last] != ":4" || !slices.Equal(got[:last], want) {
+			t.Errorf("%s is completed by %q", args, got)
+		}
+	}
+	r.server.Close()
+	if out := r.must(cobra.ShellCompRequestCmd, "drain", ""); out != ":4\n" {
+		t.Errorf("without a server it is completed by %q", out)
+	}
+}
+
+func TestCompletionDoesNotWaitForAServerThatHangs(t *testing.T) {
+	r := newRig(t)
+	release := make(chan struct{})
+	defer close(release)
+	r.before = func(*http.Request) { <-release }
+	begun := time.Now()
+	if out := r.must(cobra.ShellCompRequestCmd, "drain", ""); out != ":4\n" || time.Since(begun) > 10*completionTimeout {
+		t.Errorf("after %s it is completed by %q", time.Since(begun), out)
+	}
+}
+
+func TestEveryVerbHasAnExample(t *testing.T) {
+	var check func(c *cobra.Command)
+	check = func(c *cobra.Command) {
+		if c.Short == "" || !strings.HasPrefix(c.Example, "  ") || !strings.Contains(c.Example, c.CommandPath()) && c.HasParent() {
+			t.Errorf("%s has no example that uses it: %q", c.CommandPath(), c.Example)
+		}
+		for _, sub := range c.Commands() {
+			if sub.Name() != "completion" { // cobra's own, whose help has them
+				check(sub)
+			}
+		}
+	}
+	check(newRoot())
+}
