@@ -65,7 +65,7 @@ func (h *harness) checking(api envoy.API, args ...string) string {
 func TestARemovalIsFirmThoughEnvoyChecksHealth(t *testing.T) {
 	overEach(t, func(h *harness, api envoy.API) {
 		h.eds()
-		h.envoy(api, "--bootstrap", h.checking(api, "--refresh-delay", "100ms"))
+		h.ownEnvoy(h.checking(api, "--refresh-delay", "100ms"))
 		a, b, c, d := h.upstream(), h.upstream(), h.stranger(), h.upstream()
 		h.operate(http.StatusOK, http.MethodPut, stage.HostList(a.Port, b.Port, c.Port, d.Port))
 		h.serves(a, b, c, d)
@@ -83,7 +83,7 @@ func TestARemovalIsFirmForAnEnvoyThatPollsSeldom(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.eds()
-	h.envoy(envoy.REST, "--bootstrap", h.checking(envoy.REST))
+	h.ownEnvoy(h.checking(envoy.REST))
 	a, b, c := h.upstream(), h.upstream(), h.upstream()
 	h.operate(http.StatusOK, http.MethodPut, stage.HostList(a.Port, b.Port, c.Port))
 	h.serves(a, b, c)

@@ -84,6 +84,16 @@ func (h *harness) envoy(api envoy.API, args ...string) *stage.Process {
 	return must(h.t, p, err)
 }
 
+// ownEnvoy starts Envoy with a bootstrap file and waits until it serves.
+func (h *harness) ownEnvoy(bootstrap string) {
+	h.t.Helper()
+	p, err := h.StartOwnEnvoy(bootstrap)
+	must(h.t, p, err)
+	if err := p.Await(within(h.t, patience), h.Admin.Ready); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // upstream starts an upstream on a free port and waits until it answers.
 func (h *harness) upstream(args ...string) *stage.Upstream {
 	h.t.Helper()

@@ -132,12 +132,22 @@ func (f *Fleet) StartEnvoy(api string, args ...string) (*Process, error) {
 	if api == "rest" {
 		eds = f.Addresses.HTTP
 	}
-	flags := []string{"envoy", "run", "--api", api, "--eds", eds, "--service", f.Service,
-		"--listen", f.Addresses.Listener, "--admin", f.Addresses.Admin, "--log-level", "warning"}
+	flags := []string{"--api", api, "--eds", eds, "--service", f.Service, "--listen", f.Addresses.Listener, "--admin", f.Addresses.Admin}
+	return f.runEnvoy("envoy-"+api, append(flags, args...))
+}
+
+// StartOwnEnvoy starts an Envoy with a bootstrap file that has its listener and
+// admin interface where the Fleet's are, and returns without waiting for it.
+func (f *Fleet) StartOwnEnvoy(bootstrap string) (*Process, error) {
+	return f.runEnvoy("envoy-own", []string{"--bootstrap", bootstrap})
+}
+
+func (f *Fleet) runEnvoy(name string, args []string) (*Process, error) {
+	flags := []string{"envoy", "run", "--log-level", "warning"}
 	if f.Options.Envoy != "" {
 		flags = append(flags, "--envoy", f.Options.Envoy)
 	}
-	return f.start(&f.envoys, "envoy-"+api, append(flags, args...))
+	return f.start(&f.envoys, name, append(flags, args...))
 }
 
 // Envoy starts an Envoy and waits until it serves.
