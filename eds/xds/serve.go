@@ -133,17 +133,17 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 		return status.Errorf(codes.ResourceExhausted, "more than %d clients", s.clients.max)
 	}
 	st := s.newStream(c, typeURL)
-	defer s.end(st)
+	defer func() { s.end(st, ctx.Err() != nil) }()
 	s.logger.Debug("stream opened", "transport", transport, "peer", address)
 	err := handle(st)
 	s.logger.Debug("stream closed", "transport", transport, "peer", address, "error", err)
 	return err
 }
 
-// end forgets a stream. Nothing waits for its acknowledgements any more.
-func (s *Server) end(st *stream) {
+// end forgets a stream; one that the client did not close itself broke.
+func (s *Server) end(st *stream, broke bool) {
 	s.cache.forget(st.watcher)
-	s.clients.close(st.client)
+	s.clients.close(st.client, broke, time.Now())
 	s.lookSoon()
 }
 
