@@ -3,7 +3,6 @@ package xds
 import (
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -63,12 +62,8 @@ type change struct {
 	fresh bool
 }
 
-// push is what one response carries.
-type push struct {
-	seq         uint64 // of the cache when it was collected
-	version     string // derived from assignments alone
-	assignments []*assignment
-}
+// keptStale is how large the map of stale names may stay, in names.
+const keptStale = 32
 
 func newCache() *cache {
 	return &cache{
@@ -78,53 +73,95 @@ func newCache() *cache {
 }
 
 // update makes changed current and empties the services in gone. It returns the
-// push sequence number as of which they are.
-func (c *cache) update(settled bool, changed []*assignment, gone []string) uint64 {
+// push sequence number as of which they are, and those who are to be notified.
+func (c *cache) update(settled bool, changed []*assignment, gone []string) (seq uint64, touched []*watcher) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	touched := make(map[*watcher]struct{})
 	before := c.seq
 	for _, a := range changed {
-		c.set(a, true, before+1, touched)
+		touched = c.set(a, true, before+1, touched)
 	}
 	for _, name := range gone {
-		c.set(empty(name), false, before+1, touched)
+		touched = c.set(empty(name), false, before+1, touched)
 		c.prune(name)
 	}
 	if settled && !c.settled {
-		touched = c.watchers
+		touched = slices.Collect(maps.Keys(c.watchers))
 	}
 	c.settled = settled
-	for w := range touched {
-		c.fire(w)
-	}
-	return c.seq
+	return c.seq, touched
 }
 
-// set replaces one assignment and marks it stale with those who watch it.
-func (c *cache) set(a *assignment, known bool, seq uint64, touched map[*watcher]struct{}) {
+// notify notifies those for whom there is something to collect. It holds the lock
+// for one at a time: the next update does not wait for all of them.
+func (c *cache) notify(touched []*watcher) {
+	for _, w := range touched {
+		c.encode(c.heldBy(w))
+		c.notifyOne(w)
+	}
+}
+
+func (c *cache) notifyOne(w *watcher) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, open := c.watchers[w]; open {
+		c.fire(w)
+	}
+}
+
+func (c *cache) heldBy(w *watcher) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Keys(w.held))
+}
+
+// encode encodes what is current of the names that a client came with, so that
+// nobody has to do so with the cache locked in order to compare it.
+func (c *cache) encode(held []string) {
+	if len(held) == 0 {
+		return
+	}
+	c.mu.Lock()
+	current := c.gather(held)
+	c.mu.Unlock()
+	for _, a := range current.assignments {
+		a.encoded()
+	}
+}
+
+// set replaces one assignment, marks it stale with those who watch it, and appends
+// them to touched.
+func (c *cache) set(a *assignment, known bool, seq uint64, touched []*watcher) []*watcher {
 	e := c.entry(a.name)
 	differs, discovered := !e.assignment.same(a), known && !e.known
 	e.assignment, e.known = a, known
 	if differs {
 		c.seq = seq
-		mark(e.watchers, a.name, touched)
+		touched = mark(e.watchers, a.name, touched)
 	}
 	if differs || discovered {
-		mark(c.wildcard, a.name, touched)
+		touched = mark(c.wildcard, a.name, touched)
 	}
+	return touched
 }
 
-func mark(watchers map[*watcher]struct{}, name string, touched map[*watcher]struct{}) {
+// mark marks name stale with the watchers and appends them to touched, but for those
+// to whom something was stale already: they are about to be notified, or have no
+// watch open.
+func mark(watchers map[*watcher]struct{}, name string, touched []*watcher) []*watcher {
 	for w := range watchers {
+		if len(w.stale) == 0 {
+			touched = append(touched, w)
+		}
 		w.stale[name] = struct{}{}
-		touched[w] = struct{}{}
 	}
+	return touched
 }
 
 // watch applies a request to w and opens a watch, which calls notify once, at
 // once or later. The cancel returned may be called any number of times.
 func (c *cache) watch(w *watcher, ch change, notify func()) (cancel func()) {
+	c.encode(slices.Collect(maps.Keys(ch.held)))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.subscribe(w, ch)
@@ -238,6 +275,9 @@ func (c *cache) take(w *watcher, full bool) push {
 			}
 		}
 	}
+	if len(w.stale) > keptStale { // a map never gives memory back
+		w.stale = make(map[string]struct{})
+	}
 	clear(w.stale)
 	w.due, w.queued = false, false
 	return c.gather(slices.Collect(maps.Keys(names)))
@@ -280,36 +320,6 @@ func (c *cache) gather(names []string) push {
 		p.assignments[i] = c.current(name)
 	}
 	return p
-}
-
-// seal sorts the assignments by name, encodes those that nobody has, and gives p
-// its version. It is not called with the cache locked.
-func (p *push) seal() {
-	slices.SortFunc(p.assignments, func(a, b *assignment) int { return strings.Compare(a.name, b.name) })
-	p.version = combinedVersion(p.assignments)
-}
-
-// err returns why something could not be encoded.
-func (p push) err() error {
-	for _, a := range p.assignments {
-		if a.err != nil {
-			return a.err
-		}
-	}
-	return nil
-}
-
-// combinedVersion names the content of several assignments. That of one is its
-// own, so that an operator sees the same version on every transport.
-func combinedVersion(as []*assignment) string {
-	if len(as) == 1 {
-		return as[0].version()
-	}
-	var b strings.Builder
-	for _, a := range as { // the version is of fixed length and covers the name
-		b.WriteString(a.version())
-	}
-	return contentVersion([]byte(b.String()))
 }
 
 func (c *cache) current(name string) *assignment {
