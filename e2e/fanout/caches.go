@@ -95,11 +95,13 @@ func (r *rollcall) marked(service, mark int) *registry.Snapshot {
 // (package eds).
 const together = 10 * time.Millisecond
 
-// burst makes so many changes, a tenth of a millisecond apart, as the registry's
+// burst makes so many changes, 20 µs apart, as the registry's
 // goroutine would: at once after a change that follows none, then together.
 func (r *rollcall) burst(service, mark, times int) time.Time {
 	var last, at time.Time
+	start := time.Now()
 	for i := range times {
+		time.Sleep(time.Until(start.Add(time.Duration(i) * 20 * time.Microsecond)))
 		at = time.Now()
 		r.snapshot = r.marked(service, mark+i)
 		if i == times-1 {
@@ -110,7 +112,6 @@ func (r *rollcall) burst(service, mark, times int) time.Time {
 			r.Update(r.snapshot)
 			last = time.Now()
 		}
-		time.Sleep(time.Until(at.Add(100 * time.Microsecond)))
 	}
 	return at
 }
