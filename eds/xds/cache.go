@@ -1,6 +1,8 @@
 package xds
 
 import (
+	"cmp"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -18,6 +20,7 @@ type cache struct {
 	settled  bool
 	seq      uint64 // counts updates that changed something; 1 before the first one
 	entries  map[string]*entry
+	lastID   uint64 // of a watcher
 	watchers map[*watcher]struct{}
 	wildcard map[*watcher]struct{}
 }
@@ -26,7 +29,11 @@ type cache struct {
 type entry struct {
 	assignment *assignment // never nil
 	known      bool        // in the snapshot, if only with no endpoint
-	watchers   map[*watcher]struct{}
+	watchers   []*watcher  // sorted by id: there are many names of many, and a map takes three times the memory
+}
+
+func (e *entry) search(w *watcher) (int, bool) {
+	return slices.BinarySearchFunc(e.watchers, w.id, func(w *watcher, id uint64) int { return cmp.Compare(w.id, id) })
 }
 
 // watcher is the interest of one stream.
@@ -39,6 +46,7 @@ type watcher struct {
 	names map[string]struct{}
 
 	// Guarded by cache.mu.
+	id     uint64              // counts watchers
 	all    bool                // wildcard
 	stale  map[string]struct{} // changed or newly asked for since they were last sent
 	due    bool                // wants an answer even when nothing is stale
@@ -137,10 +145,10 @@ func (c *cache) set(a *assignment, known bool, seq uint64, touched []*watcher) [
 	e.assignment, e.known = a, known
 	if differs {
 		c.seq = seq
-		touched = mark(e.watchers, a.name, touched)
+		touched = mark(slices.Values(e.watchers), a.name, touched)
 	}
 	if differs || discovered {
-		touched = mark(c.wildcard, a.name, touched)
+		touched = mark(maps.Keys(c.wildcard), a.name, touched)
 	}
 	return touched
 }
@@ -148,7 +156,7 @@ func (c *cache) set(a *assignment, known bool, seq uint64, touched []*watcher) [
 // mark marks name stale with the watchers and appends them to touched, but for those
 // to whom something was stale already: they are about to be notified, or have no
 // watch open.
-func mark(watchers map[*watcher]struct{}, name string, touched []*watcher) []*watcher {
+func mark(watchers iter.Seq[*watcher], name string, touched []*watcher) []*watcher {
 	for w := range watchers {
 		if len(w.stale) == 0 {
 			touched = append(touched, w)
@@ -179,14 +187,21 @@ func (c *cache) watch(w *watcher, ch change, notify func()) (cancel func()) {
 }
 
 func (c *cache) subscribe(w *watcher, ch change) {
-	c.watchers[w] = struct{}{}
+	if w.id == 0 {
+		c.lastID++
+		w.id = c.lastID
+		c.watchers[w] = struct{}{}
+	}
 	w.due = w.due || ch.due
 	w.queued = w.queued && !ch.fresh
 	if ch.held != nil {
 		w.held = maps.Clone(ch.held)
 	}
 	for _, name := range ch.add {
-		c.entry(name).watchers[w] = struct{}{}
+		e := c.entry(name)
+		if i, ok := e.search(w); !ok {
+			e.watchers = slices.Insert(e.watchers, i, w)
+		}
 		w.stale[name] = struct{}{}
 	}
 	for _, name := range ch.remove {
@@ -332,7 +347,7 @@ func (c *cache) current(name string) *assignment {
 func (c *cache) entry(name string) *entry {
 	e := c.entries[name]
 	if e == nil {
-		e = &entry{assignment: empty(name), watchers: make(map[*watcher]struct{})}
+		e = &entry{assignment: empty(name)}
 		c.entries[name] = e
 	}
 	return e
@@ -340,7 +355,9 @@ func (c *cache) entry(name string) *entry {
 
 func (c *cache) drop(w *watcher, name string) {
 	if e := c.entries[name]; e != nil {
-		delete(e.watchers, w)
+		if i, ok := e.search(w); ok {
+			e.watchers = slices.Delete(e.watchers, i, i+1)
+		}
 		c.prune(name)
 	}
 }
