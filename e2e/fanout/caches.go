@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -183,9 +184,7 @@ func newSnapshot() *library {
 	snapshots := cachev3.NewSnapshotCache(false, everybody{}, nil)
 	return &library{cache: snapshots, set: func(changed map[string]types.Resource, mark int) error {
 		list := make([]types.Resource, 0, len(all))
-		for name, r := range changed {
-			all[name] = r
-		}
+		maps.Copy(all, changed)
 		for _, r := range all {
 			list = append(list, r)
 		}
