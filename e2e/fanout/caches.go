@@ -75,17 +75,46 @@ func (r *rollcall) load(l load) error {
 
 // change makes a snapshot that shares what has not changed, and hands it over.
 func (r *rollcall) change(service, mark int) (time.Time, error) {
-	snap := *r.snapshot
-	snap.Services = append([]registry.Service(nil), snap.Services...)
-	i := slices.IndexFunc(snap.Services, func(s registry.Service) bool { return s.Name == name(service) })
-	hosts := append([]registry.Host(nil), snap.Services[i].Hosts...)
-	hosts[0].Tags = map[string]string{"mark": markOf(mark)}
-	snap.Services[i].Hosts = hosts
-	r.snapshot = &snap
+	r.snapshot = r.marked(service, mark)
 	r.changes++
 	at := time.Now()
-	r.Update(&snap)
+	r.Update(r.snapshot)
 	return at, nil
+}
+
+func (r *rollcall) marked(service, mark int) *registry.Snapshot {
+	snap := *r.snapshot
+	snap.Services = slices.Clone(snap.Services)
+	i := slices.IndexFunc(snap.Services, func(s registry.Service) bool { return s.Name == name(service) })
+	hosts := slices.Clone(snap.Services[i].Hosts)
+	hosts[0].Tags = map[string]string{"mark": markOf(mark)}
+	snap.Services[i].Hosts = hosts
+	return &snap
+}
+
+// together is how long the registry's goroutine lets changes wait for each other
+// (package eds).
+const together = 10 * time.Millisecond
+
+// burst makes so many changes, 100 µs apart, as the registry's
+// goroutine would: at once after a change that follows none, then together.
+func (r *rollcall) burst(service, mark, times int) time.Time {
+	var last, at time.Time
+	start := time.Now()
+	for i := range times {
+		time.Sleep(time.Until(start.Add(time.Duration(i) * 100 * time.Microsecond)))
+		at = time.Now()
+		r.snapshot = r.marked(service, mark+i)
+		if i == times-1 {
+			time.Sleep(time.Until(last.Add(together)))
+		}
+		if time.Since(last) >= together {
+			r.changes++
+			r.Update(r.snapshot)
+			last = time.Now()
+		}
+	}
+	return at
 }
 
 // acked waits until so many clients have acknowledged what there is.

@@ -11,7 +11,7 @@ import (
 )
 
 // patience is how long anything is waited for.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // child is a server in a process of its own.
 type child struct {

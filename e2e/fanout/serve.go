@@ -23,12 +23,13 @@ type order struct {
 	Service int    // with doChange: which one
 	Mark    int    // with doChange: what is changed to; clients find it in what they are sent
 	Clients int    // with doAcked: how many there must be
-	Times   int    // with doChange: so many changes after each other, to Mark, Mark+1 ...; At is of the last
+	Times   int    // with doBurst: how many changes, to Mark, Mark+1 ...; At is of the last
 }
 
 const (
 	doLoad   = "load"   // serve this from here on
 	doChange = "change" // change one endpoint
+	doBurst  = "burst"  // change one endpoint many times
 	doStats  = "stats"
 	doAcked  = "acked" // wait until every client has acknowledged what it was sent
 )
@@ -122,10 +123,12 @@ func obey(s server, o order) (a answer) {
 	case doLoad:
 		err = s.load(o.Load)
 	case doChange:
-		for i := range max(o.Times, 1) {
-			a.At, err = s.change(o.Service, o.Mark+i)
-		}
+		a.At, err = s.change(o.Service, o.Mark)
 		a.Blocked = time.Since(a.At)
+	case doBurst:
+		if r, ok := s.(*rollcall); ok {
+			a.At = r.burst(o.Service, o.Mark, o.Times)
+		}
 	case doStats:
 		a, err = stats()
 	case doAcked:

@@ -2,7 +2,6 @@ package xds
 
 import (
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -20,18 +19,9 @@ const (
 // All methods may be called from any goroutine.
 type acks struct {
 	mu       sync.Mutex
-	services map[string]standing
+	services standings
 	pending  []sent // waiting for their ACK, oldest first
 	nack     *NACK
-}
-
-// standing is where a client is with one name.
-type standing struct {
-	sent  string // version; "" when nothing was sent
-	acked string // version; "" when nothing was acknowledged
-	seq   uint64 // of acked; 0 when nothing was acknowledged
-
-	waits time.Time // since when something sent has not been acknowledged; zero when all has
 }
 
 // item is one assignment in a response.
@@ -49,20 +39,14 @@ type sent struct {
 func (a *acks) subscribe(names []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, name := range names {
-		if _, ok := a.services[name]; !ok {
-			a.put(name, standing{})
-		}
-	}
+	a.services.add(names)
 }
 
 // unsubscribe forgets names.
 func (a *acks) unsubscribe(names []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, name := range names {
-		delete(a.services, name)
-	}
+	a.services.remove(names)
 }
 
 // pushed notes a response that is about to be sent. With replaces, it makes the
@@ -85,7 +69,10 @@ func (a *acks) hold(seq uint64, items []item) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, i := range items {
-		a.put(i.name, standing{sent: i.version, acked: i.version, seq: seq})
+		if st := a.services.put(i.name); st != nil {
+			v := contentOf(i.version)
+			*st = standing{name: st.name, sent: v, acked: v, seq: seq}
+		}
 	}
 }
 
@@ -146,9 +133,8 @@ func (a *acks) holds(version string, current sent) {
 	case i >= 0:
 		a.accept(a.pending[i])
 	default:
-		for name, st := range a.services {
-			st.acked, st.seq = "", 0
-			a.services[name] = st
+		for i := range a.services {
+			a.services[i].acked, a.services[i].seq = content{}, 0
 		}
 	}
 }
@@ -172,7 +158,10 @@ func (a *acks) answered(version string, with sent) {
 func (a *acks) since(name string) uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.services[name].seq
+	if st := a.services.find(name); st != nil {
+		return st.seq
+	}
+	return 0
 }
 
 // list returns the names with where the client is, sorted, and its last NACK.
@@ -180,10 +169,9 @@ func (a *acks) list() ([]ClientService, *NACK) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	list := make([]ClientService, 0, len(a.services))
-	for name, st := range a.services {
-		list = append(list, ClientService{Name: name, Sent: st.sent, Acked: st.acked, AckedSeq: st.seq, BehindSince: st.waits})
+	for i := range a.services {
+		list = append(list, a.services[i].view())
 	}
-	slices.SortFunc(list, func(a, b ClientService) int { return strings.Compare(a.Name, b.Name) })
 	return list, a.nack
 }
 
@@ -193,15 +181,15 @@ func (a *acks) lower(acked map[string]uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.services) < len(acked) {
-		for name, st := range a.services {
-			if seq, ok := acked[name]; ok {
-				acked[name] = min(seq, st.seq)
+		for _, st := range a.services {
+			if seq, ok := acked[st.name.Value()]; ok {
+				acked[st.name.Value()] = min(seq, st.seq)
 			}
 		}
 		return
 	}
 	for name, seq := range acked {
-		if st, ok := a.services[name]; ok {
+		if st := a.services.find(name); st != nil {
 			acked[name] = min(seq, st.seq)
 		}
 	}
@@ -212,28 +200,33 @@ func (a *acks) lower(acked map[string]uint64) {
 func (a *acks) seq(name string) (uint64, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	st, ok := a.services[name]
-	return st.seq, ok
+	st := a.services.find(name)
+	if st == nil {
+		return 0, false
+	}
+	return st.seq, true
 }
 
 func (a *acks) sent(items []item) {
+	now := time.Now().UnixNano()
 	for _, i := range items {
-		st := a.services[i.name]
-		if st.sent = i.version; st.waits.IsZero() {
-			st.waits = time.Now()
+		st := a.services.put(i.name)
+		if st == nil {
+			continue
 		}
-		a.put(i.name, st)
+		if st.sent = contentOf(i.version); st.waits == 0 {
+			st.waits = now
+		}
 	}
 }
 
 func (a *acks) accept(s sent) {
 	for _, i := range s.items {
-		if st, ok := a.services[i.name]; ok && s.seq >= st.seq {
-			st.acked, st.seq = i.version, s.seq
+		if st := a.services.find(i.name); st != nil && s.seq >= st.seq {
+			st.acked, st.seq = contentOf(i.version), s.seq
 			if st.acked == st.sent {
-				st.waits = time.Time{}
+				st.waits = 0
 			}
-			a.services[i.name] = st
 		}
 	}
 }
@@ -253,15 +246,4 @@ func (a *acks) find(nonce string) int {
 		return -1
 	}
 	return slices.IndexFunc(a.pending, func(s sent) bool { return s.nonce == nonce })
-}
-
-// put keeps a name, unless there are more than a client may ask for: a wildcard
-// client meets every name that ever was.
-func (a *acks) put(name string, st standing) {
-	if a.services == nil {
-		a.services = make(map[string]standing)
-	}
-	if _, ok := a.services[name]; ok || len(a.services) < maxNames {
-		a.services[name] = st
-	}
 }

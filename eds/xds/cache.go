@@ -1,9 +1,10 @@
 package xds
 
 import (
+	"cmp"
+	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -19,6 +20,7 @@ type cache struct {
 	settled  bool
 	seq      uint64 // counts updates that changed something; 1 before the first one
 	entries  map[string]*entry
+	lastID   uint64 // of a watcher
 	watchers map[*watcher]struct{}
 	wildcard map[*watcher]struct{}
 }
@@ -27,7 +29,11 @@ type cache struct {
 type entry struct {
 	assignment *assignment // never nil
 	known      bool        // in the snapshot, if only with no endpoint
-	watchers   map[*watcher]struct{}
+	watchers   []*watcher  // sorted by id: there are many names of many, and a map takes three times the memory
+}
+
+func (e *entry) search(w *watcher) (int, bool) {
+	return slices.BinarySearchFunc(e.watchers, w.id, func(w *watcher, id uint64) int { return cmp.Compare(w.id, id) })
 }
 
 // watcher is the interest of one stream.
@@ -40,6 +46,7 @@ type watcher struct {
 	names map[string]struct{}
 
 	// Guarded by cache.mu.
+	id     uint64              // counts watchers
 	all    bool                // wildcard
 	stale  map[string]struct{} // changed or newly asked for since they were last sent
 	due    bool                // wants an answer even when nothing is stale
@@ -63,12 +70,8 @@ type change struct {
 	fresh bool
 }
 
-// push is what one response carries.
-type push struct {
-	seq         uint64 // of the cache when it was collected
-	version     string // derived from assignments alone
-	assignments []*assignment
-}
+// keptStale is how large the map of stale names may stay, in names.
+const keptStale = 32
 
 func newCache() *cache {
 	return &cache{
@@ -78,53 +81,95 @@ func newCache() *cache {
 }
 
 // update makes changed current and empties the services in gone. It returns the
-// push sequence number as of which they are.
-func (c *cache) update(settled bool, changed []*assignment, gone []string) uint64 {
+// push sequence number as of which they are, and those who are to be notified.
+func (c *cache) update(settled bool, changed []*assignment, gone []string) (seq uint64, touched []*watcher) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	touched := make(map[*watcher]struct{})
 	before := c.seq
 	for _, a := range changed {
-		c.set(a, true, before+1, touched)
+		touched = c.set(a, true, before+1, touched)
 	}
 	for _, name := range gone {
-		c.set(empty(name), false, before+1, touched)
+		touched = c.set(empty(name), false, before+1, touched)
 		c.prune(name)
 	}
 	if settled && !c.settled {
-		touched = c.watchers
+		touched = slices.Collect(maps.Keys(c.watchers))
 	}
 	c.settled = settled
-	for w := range touched {
-		c.fire(w)
-	}
-	return c.seq
+	return c.seq, touched
 }
 
-// set replaces one assignment and marks it stale with those who watch it.
-func (c *cache) set(a *assignment, known bool, seq uint64, touched map[*watcher]struct{}) {
+// notify notifies those for whom there is something to collect. It holds the lock
+// for one at a time: the next update does not wait for all of them.
+func (c *cache) notify(touched []*watcher) {
+	for _, w := range touched {
+		c.encode(c.heldBy(w))
+		c.notifyOne(w)
+	}
+}
+
+func (c *cache) notifyOne(w *watcher) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, open := c.watchers[w]; open {
+		c.fire(w)
+	}
+}
+
+func (c *cache) heldBy(w *watcher) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Keys(w.held))
+}
+
+// encode encodes what is current of the names that a client came with, so that
+// nobody has to do so with the cache locked in order to compare it.
+func (c *cache) encode(held []string) {
+	if len(held) == 0 {
+		return
+	}
+	c.mu.Lock()
+	current := c.gather(held)
+	c.mu.Unlock()
+	for _, a := range current.assignments {
+		a.encoded()
+	}
+}
+
+// set replaces one assignment, marks it stale with those who watch it, and appends
+// them to touched.
+func (c *cache) set(a *assignment, known bool, seq uint64, touched []*watcher) []*watcher {
 	e := c.entry(a.name)
 	differs, discovered := !e.assignment.same(a), known && !e.known
 	e.assignment, e.known = a, known
 	if differs {
 		c.seq = seq
-		mark(e.watchers, a.name, touched)
+		touched = mark(slices.Values(e.watchers), a.name, touched)
 	}
 	if differs || discovered {
-		mark(c.wildcard, a.name, touched)
+		touched = mark(maps.Keys(c.wildcard), a.name, touched)
 	}
+	return touched
 }
 
-func mark(watchers map[*watcher]struct{}, name string, touched map[*watcher]struct{}) {
+// mark marks name stale with the watchers and appends them to touched, but for those
+// to whom something was stale already: they are about to be notified, or have no
+// watch open.
+func mark(watchers iter.Seq[*watcher], name string, touched []*watcher) []*watcher {
 	for w := range watchers {
+		if len(w.stale) == 0 {
+			touched = append(touched, w)
+		}
 		w.stale[name] = struct{}{}
-		touched[w] = struct{}{}
 	}
+	return touched
 }
 
 // watch applies a request to w and opens a watch, which calls notify once, at
 // once or later. The cancel returned may be called any number of times.
 func (c *cache) watch(w *watcher, ch change, notify func()) (cancel func()) {
+	c.encode(slices.Collect(maps.Keys(ch.held)))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.subscribe(w, ch)
@@ -142,14 +187,21 @@ func (c *cache) watch(w *watcher, ch change, notify func()) (cancel func()) {
 }
 
 func (c *cache) subscribe(w *watcher, ch change) {
-	c.watchers[w] = struct{}{}
+	if w.id == 0 {
+		c.lastID++
+		w.id = c.lastID
+		c.watchers[w] = struct{}{}
+	}
 	w.due = w.due || ch.due
 	w.queued = w.queued && !ch.fresh
 	if ch.held != nil {
 		w.held = maps.Clone(ch.held)
 	}
 	for _, name := range ch.add {
-		c.entry(name).watchers[w] = struct{}{}
+		e := c.entry(name)
+		if i, ok := e.search(w); !ok {
+			e.watchers = slices.Insert(e.watchers, i, w)
+		}
 		w.stale[name] = struct{}{}
 	}
 	for _, name := range ch.remove {
@@ -238,6 +290,9 @@ func (c *cache) take(w *watcher, full bool) push {
 			}
 		}
 	}
+	if len(w.stale) > keptStale { // a map never gives memory back
+		w.stale = make(map[string]struct{})
+	}
 	clear(w.stale)
 	w.due, w.queued = false, false
 	return c.gather(slices.Collect(maps.Keys(names)))
@@ -282,36 +337,6 @@ func (c *cache) gather(names []string) push {
 	return p
 }
 
-// seal sorts the assignments by name, encodes those that nobody has, and gives p
-// its version. It is not called with the cache locked.
-func (p *push) seal() {
-	slices.SortFunc(p.assignments, func(a, b *assignment) int { return strings.Compare(a.name, b.name) })
-	p.version = combinedVersion(p.assignments)
-}
-
-// err returns why something could not be encoded.
-func (p push) err() error {
-	for _, a := range p.assignments {
-		if a.err != nil {
-			return a.err
-		}
-	}
-	return nil
-}
-
-// combinedVersion names the content of several assignments. That of one is its
-// own, so that an operator sees the same version on every transport.
-func combinedVersion(as []*assignment) string {
-	if len(as) == 1 {
-		return as[0].version()
-	}
-	var b strings.Builder
-	for _, a := range as { // the version is of fixed length and covers the name
-		b.WriteString(a.version())
-	}
-	return contentVersion([]byte(b.String()))
-}
-
 func (c *cache) current(name string) *assignment {
 	if e := c.entries[name]; e != nil {
 		return e.assignment
@@ -322,7 +347,7 @@ func (c *cache) current(name string) *assignment {
 func (c *cache) entry(name string) *entry {
 	e := c.entries[name]
 	if e == nil {
-		e = &entry{assignment: empty(name), watchers: make(map[*watcher]struct{})}
+		e = &entry{assignment: empty(name)}
 		c.entries[name] = e
 	}
 	return e
@@ -330,7 +355,9 @@ func (c *cache) entry(name string) *entry {
 
 func (c *cache) drop(w *watcher, name string) {
 	if e := c.entries[name]; e != nil {
-		delete(e.watchers, w)
+		if i, ok := e.search(w); ok {
+			e.watchers = slices.Delete(e.watchers, i, i+1)
+		}
 		c.prune(name)
 	}
 }

@@ -12,19 +12,25 @@ func counted(all bool, names ...string) (*watcher, change, func(), *int) {
 	return w, change{add: names, all: all}, func() { *n++ }, n
 }
 
+// announce is an update after which everybody was notified.
+func announce(c *cache, settled bool, changed []*assignment, gone []string) {
+	_, touched := c.update(settled, changed, gone)
+	c.notify(touched)
+}
+
 func TestWatchIsNotifiedOnceForMuchChange(t *testing.T) {
 	c := newCache()
 	w, ask, notify, n := counted(false, "web")
 	c.watch(w, ask, notify)
-	c.update(true, []*assignment{mustEncode("web", hostA)}, nil)
-	c.update(true, []*assignment{mustEncode("web", hostB)}, nil)
+	announce(c, true, []*assignment{mustEncode("web", hostA)}, nil)
+	announce(c, true, []*assignment{mustEncode("web", hostB)}, nil)
 	if *n != 1 {
 		t.Fatalf("notified %d times, want once", *n)
 	}
 	if got := c.collect(w, false); len(got.assignments) != 1 || got.version != mustEncode("web", hostB).version() || got.seq != c.seq {
 		t.Errorf("collected %+v, want the latest", got)
 	}
-	c.update(true, []*assignment{mustEncode("web", hostC)}, nil)
+	announce(c, true, []*assignment{mustEncode("web", hostC)}, nil)
 	if *n != 1 {
 		t.Error("notified with no watch open")
 	}
@@ -37,7 +43,7 @@ func TestWatchIsNotifiedOnceForMuchChange(t *testing.T) {
 func TestDeltaChannelHoldsOneResponseAtMost(t *testing.T) {
 	c := newCache()
 	w, ask, notify, n := counted(false, "web")
-	c.update(true, nil, nil)
+	announce(c, true, nil, nil)
 	c.watch(w, ask, notify) // queues a response
 	for range 5 {
 		c.watch(w, change{add: []string{"web"}}, notify)
@@ -50,7 +56,7 @@ func TestDeltaChannelHoldsOneResponseAtMost(t *testing.T) {
 func TestStateOfTheWorldChannelIsNewWithEachWatch(t *testing.T) {
 	c := newCache()
 	w, ask, notify, n := counted(false, "web")
-	c.update(true, nil, nil)
+	announce(c, true, nil, nil)
 	c.watch(w, ask, notify)
 	c.watch(w, change{fresh: true}, notify)
 	if *n != 2 {
@@ -64,7 +70,7 @@ func TestCancelClosesItsOwnWatchOnly(t *testing.T) {
 	first := c.watch(w, ask, notify)
 	first()
 	first()
-	c.update(true, []*assignment{mustEncode("web", hostA)}, nil)
+	announce(c, true, []*assignment{mustEncode("web", hostA)}, nil)
 	if *n != 0 {
 		t.Error("notified after the cancel")
 	}
@@ -72,7 +78,7 @@ func TestCancelClosesItsOwnWatchOnly(t *testing.T) {
 	c.collect(w, false)
 	c.watch(w, change{}, notify)
 	first()
-	c.update(true, []*assignment{mustEncode("web", hostB)}, nil)
+	announce(c, true, []*assignment{mustEncode("web", hostB)}, nil)
 	if *n != 2 {
 		t.Error("a late cancel closed a later watch")
 	}
@@ -86,14 +92,14 @@ func TestChangeTouchesOnlyThoseWhoAsked(t *testing.T) {
 	c.watch(web, askWeb, notifyWeb)
 	c.watch(api, askAPI, notifyAPI)
 	c.watch(all, askAll, notifyAll)
-	c.update(true, nil, nil)
+	announce(c, true, nil, nil)
 	for _, w := range []*watcher{web, api, all} {
 		c.collect(w, false)
 	}
 	c.watch(web, change{}, notifyWeb)
 	c.watch(api, change{}, notifyAPI)
 	c.watch(all, change{all: true}, notifyAll)
-	c.update(true, []*assignment{mustEncode("web", hostA)}, nil)
+	announce(c, true, []*assignment{mustEncode("web", hostA)}, nil)
 	if *nWeb != 2 || *nAPI != 1 || *nAll != 1 { // at the settling, web and api had something to collect, all had not
 		t.Errorf("notified: web %d, api %d, all %d", *nWeb, *nAPI, *nAll)
 	}
@@ -102,13 +108,13 @@ func TestChangeTouchesOnlyThoseWhoAsked(t *testing.T) {
 func TestSequenceCountsOnlyWhatChanged(t *testing.T) {
 	c := newCache()
 	before := c.seq
-	c.update(true, []*assignment{mustEncode("web", hostA), mustEncode("api", hostA)}, nil)
-	c.update(true, []*assignment{mustEncode("web", hostA)}, nil)
-	c.update(true, []*assignment{mustEncode("nobody")}, nil)
+	announce(c, true, []*assignment{mustEncode("web", hostA), mustEncode("api", hostA)}, nil)
+	announce(c, true, []*assignment{mustEncode("web", hostA)}, nil)
+	announce(c, true, []*assignment{mustEncode("nobody")}, nil)
 	if c.seq != before+1 {
 		t.Errorf("the sequence went from %d to %d, want one step", before, c.seq)
 	}
-	c.update(true, nil, []string{"web", "nobody"})
+	announce(c, true, nil, []string{"web", "nobody"})
 	if c.seq != before+2 {
 		t.Errorf("the sequence is %d after a service went, want %d", c.seq, before+2)
 	}

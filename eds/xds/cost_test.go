@@ -30,3 +30,36 @@ func TestUpdateOfOneServiceLeavesTheOthersAlone(t *testing.T) {
 		t.Errorf("an update made %.0f allocations for one host of %d services", allocs, services)
 	}
 }
+
+// The registry's goroutine waits for no encoding, and what was replaced before
+// anybody asked is never encoded.
+func TestUpdateEncodesNothing(t *testing.T) {
+	s := New(Options{})
+	var passed []*assignment
+	for weight := range uint32(3) {
+		s.Update(settled(crowd(100, weight+1)))
+		passed = append(passed, s.services["crowd"].assignment)
+	}
+	if _, ok := s.cache.lookup([]string{"crowd"}); !ok {
+		t.Fatal("nothing is there")
+	}
+	for i, a := range passed {
+		if latest := i == len(passed)-1; a.done.Load() != latest {
+			t.Errorf("assignment %d of %d is encoded: %t", i+1, len(passed), !latest)
+		}
+	}
+}
+
+func TestManyChangesNotifyAStreamOnce(t *testing.T) {
+	c := newCache()
+	w, ask, notify, _ := counted(false, "web", "api")
+	announce(c, true, nil, nil)
+	c.watch(w, ask, notify)
+	c.collect(w, false)
+	c.watch(w, change{}, notify)
+	_, touched := c.update(true, []*assignment{mustEncode("web", hostA), mustEncode("api", hostA)}, nil)
+	_, again := c.update(true, []*assignment{mustEncode("web", hostB)}, nil)
+	if len(touched) != 1 || len(again) != 0 {
+		t.Errorf("%d and %d to be notified, want one", len(touched), len(again))
+	}
+}

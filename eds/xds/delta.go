@@ -18,6 +18,7 @@ func (s *stream) OnStreamDeltaRequest(_ int64, req *discoveryv3.DeltaDiscoveryRe
 	if ok, err := s.ours(req.GetTypeUrl()); !ok {
 		return err
 	}
+	shared(req.GetResourceNamesSubscribe())
 	r := request{names: req.GetResourceNamesSubscribe(), dropped: req.GetResourceNamesUnsubscribe(), verdict: verdictSubscribe}
 	if e := req.GetErrorDetail(); e != nil {
 		sent, pending := s.client.acks.reject(req.GetResponseNonce(), e.GetMessage(), time.Now())

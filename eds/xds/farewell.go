@@ -214,6 +214,7 @@ func (s *Server) look() {
 
 // close ends the looking; a host that is leaving stays so for who still polls.
 func (s *Server) close() {
+	defer s.notifying.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true

@@ -27,13 +27,16 @@ type registeredTags struct {
 // settled. Weights are told as they are; v1 defines them from 1 to 100
 // (Envoy 1.8, api-v1/cluster_manager/sds).
 func (s *Server) ServeRegistration(w http.ResponseWriter, r *http.Request, service string) {
-	current, settled := s.cache.lookup([]string{service})
+	current, settled := s.cache.find([]string{service})
 	s.logger.Debug("registration request", "peer", r.RemoteAddr, "service", shorten(service, maxNode))
 	if !settled {
 		refuse(w, http.StatusServiceUnavailable, errNotSettled)
 		return
 	}
-	writeJSON(w, func() ([]byte, error) { return json.Marshal(register(current.assignments[0].hosts)) })
+	writeJSON(w, func() ([][]byte, error) {
+		b, err := json.Marshal(register(current.assignments[0].hosts))
+		return [][]byte{b}, err
+	})
 }
 
 func register(hosts []served) registration {

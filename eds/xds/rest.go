@@ -1,7 +1,6 @@
 package xds
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,7 +65,7 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request, f flavor) {
 	case req.GetVersionInfo() == current.version:
 		w.WriteHeader(http.StatusNotModified)
 	default:
-		writeJSON(w, func() ([]byte, error) { return current.restResponse(f.typeURL) })
+		writeJSON(w, func() ([][]byte, error) { return current.restResponse(f.typeURL) })
 	}
 }
 
@@ -142,42 +142,50 @@ func decodePoll(body []byte, typeURL string) (*discoveryv3.DiscoveryRequest, err
 // purpose, so that nobody compares them.
 func protoError(err error) string { return strings.ReplaceAll(err.Error(), "\u00a0", " ") }
 
-// restResponse writes a DiscoveryResponse as JSON, around the shared assignments.
-func (p push) restResponse(typeURL string) ([]byte, error) {
+// restResponse is a DiscoveryResponse as JSON, in pieces around the shared
+// assignments.
+func (p push) restResponse(typeURL string) (pieces [][]byte, err error) {
 	version, err := json.Marshal(p.version)
 	if err != nil {
 		return nil, err
 	}
-	var b bytes.Buffer
-	fmt.Fprintf(&b, `{"version_info":%s,"type_url":%q,"resources":[`, version, typeURL)
+	next := fmt.Appendf(nil, `{"version_info":%s,"type_url":%q,"resources":[`, version, typeURL)
 	for i, a := range p.assignments {
 		j, err := a.json()
 		if err != nil {
 			return nil, err
 		}
 		if i > 0 {
-			b.WriteByte(',')
+			next = append(next, ',')
 		}
-		fmt.Fprintf(&b, `{"@type":%q,`, typeURL)
-		b.Write(j[1:]) // never "{}": cluster_name is not empty
+		pieces = append(pieces, fmt.Appendf(next, `{"@type":%q,`, typeURL), j[1:]) // never "{}": cluster_name is not empty
+		next = nil
 	}
-	b.WriteString("]}\n")
-	return b.Bytes(), nil
+	return append(pieces, append(next, "]}\n"...)), nil
 }
 
 var errTooMany = errors.New("there are too many REST clients, all in all or from this address: poll with one node id, or over gRPC")
 
 var errNotSettled = errors.New("this EDS server has not heard from the whole fleet yet: ask again in a moment")
 
-// writeJSON answers 200 with what encode returns.
-func writeJSON(w http.ResponseWriter, encode func() ([]byte, error)) {
-	b, err := encode()
+// writeJSON answers 200 with what encode returns, piece by piece.
+func writeJSON(w http.ResponseWriter, encode func() ([][]byte, error)) {
+	pieces, err := encode()
 	if err != nil {
 		refuse(w, http.StatusInternalServerError, err)
 		return
 	}
+	size := 0
+	for _, b := range pieces {
+		size += len(b)
+	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(b) // a client that went away needs no answer
+	w.Header().Set("Content-Length", strconv.Itoa(size))
+	for _, b := range pieces {
+		if _, err := w.Write(b); err != nil { // a client that went away needs no answer
+			return
+		}
+	}
 }
 
 // refuse answers with an RFC 9457 problem.

@@ -26,6 +26,7 @@ import (
 const (
 	maxStreams     = 10_000           // of one connection: an Envoy without ADS opens one for each cluster
 	maxRequestSize = 4 << 20          // bytes
+	readBuffer     = 4 << 10          // bytes, of each connection: requests are small and Envoys many
 	handshakeTime  = 5 * time.Second  // Stop waits for handshakes, so this bounds Serve too
 	pingAfter      = 10 * time.Second // of silence, to find an Envoy that vanished
 	pingTimeout    = 5 * time.Second
@@ -65,6 +66,7 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxRecvMsgSize(maxRequestSize),
+		grpc.ReadBufferSize(readBuffer),
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minClientPing, PermitWithoutStream: true}),

@@ -42,6 +42,8 @@ type Server struct {
 
 	moved chan struct{} // capacity one; see Acked
 
+	notifying sync.WaitGroup // close waits for it
+
 	departing atomic.Bool // some host is on its way out
 	looking   atomic.Bool // look is about to be called
 
@@ -173,7 +175,8 @@ func (s *Server) publish(touched []*serving) {
 		}
 	}
 	s.departing.Store(len(s.leaving) > 0) // first: the push may be acknowledged before update returns
-	seq := s.cache.update(s.settled, changed, gone)
+	seq, notified := s.cache.update(s.settled, changed, gone)
+	s.notify(notified)
 	for _, sv := range touched {
 		sv.told(seq)
 		s.note(sv, seq)
@@ -181,6 +184,14 @@ func (s *Server) publish(touched []*serving) {
 	if len(touched) > 0 {
 		s.tidyBooks()
 		s.move()
+	}
+}
+
+// notify tells streams that there is something to collect, from a goroutine of its
+// own: the registry's waits for no stream. The caller holds mu.
+func (s *Server) notify(streams []*watcher) {
+	if len(streams) > 0 && !s.closed {
+		s.notifying.Go(func() { s.cache.notify(streams) })
 	}
 }
 

@@ -14,6 +14,7 @@ func (s *stream) OnStreamRequest(_ int64, req *discoveryv3.DiscoveryRequest) err
 	if ok, err := s.ours(req.GetTypeUrl()); !ok {
 		return err
 	}
+	shared(req.GetResourceNames())
 	r := request{names: req.GetResourceNames(), version: req.GetVersionInfo(), verdict: verdictSubscribe}
 	if e := req.GetErrorDetail(); e != nil {
 		sent, pending := s.client.acks.reject(req.GetResponseNonce(), e.GetMessage(), time.Now())

@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc/codes"
@@ -47,6 +48,14 @@ func (s *Server) newStream(c *client, defaultType string) *stream {
 func (s *stream) received(err error) {
 	if errors.Is(err, io.EOF) {
 		s.closed.Store(true)
+	}
+}
+
+// shared makes names those that every other client shares, in place: each client's
+// own would be kept for as long as it subscribes.
+func shared(names []string) {
+	for i, name := range names {
+		names[i] = unique.Make(name).Value()
 	}
 }
 
@@ -99,15 +108,6 @@ func (s *stream) pushed(nonce string, replaces bool) {
 func (s *stream) heard(node *corev3.Node, r request) {
 	r.node = node.GetId()
 	s.server.logRequest(s.server.clients.heard(s.client, r, time.Now()))
-}
-
-// as describes p as a response with a nonce.
-func (p push) as(nonce string) sent {
-	s := sent{nonce: nonce, version: p.version, seq: p.seq, items: make([]item, len(p.assignments))}
-	for i, a := range p.assignments {
-		s.items[i] = item{a.name, a.version()}
-	}
-	return s
 }
 
 // names returns the names in a response.

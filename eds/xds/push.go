@@ -1,0 +1,52 @@
+package xds
+
+import (
+	"slices"
+	"strings"
+)
+
+// push is what one response carries.
+type push struct {
+	seq         uint64 // of the cache when it was collected
+	version     string // derived from assignments alone
+	assignments []*assignment
+}
+
+// seal sorts the assignments by name, encodes those that nobody has, and gives p
+// its version. It is not called with the cache locked.
+func (p *push) seal() {
+	slices.SortFunc(p.assignments, func(a, b *assignment) int { return strings.Compare(a.name, b.name) })
+	p.version = combinedVersion(p.assignments)
+}
+
+// err returns why something could not be encoded.
+func (p push) err() error {
+	for _, a := range p.assignments {
+		if a.err != nil {
+			return a.err
+		}
+	}
+	return nil
+}
+
+// combinedVersion names the content of several assignments. That of one is its
+// own, so that an operator sees the same version on every transport.
+func combinedVersion(as []*assignment) string {
+	if len(as) == 1 {
+		return as[0].version()
+	}
+	var b strings.Builder
+	for _, a := range as { // the version is of fixed length and covers the name
+		b.WriteString(a.version())
+	}
+	return contentVersion([]byte(b.String()))
+}
+
+// as describes p as a response with a nonce.
+func (p push) as(nonce string) sent {
+	s := sent{nonce: nonce, version: p.version, seq: p.seq, items: make([]item, len(p.assignments))}
+	for i, a := range p.assignments {
+		s.items[i] = item{a.name, a.version()}
+	}
+	return s
+}

@@ -1,0 +1,102 @@
+package xds
+
+import (
+	"slices"
+	"strings"
+	"time"
+	"unique"
+)
+
+// standing is where a client is with one name. There is one for each client and
+// name, so it is kept small: clients share the names and the versions.
+type standing struct {
+	name  unique.Handle[string]
+	sent  content // none when nothing was sent
+	acked content // none when nothing was acknowledged
+	seq   uint64  // of acked; 0 when nothing was acknowledged
+	waits int64   // Unix time in ns since when something sent has not been acknowledged; 0 when all has
+}
+
+// content is the version of an assignment, or none.
+type content struct{ unique.Handle[string] }
+
+func contentOf(v string) content {
+	if v == "" {
+		return content{}
+	}
+	return content{unique.Make(v)}
+}
+
+func (v content) String() string {
+	if v == (content{}) {
+		return ""
+	}
+	return v.Value()
+}
+
+func (s standing) view() ClientService {
+	v := ClientService{Name: s.name.Value(), Sent: s.sent.String(), Acked: s.acked.String(), AckedSeq: s.seq}
+	if s.waits != 0 {
+		v.BehindSince = time.Unix(0, s.waits)
+	}
+	return v
+}
+
+// standings are those of one client, sorted by name. They are bounded: a wildcard
+// client meets every name that ever was.
+type standings []standing
+
+func (s standings) search(name string) (int, bool) {
+	return slices.BinarySearchFunc(s, name, func(st standing, name string) int { return strings.Compare(st.name.Value(), name) })
+}
+
+// find returns the standing of name, nil when there is none. It holds until the
+// next change.
+func (s standings) find(name string) *standing {
+	if i, ok := s.search(name); ok {
+		return &s[i]
+	}
+	return nil
+}
+
+// put is find, and makes what there is not; nil when there are too many.
+func (s *standings) put(name string) *standing {
+	i, ok := s.search(name)
+	if !ok {
+		if len(*s) >= maxNames {
+			return nil
+		}
+		*s = slices.Insert(*s, i, standing{name: unique.Make(name)})
+	}
+	return &(*s)[i]
+}
+
+// add makes the standings that there are not.
+func (s *standings) add(names []string) {
+	var fresh []standing
+	for _, name := range names {
+		if _, ok := s.search(name); !ok {
+			fresh = append(fresh, standing{name: unique.Make(name)})
+		}
+	}
+	byName := func(a, b standing) int { return strings.Compare(a.name.Value(), b.name.Value()) }
+	slices.SortFunc(fresh, byName)
+	fresh = slices.CompactFunc(fresh, func(a, b standing) bool { return a.name == b.name })
+	fresh = fresh[:min(len(fresh), max(maxNames-len(*s), 0))]
+	if len(fresh) > 0 {
+		*s = slices.Concat(*s, fresh) // of the right size: most clients ask for all at once
+		slices.SortFunc(*s, byName)
+	}
+}
+
+// remove forgets names.
+func (s *standings) remove(names []string) {
+	if len(names) == 0 {
+		return
+	}
+	gone := make(map[string]bool, len(names))
+	for _, name := range names {
+		gone[name] = true
+	}
+	*s = slices.DeleteFunc(*s, func(st standing) bool { return gone[st.name.Value()] })
+}
