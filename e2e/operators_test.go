@@ -234,19 +234,24 @@ func TestOperationsPage(t *testing.T) {
 	}
 	ran := 0
 	for _, line := range commandsOf(t, "docs/operations.md") {
+		ran++
 		want := http.StatusOK
 		switch {
+		case strings.HasPrefix(line, "rollcall "):
+			if code, out := rollcall(t, shellWords(line)[1:]...); code != 0 {
+				t.Errorf("%s\nexit code %d: %s", line, code, out)
+			}
+			continue
 		case strings.HasPrefix(line, "curl -X DELETE"):
 			want = http.StatusNoContent
 		case strings.HasPrefix(line, "curl -N"): // it does not end
 			continue
 		}
-		ran++
 		if status, body := curl(t, line); status != want {
 			t.Errorf("%s\nstatus %d, want %d: %s", line, status, want, body)
 		}
 	}
-	if ran < 9 {
+	if ran < 17 {
 		t.Errorf("the page has %d commands", ran)
 	}
 }
