@@ -1,0 +1,138 @@
+package gossip
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// sizes is what `make bench-gossip` sets to 1,000: that many real members take
+// minutes, and some GiB.
+var size = flag.Int("members", 100, "members of the pool that churns")
+
+const (
+	observers  = 3                      // EDS servers, which are the seeds
+	churnEvery = 100 * time.Millisecond // one member joins, leaves or is killed
+	churnFor   = 20 * time.Second
+	young      = 50 // of the youngest members nobody is taken: all should know of them first
+)
+
+func TestNoEventIsLostInAPoolThatChurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t, *size)
+		c.w.within(2*time.Minute, "all see each other", all(c.live, fleet.Alive, *size))
+		c.report("joined")
+		time.Sleep(10 * time.Second)
+		start := c.meter()
+		time.Sleep(30 * time.Second)
+		c.say("quiet", start)
+		start = c.meter()
+		for range int(churnFor / churnEvery) {
+			c.churn()
+			time.Sleep(churnEvery)
+		}
+		c.say("churn", start)
+		settled := c.w.within(3*time.Minute, "all see whom there is", c.agree)
+		c.say("settled", start)
+		t.Logf("after the churn all members agree within %s", settled)
+		c.check()
+	})
+}
+
+// crowd is a pool of many, and what became of each member.
+type crowd struct {
+	w    *world
+	rnd  *rand.Rand
+	live []*Pool // the observers first
+	fate map[uuid.UUID]fleet.Liveness
+	left chan error
+	ends int // members that are leaving
+}
+
+func newCrowd(t *testing.T, n int) *crowd {
+	c := &crowd{w: newWorld(t, 50), rnd: rand.New(rand.NewPCG(50, 50)), fate: make(map[uuid.UUID]fleet.Liveness), left: make(chan error, 1000)}
+	c.w.meter = new(traffic)
+	for range n {
+		c.join()
+		time.Sleep(rand.N(20 * time.Millisecond)) // else all timers beat as one
+	}
+	return c
+}
+
+func (c *crowd) join() {
+	m := upstreamMember()
+	if len(c.live) < observers {
+		m = fleet.Member{ID: m.ID, Role: fleet.RoleEDS, Version: m.Version, Started: m.Started}
+	}
+	seeds := c.live[:min(observers, len(c.live))]
+	p := c.w.open(Options{Member: m, Seeds: seedOf(seeds...)})
+	c.live = append(c.live, p)
+	c.fate[m.ID] = fleet.Alive
+}
+
+// churn has a member join, leave or crash, so that the pool stays as large as it is.
+func (c *crowd) churn() {
+	if len(c.live) < *size {
+		c.join()
+		return
+	}
+	i := observers + c.rnd.IntN(max(1, len(c.live)-observers-young))
+	p := c.live[i]
+	c.live = slices.Delete(c.live, i, i+1)
+	if c.rnd.IntN(2) == 0 {
+		c.fate[p.id] = fleet.Dead
+		_ = p.Close()
+		return
+	}
+	c.fate[p.id] = fleet.Left
+	c.ends++
+	go func() { c.left <- p.Leave(c.w.t.Context()) }()
+}
+
+// agree reports whether every member sees exactly those alive that are.
+func (c *crowd) agree() bool {
+	return !slices.ContainsFunc(c.live, func(p *Pool) bool { return count(p, fleet.Alive) != len(c.live) || !c.knows(p) })
+}
+
+// knows reports whether p sees all alive that are.
+func (c *crowd) knows(p *Pool) bool {
+	p.members.mu.Lock()
+	defer p.members.mu.Unlock()
+	return !slices.ContainsFunc(c.live, func(o *Pool) bool {
+		r := p.members.byName[o.id.String()]
+		return r == nil || r.Liveness != fleet.Alive
+	})
+}
+
+// check fails unless each observer has seen each member come, and how it went.
+func (c *crowd) check() {
+	for range c.ends {
+		if err := <-c.left; err != nil {
+			c.w.t.Error(err)
+		}
+	}
+	for i, p := range c.live[:observers] {
+		for id, want := range c.fate {
+			if m, ok := find(p, id); !ok || m.Liveness != want {
+				c.w.t.Errorf("observer %d: a member that is %s is %q, seen at all: %t", i, want, m.Liveness, ok)
+			}
+		}
+		if n := len(p.Members()); n != len(c.fate) {
+			c.w.t.Errorf("observer %d lists %d members, there were %d", i, n, len(c.fate))
+		}
+	}
+}
