@@ -1,7 +1,7 @@
 # demo and test are the two commands; each does its own set-up on a machine with
 # Go 1.26, make, and Python 3 with pip.
 
-.PHONY: demo test build envoy setup lint bench
+.PHONY: demo test build envoy setup lint bench bench-fanout
 
 demo: build envoy
 	bin/rollcall demo $(ARGS)
@@ -25,3 +25,6 @@ lint:
 
 bench: setup build envoy
 	go run ./e2e/bench $(ARGS)
+
+bench-fanout: setup envoy
+	go run ./e2e/fanout $(ARGS)

@@ -51,15 +51,16 @@ func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 	)
 	rooms := packages(t)
 	for room, forbidden := range map[string][]string{
-		"gossip":         {controlPlane, own + "eds", own + "envoy"},
-		"upstream":       {controlPlane, own + "eds", own + "envoy", "google.golang.org/grpc"},
-		"upstream/hello": {controlPlane, own + "eds", own + "envoy", "google.golang.org/grpc"},
-		"eds/registry":   {memberlist, controlPlane, "net/http"},
-		"eds/override":   {memberlist, controlPlane},
-		"eds/probe":      {memberlist, controlPlane},
-		"eds/xds":        {memberlist, own + "gossip", own + "eds/api"},
-		"eds/api":        {memberlist, own + "gossip"},
-		"envoy":          {memberlist, own + "eds", own + "gossip"},
+		"gossip":             {controlPlane, own + "eds", own + "envoy"},
+		"upstream":           {controlPlane, own + "eds", own + "envoy", "google.golang.org/grpc"},
+		"upstream/hello":     {controlPlane, own + "eds", own + "envoy", "google.golang.org/grpc"},
+		"eds/registry":       {memberlist, controlPlane, "net/http"},
+		"eds/override":       {memberlist, controlPlane},
+		"eds/override/share": {memberlist, controlPlane, own + "gossip"},
+		"eds/probe":          {memberlist, controlPlane},
+		"eds/xds":            {memberlist, own + "gossip", own + "eds/api"},
+		"eds/api":            {memberlist, own + "gossip"},
+		"envoy":              {memberlist, own + "eds", own + "gossip"},
 	} {
 		p, ok := rooms[room]
 		if !ok {

@@ -22,7 +22,9 @@ import (
 	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/rollcall-fleet/rollcall/eds/api"
+	"github.com/rollcall-fleet/rollcall/eds/events"
 	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/override/share"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/eds/xds"
@@ -68,7 +70,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 		return err
 	}
 	stops.add(db.Close)
-	overrides, err := override.NewStore(db)
+	overrides, err := override.NewStore(db, override.Options{})
 	if err != nil {
 		return err
 	}
@@ -89,9 +91,15 @@ func Run(ctx context.Context, opts Options) (err error) {
 	if err != nil {
 		return err
 	}
-	members, err := gossip.Start(gossip.Options{
+	var members *gossip.Pool
+	sharer := share.New(share.Options{
+		Self: self.ID, Store: overrides, Logger: opts.Logger,
+		Send: func(to fleet.Member, b []byte) error { return members.Share(to, b) }, // from Run on
+	})
+	members, err = gossip.Start(gossip.Options{
 		Member: self, Fleet: opts.Fleet, Bind: opts.Gossip, Advertise: opts.Advertise,
 		Seeds: opts.Seeds, Remembered: addresses(remembered), Keys: opts.Keys, Profile: opts.Profile, Logger: opts.Logger,
+		Shared: sharer.Receive,
 	})
 	if err != nil {
 		return err
@@ -108,11 +116,16 @@ func Run(ctx context.Context, opts Options) (err error) {
 	ackTimes := newAckTimes()
 	observe := func(kind string, took time.Duration) { ackTimes.WithLabelValues(kind).Observe(took.Seconds()) }
 	receipts := newReceipts(server.Standings, server.Acked(), members.SendReceipt, observe, opts.Logger)
+	endings := newEndings(overrides, opts.Logger)
+	hub := events.New(events.Options{Overrides: overrides.InForce, Clients: server.Clients})
 	decisions := newLoop(loopOptions{
 		pool: members, overrides: overrides, prober: prober, logger: opts.Logger,
 		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: max(registry.DefaultRound, 2*opts.ProbeInterval+registry.DefaultRound/2)},
 		seeds:    len(opts.Seeds) > 0, remembered: remembered, probes: opts.ProbeInterval,
-		publish: []func(*registry.Snapshot){server.Update, mem.update, receipts.update},
+		publish: []func(*registry.Snapshot){
+			server.Update, mem.update, receipts.update, endings.update, hub.Update,
+			func(snap *registry.Snapshot) { sharer.Members(snap.Members) },
+		},
 	})
 	metrics, err := newMetrics(decisions.Snapshot, server.Clients, ackTimes)
 	if err != nil {
@@ -121,6 +134,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	web := &http.Server{
 		Handler: api.New(api.Options{
 			Registry: decisions, Overrides: overrides, Discovery: server, Clients: server.Clients, Standings: server.Standings,
+			Events:  hub.Subscribe,
 			Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}), Logger: opts.Logger,
 		}),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
@@ -128,7 +142,13 @@ func Run(ctx context.Context, opts Options) (err error) {
 		ErrorLog: slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
 	}
 
+	web.RegisterOnShutdown(hub.Close)
+
 	failed := make(chan error, 2)
+	stops.goRun(overrides.Run)
+	stops.goRun(sharer.Run)
+	stops.goRun(endings.run)
+	stops.goRun(hub.Run)
 	stops.goRun(prober.Run)
 	stops.goRun(receipts.run)
 	stops.goRun(decisions.run)

@@ -119,7 +119,12 @@ func (l *loop) Confirm(ctx context.Context, service string) (bool, error) {
 	c := confirm{service: service, held: make(chan bool, 1)}
 	select {
 	case l.confirms <- c:
-		return <-c.held, nil
+	case <-ctx.Done():
+		return false, fmt.Errorf("confirm the silence of %q: %w", service, ctx.Err())
+	}
+	select {
+	case held := <-c.held:
+		return held, nil
 	case <-ctx.Done():
 		return false, fmt.Errorf("confirm the silence of %q: %w", service, ctx.Err())
 	}
@@ -132,6 +137,7 @@ func (l *loop) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var last time.Time
+	var confirmed []func() // answered after the next decision, so that who asked sees it
 	for {
 		select {
 		case <-ctx.Done():
@@ -144,7 +150,8 @@ func (l *loop) run(ctx context.Context) {
 		case <-l.overrides.Changed():
 		case <-l.prober.Changed():
 		case c := <-l.confirms:
-			c.held <- l.registry.Confirm(c.service)
+			held := l.registry.Confirm(c.service)
+			confirmed = append(confirmed, func() { c.held <- held })
 		case <-timer.C:
 		}
 		if wait := time.Until(last.Add(together)); wait > 0 {
@@ -152,6 +159,10 @@ func (l *loop) run(ctx context.Context) {
 			continue
 		}
 		due := l.decide()
+		for _, answer := range confirmed {
+			answer()
+		}
+		confirmed = nil
 		last = time.Now()
 		if !due.IsZero() {
 			timer.Reset(time.Until(due))
@@ -165,7 +176,7 @@ func (l *loop) decide() time.Time {
 	now := time.Now()
 	revised := l.prober.Revision()
 	members, evidence := l.recalled(now), l.prober.Evidence()
-	overrides, revision := l.overrides.List()
+	overrides, revision := l.overrides.InForce()
 	settled, settleDue := true, time.Time{}
 	if !l.settling.settled { // finding out costs a look at every target
 		settled, settleDue = l.settling.at(now, l.untried(evidence), l.mute(evidence))

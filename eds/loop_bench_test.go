@@ -54,7 +54,7 @@ func BenchmarkOneOfManyChanges(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer db.Close()
-	store, err := override.NewStore(db)
+	store, err := override.NewStore(db, override.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

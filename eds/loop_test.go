@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/override/share"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -95,7 +96,7 @@ type server struct {
 
 func (w *world) eds(opts gossip.Options, db *bbolt.DB) *server {
 	w.t.Helper()
-	overrides, err := override.NewStore(db)
+	overrides, err := override.NewStore(db, override.Options{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -106,7 +107,14 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *server {
 		w.t.Fatal(err)
 	}
 	opts.Remembered = addresses(remembered)
-	s := &server{pool: w.join(self, opts)}
+	s := &server{}
+	sharer := share.New(share.Options{
+		Self: self.ID, Store: overrides, Logger: slog.New(slog.DiscardHandler),
+		Send: func(to fleet.Member, b []byte) error { return s.pool.Share(to, b) },
+	})
+	opts.Shared = sharer.Receive
+	s.pool = w.join(self, opts)
+	endings := newEndings(overrides, slog.New(slog.DiscardHandler))
 	prober := probe.New(probe.Options{
 		Dial: w.endpoints.dial, Ping: func(ctx context.Context, t probe.Target) bool { return s.pool.Ping(ctx, t.ID, t.Gossip) },
 	})
@@ -114,12 +122,15 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *server {
 		pool: s.pool, overrides: overrides, prober: prober, logger: slog.New(slog.DiscardHandler),
 		registry: registry.Options{Guard: registry.DefaultGuard, GuardHold: registry.DefaultGuardHold, Round: registry.DefaultRound},
 		seeds:    len(opts.Seeds) > 0, remembered: remembered,
-		publish: []func(*registry.Snapshot){s.record, mem.update},
+		publish: []func(*registry.Snapshot){s.record, mem.update, endings.update, func(snap *registry.Snapshot) { sharer.Members(snap.Members) }},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { s.run(ctx) })
 	wg.Go(func() { mem.run(ctx) })
+	wg.Go(func() { overrides.Run(ctx) })
+	wg.Go(func() { sharer.Run(ctx) })
+	wg.Go(func() { endings.run(ctx) })
 	wg.Go(func() { prober.Run(ctx) })
 	s.stop = func() {
 		cancel()
@@ -352,7 +363,7 @@ func TestAWriteIsSeenByWhoWaitsForIt(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)
-		revision, err := s.overrides.Create(override.Override{Service: service, Mode: override.Merge, Hosts: []override.Host{
+		revision, err := s.overrides.Create(override.Override{Key: override.Key{Service: service}, Mode: override.Merge, Hosts: []override.Host{
 			{Endpoint: fleet.Endpoint{Addr: netip.MustParseAddrPort("127.0.0.1:18080"), Weight: 1, Health: fleet.Healthy}},
 		}})
 		if err != nil {

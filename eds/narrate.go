@@ -63,7 +63,7 @@ func narrateHosts(logger *slog.Logger, was, now registry.Service) {
 	}
 }
 
-func stateOf(s registry.Service, was registry.Host) string {
+func stateOf(s registry.Service, was *registry.Host) string {
 	for _, h := range s.Hosts {
 		if h.Addr == was.Addr {
 			return h.State

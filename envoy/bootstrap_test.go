@@ -254,7 +254,7 @@ func TestBadOptionsAreNamed(t *testing.T) {
 		{"service with slash", Options{API: GRPC, Services: []string{"a/b"}}, "contains a slash"},
 		{"long service", Options{API: GRPC, Services: []string{long}}, "201 bytes"},
 		{"service twice", Options{API: GRPC, Services: []string{"a", "b", "A"}}, `service "A" is given twice`},
-		{"service that no Host can name", Options{API: GRPC, Services: []string{"a", "b c"}}, `"b c" cannot be asked for`},
+		{"service that no Host can name", Options{API: GRPC, Services: []string{"a", "b,c"}}, `"b,c" cannot be asked for`},
 		{"service that matches others", Options{API: GRPC, Services: []string{"a", "*.b"}}, `"*.b" cannot be asked for`},
 		{"service with a cluster's name", Options{API: GRPC, Services: []string{"a", "xds_cluster"}}, "name of a cluster"},
 		{"node id", Options{API: GRPC, NodeID: "a\nb"}, "node id"},

@@ -44,7 +44,7 @@ func TestEnvoyTakesABootstrapWithEveryOption(t *testing.T) {
 	for _, api := range APIs() {
 		out, err := Bootstrap(Options{
 			API: api, EDS: []string{"localhost:18000", "127.0.0.1:18001", "[::1]:18002"},
-			Services: []string{"any name, first", "second", "third.part_of"}, NodeID: "n1", NodeCluster: "c1",
+			Services: []string{"any,name;first", "second", "third.part_of"}, NodeID: "n1", NodeCluster: "c1",
 			Listener: netip.MustParseAddrPort("[::1]:0"), Admin: netip.MustParseAddrPort("127.0.0.1:0"),
 			RefreshDelay: MinRefreshDelay, NoRetries: true, AccessLog: true,
 		})

@@ -28,6 +28,8 @@ func CheckService(name string) error {
 		return fmt.Errorf("service name is %d bytes long, at most %d are allowed", len(name), MaxServiceName)
 	case strings.Contains(name, "/"):
 		return fmt.Errorf("service name %q contains a slash", name)
+	case strings.Contains(name, " "):
+		return fmt.Errorf("service name %q contains a space", name)
 	case name == "." || name == "..":
 		return fmt.Errorf("service name %q is a relative path", name)
 	case name == "*":
@@ -70,7 +72,7 @@ func CheckWeight(w uint32) error {
 
 // Check reports everything that is wrong with an endpoint, joined.
 func (e Endpoint) Check() error {
-	errs := []error{CheckAddr(e.Addr), CheckWeight(e.Weight), checkText("region", e.Locality.Region), checkText("az", e.Locality.Zone)}
+	errs := []error{CheckAddr(e.Addr), CheckWeight(e.Weight), CheckText("region", e.Locality.Region), CheckText("az", e.Locality.Zone)}
 	switch e.Health {
 	case Healthy, Unhealthy, Draining:
 	default:
@@ -94,15 +96,15 @@ func CheckTags(tags map[string]string) error {
 		if slices.Contains(reservedTags, k) {
 			return fmt.Errorf("tag %q has an option of its own", k)
 		}
-		if err := errors.Join(checkText("tag name", k), checkText("tag "+k, v)); err != nil {
+		if err := errors.Join(CheckText("tag name", k), CheckText("tag "+k, v)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkText refuses what a protobuf string, a log line or a terminal cannot carry.
-func checkText(what, s string) error {
+// CheckText refuses what is longer than MaxServiceName, and what a protobuf string, a log line or a terminal cannot carry.
+func CheckText(what, s string) error {
 	if len(s) > MaxServiceName {
 		return fmt.Errorf("%s is %d bytes long, at most %d are allowed", what, len(s), MaxServiceName)
 	}

@@ -15,7 +15,8 @@ func TestServiceNames(t *testing.T) {
 	for name, want := range map[string]string{
 		"myservice":              "",
 		"a":                      "",
-		"shop.payments:v2 (eu)":  "",
+		"shop.payments:v2(eu)":   "",
+		"shop payments":          "contains a space",
 		"größe":                  "",
 		strings.Repeat("x", 200): "",
 		strings.Repeat("x", 201): "201 bytes long, at most 200",

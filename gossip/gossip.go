@@ -52,6 +52,7 @@ type Pool struct {
 	list         *memberlist.Memberlist
 	members      *members
 	delegate     *delegate
+	shared       func(fleet.Member, []byte) // nil when nothing is shared
 	probeTimeout time.Duration
 	missing      chan struct{} // capacity one
 	receipts     chan Receipt  // bounded; never waited for
@@ -95,7 +96,7 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 	}
 	quiet := newThrottle()
 	p := &Pool{
-		id: opts.Member.ID, log: opts.Logger, quiet: quiet,
+		id: opts.Member.ID, log: opts.Logger, quiet: quiet, shared: opts.Shared,
 		members: newMembers(opts.Member.ID.String(), opts.Logger, quiet),
 		missing: make(chan struct{}, 1), receipts: make(chan Receipt, keepReceipts), update: make(chan struct{}, 1),
 		rested:   make(chan struct{}),
@@ -126,7 +127,8 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 func (p *Pool) Self() fleet.Member { return p.members.self() }
 
 // Members returns every member seen, this process, quarantined and gone ones
-// included, sorted by id. Those that left or died are kept for an hour.
+// included, sorted by id. Those that left or died are kept for an hour. The list is
+// shared until something changes: nobody may write to it.
 func (p *Pool) Members() []fleet.Member { return p.members.list() }
 
 // Changed receives after Members would answer differently. It holds one signal: a

@@ -10,8 +10,12 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// maxMessage is the most that a message between members may take, in bytes.
-const maxMessage = 1024
+// The most that a message between members may take, in bytes, and one from an EDS
+// server to another: a manual list can be long.
+const (
+	maxMessage = 1 << 10
+	maxShare   = 4 << 20
+)
 
 // messageKind is the first byte of a message that one member sends to another one,
 // over memberlist's user messages. Behind it are 16 bytes of the id of the member
@@ -28,6 +32,9 @@ const (
 	messageWord messageKind = 2
 	// messageReceipt tells a member how far its word has come. The body is a receipt.
 	messageReceipt messageKind = 3
+	// messageShare is between two EDS servers. What is in the body is their own
+	// business.
+	messageShare messageKind = 4
 )
 
 const (
@@ -57,11 +64,11 @@ func decodeMessage(b []byte) (message, error) {
 	switch {
 	case len(b) == 0:
 		return message{}, errors.New("message is empty")
-	case len(b) > maxMessage:
-		return message{}, fmt.Errorf("message is %d bytes long, at most %d are allowed", len(b), maxMessage)
+	case len(b) > maxMessage && (messageKind(b[0]) != messageShare || len(b) > maxShare):
+		return message{}, fmt.Errorf("message of kind %d is %d bytes long, which is too much", b[0], len(b))
 	}
 	m := message{kind: messageKind(b[0])}
-	if m.kind < messageMissing || m.kind > messageReceipt {
+	if m.kind < messageMissing || m.kind > messageShare {
 		return message{}, errUnknownKind
 	}
 	if len(b) < headSize || (m.kind == messageMissing && len(b) != headSize) {

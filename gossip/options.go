@@ -46,6 +46,10 @@ type Options struct {
 	// are accepted. None: no encryption.
 	Keys [][]byte
 
+	// Shared takes what another EDS server sent by Share. memberlist calls it from
+	// several goroutines; it must not block, and may keep the bytes. nil: none is taken.
+	Shared func(from fleet.Member, b []byte)
+
 	Profile Profile // of timers; default LAN
 
 	Logger    *slog.Logger         // nil: slog.Default

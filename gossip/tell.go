@@ -138,6 +138,8 @@ func (p *Pool) accept(m message) error {
 		default:
 		}
 		return nil
+	case m.kind == messageShare:
+		return p.share(m)
 	default:
 		r, err := decodeReceipt(m.body)
 		if err != nil {

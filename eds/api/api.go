@@ -8,9 +8,11 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/gorilla/mux"
 
+	"github.com/rollcall-fleet/rollcall/eds/events"
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/eds/xds"
@@ -27,12 +29,15 @@ type Registry interface {
 	Confirm(ctx context.Context, service string) (bool, error)
 }
 
-// Overrides is where an operator's decisions are kept. A write returns after it is
+// Overrides is where operators' decisions are kept. A write returns after it is
 // durable, with the revision that has it.
 type Overrides interface {
-	Create(o override.Override) (uint64, error)
-	Replace(o override.Override) (uint64, error)
-	Delete(service string) (uint64, error)
+	Edit(e override.Edit) (override.Override, uint64, error)
+	Revoke(k override.Key, actor, reason string, ifMatch func(service, decision string) bool) (override.Override, uint64, error)
+	InForce() ([]override.Override, uint64)
+	Get(id string) (override.Override, bool)
+	ServiceTag(service string) string
+	Audit(since time.Time, limit int, before string) ([]override.Entry, error)
 }
 
 // Discovery answers Envoys that poll over REST, and bounds what it reads of them.
@@ -49,7 +54,8 @@ type Options struct {
 	Discovery Discovery
 	Clients   func() []xds.Client // the xDS clients there are now
 	Standings func(service string) xds.Standings
-	Metrics   http.Handler // GET /metrics
+	Events    func(lastID string) (*events.Reader, error) // GET /events
+	Metrics   http.Handler                                // GET /metrics
 	Logger    *slog.Logger
 }
 
@@ -63,6 +69,10 @@ type api struct{ Options }
 // has a slash is told what is wrong with it.
 const serviceVar = "{service:.*}"
 
+// hostPath names a host of a service by its uuid or ip:port, and comes before the
+// path of the service.
+const hostPath = "/edsservice/{service:[^/]*}/hosts/{host:.*}"
+
 func newRouter(opts Options) *mux.Router {
 	a := &api{opts}
 	r := mux.NewRouter().UseEncodedPath().SkipClean(true)
@@ -73,10 +83,18 @@ func newRouter(opts Options) *mux.Router {
 	on := func(method, path string, h handler) { r.Handle(path, a.edge(h)).Methods(method) }
 
 	get("/edsservice", a.listServices)
+	get(hostPath, a.getHost)
+	on(http.MethodPatch, hostPath, a.patchHost)
+	on(http.MethodDelete, hostPath, a.releaseHost)
 	get("/edsservice/"+serviceVar, a.getService)
 	on(http.MethodPost, "/edsservice/"+serviceVar, a.createOverride)
 	on(http.MethodPut, "/edsservice/"+serviceVar, a.replaceOverride)
 	on(http.MethodDelete, "/edsservice/"+serviceVar, a.deleteOverride)
+	get("/overrides", a.listOverrides)
+	get("/overrides/{id}", a.getOverride)
+	on(http.MethodDelete, "/overrides/{id}", a.revokeOverride)
+	get("/audit", a.listAudit)
+	on(http.MethodGet, "/events", a.streamEvents)
 	get("/guards", a.listGuards)
 	on(http.MethodDelete, "/guards/"+serviceVar, a.confirmGuard)
 	get("/members", a.listMembers)

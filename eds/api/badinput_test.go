@@ -77,8 +77,8 @@ func (r *rig) wantProblem(t *testing.T, got reply, status int, words string) {
 	if got.status != status || p.Status != status || p.Title != http.StatusText(status) || p.Type != "about:blank" {
 		t.Errorf("status %d, want %d: %s", got.status, status, got.body)
 	}
-	if ct := got.header.Get("Content-Type"); ct != "application/problem+json" {
-		t.Errorf("content type %q", ct)
+	if ct := got.header.Get("Content-Type"); ct != "application/problem+json" || !strings.HasSuffix(got.body, "}\n") {
+		t.Errorf("content type %q, body %q", ct, got.body)
 	}
 	if !strings.Contains(p.Detail, words) {
 		t.Errorf("detail %q lacks %q", p.Detail, words)
@@ -141,6 +141,10 @@ func TestOtherContentTypesAreRefused(t *testing.T) {
 func TestAWrongMethodIsToldTheRightOnes(t *testing.T) {
 	r := newRig(t)
 	for path, allow := range map[string]string{
+		"/overrides":                "GET, HEAD",
+		"/overrides/x":              "GET, HEAD, DELETE",
+		"/audit":                    "GET, HEAD",
+		"/events":                   "GET",
 		"/":                         "GET, HEAD",
 		"/edsservice":               "GET, HEAD",
 		"/edsservice/myservice":     "GET, HEAD, POST, PUT, DELETE",
@@ -187,6 +191,8 @@ func TestBadServiceNamesAreRefused(t *testing.T) {
 		"/..%2fmembers":                "slash",
 		"/..":                          "relative path",
 		"/%00":                         "unprintable",
+		"/a%20b":                       "space",
+		"/a%0Ab":                       "unprintable",
 		"/%ff":                         "unprintable",
 		"/*":                           "wildcard",
 		"/" + strings.Repeat("a", 201): "201 bytes",

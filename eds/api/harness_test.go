@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.etcd.io/bbolt"
 
+	"github.com/rollcall-fleet/rollcall/eds/events"
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/eds/xds"
@@ -69,6 +70,7 @@ type rig struct {
 	opts      Options
 	registry  *merged
 	store     *override.Store
+	hub       *events.Hub // does not run
 	discovery *xds.Server // has what the registry had at the start
 	url       string
 }
@@ -79,7 +81,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	store, err := override.NewStore(db)
+	store, err := override.NewStore(db, override.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,11 +89,12 @@ func newRig(t *testing.T) *rig {
 	reg := &merged{store: store, settled: true, members: []fleet.Member{upstream(), quarantined()}}
 	discovery := xds.New(xds.Options{Logger: logger})
 	discovery.Update(reg.Snapshot())
-	r := &rig{T: t, registry: reg, store: store, discovery: discovery, opts: Options{
+	hub := events.New(events.Options{Overrides: store.InForce, Clients: discovery.Clients})
+	r := &rig{hub: hub, T: t, registry: reg, store: store, discovery: discovery, opts: Options{
 		Registry: reg, Overrides: store, Discovery: discovery,
-		Standings: discovery.Standings,
-		Clients:   func() []xds.Client { return append(discovery.Clients(), stubborn()) },
-		Metrics:   promhttp.HandlerFor(prometheus.NewRegistry(), promhttp.HandlerOpts{}), Logger: logger,
+		Standings: discovery.Standings, Events: hub.Subscribe,
+		Clients: func() []xds.Client { return append(discovery.Clients(), stubborn()) },
+		Metrics: promhttp.HandlerFor(prometheus.NewRegistry(), promhttp.HandlerOpts{}), Logger: logger,
 	}}
 	server := httptest.NewServer(New(r.opts))
 	t.Cleanup(server.Close)

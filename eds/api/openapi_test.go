@@ -13,6 +13,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 	"github.com/gorilla/mux"
+
+	"github.com/rollcall-fleet/rollcall/eds/override"
 )
 
 func loadDocument(t *testing.T) *openapi3.T {
@@ -91,6 +93,25 @@ func TestAnswersHaveTheFormInTheDocument(t *testing.T) {
 		{404, "PUT", "/edsservice/unknown", payload},
 		{400, "PUT", "/edsservice/myservice", `{}`},
 		{413, "PUT", "/edsservice/myservice", tooLong},
+		{200, "PATCH", hostByID, `{"state":"drain","tags":{"az":"x","canary":true},"expires_in":"1h","reason":"why"}`},
+		{200, "PATCH", "/edsservice/myservice/hosts/10.0.0.9:80", `{"load_balancing_weight":5}`},
+		{400, "PATCH", hostByID, `{"state":"off"}`},
+		{413, "PATCH", hostByID, tooLong},
+		{404, "PATCH", "/edsservice/other/hosts/" + memberID.String(), `{"state":"drain"}`},
+		{200, "GET", hostByID, ""},
+		{400, "GET", "/edsservice/myservice/hosts/x", ""},
+		{404, "GET", "/edsservice/myservice/hosts/10.0.0.8:80", ""},
+		{200, "GET", "/edsservice/myservice", ""},
+		{200, "GET", "/overrides", ""},
+		{400, "GET", "/overrides?host=x", ""},
+		{200, "GET", "/overrides/" + (override.Key{Service: "myservice"}).ID(), ""},
+		{404, "GET", "/overrides/0000000000000000", ""},
+		{204, "DELETE", "/overrides/" + (override.Key{Service: "myservice", Host: "10.0.0.9:80"}).ID(), ""},
+		{404, "DELETE", "/overrides/0000000000000000", ""},
+		{204, "DELETE", hostByID, ""},
+		{404, "DELETE", hostByID, ""},
+		{200, "GET", "/audit?since=24h&limit=3", ""},
+		{400, "GET", "/audit?since=yesterday", ""},
 		{204, "DELETE", "/edsservice/myservice", ""},
 		{404, "DELETE", "/edsservice/myservice", ""},
 		{200, "GET", "/guards", ""},
@@ -133,6 +154,7 @@ func TestAnswersHaveTheFormInTheDocumentBeforeGossipHasSettled(t *testing.T) {
 		{503, "GET", "/readyz", ""},
 		{503, "GET", "/edsservice/unknown", ""},
 		{503, "PUT", "/edsservice/unknown", payload},
+		{503, "PATCH", "/edsservice/myservice/hosts/00000000-0000-4000-8000-000000000000", `{"state":"drain"}`},
 		{503, "POST", "/v3/discovery:endpoints", poll},
 		{503, "POST", "/v2/discovery:endpoints", poll},
 		{503, "GET", "/v1/registration/myservice", ""},

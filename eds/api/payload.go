@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -50,10 +51,10 @@ func tagsOf(e fleet.Endpoint) tags {
 	}
 }
 
-// readBody returns the JSON document in r.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return nil, problemf(http.StatusUnsupportedMediaType, "the content type is %q, send application/json", r.Header.Get("Content-Type"))
+// readBody returns the JSON document in r, which has one of the media types.
+func readBody(w http.ResponseWriter, r *http.Request, types ...string) ([]byte, error) {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || !slices.Contains(types, media) {
+		return nil, problemf(http.StatusUnsupportedMediaType, "the content type is %q, send %s", r.Header.Get("Content-Type"), strings.Join(types, " or "))
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, big := errors.AsType[*http.MaxBytesError](err); err != nil && !big {
@@ -80,7 +81,7 @@ func decodeHosts(body []byte) ([]override.Host, error) {
 		}
 		hosts = append(hosts, override.Host{Endpoint: e, Probe: h.Probe})
 	}
-	if err := (override.Override{Service: "any", Mode: override.Pin, Hosts: hosts}).Check(); err != nil {
+	if err := (override.Override{Key: override.Key{Service: "any"}, Mode: override.Pin, Hosts: hosts}).Check(); err != nil {
 		return nil, err
 	}
 	return hosts, nil

@@ -24,7 +24,7 @@ func FuzzDecodeHosts(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if err := (override.Override{Service: "any", Mode: override.Merge, Hosts: hosts}).Check(); err != nil {
+		if err := (override.Override{Key: override.Key{Service: "any"}, Mode: override.Merge, Hosts: hosts}).Check(); err != nil {
 			t.Fatalf("accepted %q: %v", body, err)
 		}
 		entries := make([]hostEntry, 0, len(hosts))

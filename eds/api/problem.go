@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 
@@ -47,6 +48,7 @@ func (a *api) edge(h handler) http.Handler {
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(p.Status)
 		_ = json.MarshalWrite(w, p) // the client is gone, there is nobody to tell
+		_, _ = io.WriteString(w, "\n")
 	})
 }
 
@@ -62,6 +64,12 @@ func asProblem(err error) *problem {
 		return problemf(http.StatusConflict, "%v: replace it with PUT or take it back with DELETE", err)
 	case errors.Is(err, override.ErrNotFound):
 		return problemf(http.StatusNotFound, "%v", err)
+	case errors.Is(err, override.ErrStale):
+		return problemf(http.StatusPreconditionFailed, "%v: If-Match does not hold, read again what is there", err)
+	case errors.Is(err, override.ErrFull):
+		return problemf(http.StatusInsufficientStorage, "%v: take some back", err)
+	case errors.Is(err, override.ErrTooLong):
+		return problemf(http.StatusRequestEntityTooLarge, "%v", err)
 	}
 	return problemf(http.StatusInternalServerError, "the server failed and changed nothing, its log says why")
 }

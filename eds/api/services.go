@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/eds/xds"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
@@ -37,6 +39,7 @@ type hostView struct {
 	Until     time.Time       `json:"until,omitzero"` // while damped: when it is served again
 	Since     time.Time       `json:"since"`
 	Acked     ackedView       `json:"acked"`
+	Override  *overrideView   `json:"override,omitempty"` // what an operator decided for it
 }
 
 // ackedView is how many of the service's xDS clients have acknowledged what they
@@ -50,12 +53,20 @@ func (a *api) viewService(s registry.Service) serviceView {
 	standings := a.Standings(s.Name)
 	v := serviceView{Mode: s.Mode, Guard: viewGuard(s.Guard), Hosts: make([]hostView, 0, len(s.Hosts))}
 	for _, h := range s.Hosts {
-		st := standings.At(h.Addr)
-		v.Hosts = append(v.Hosts, hostView{
-			IPAddress: h.Addr.Addr(), Port: h.Addr.Port(), Tags: tagsOf(h.Endpoint), Probe: h.Probe,
-			ID: h.ID, Source: h.Source, State: h.State, Served: h.Served, Held: h.Held, Until: h.Until, Since: h.Since,
-			Acked: ackedView{st.Have, st.Of},
-		})
+		v.Hosts = append(v.Hosts, viewHost(h, standings))
+	}
+	return v
+}
+
+func viewHost(h registry.Host, standings xds.Standings) hostView {
+	st := standings.At(h.Addr)
+	v := hostView{
+		IPAddress: h.Addr.Addr(), Port: h.Addr.Port(), Tags: tagsOf(h.Endpoint), Probe: h.Probe,
+		ID: h.ID, Source: h.Source, State: h.State, Served: h.Served, Held: h.Held, Until: h.Until, Since: h.Since,
+		Acked: ackedView{st.Have, st.Of},
+	}
+	if h.Override != nil {
+		v.Override = new(viewOverride(*h.Override))
 	}
 	return v
 }
@@ -78,6 +89,7 @@ func (a *api) getService(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	setTag(w, a.Overrides.ServiceTag(name))
 	return answer(w, http.StatusOK, a.viewService(s))
 }
 
@@ -89,12 +101,8 @@ func (a *api) createOverride(w http.ResponseWriter, r *http.Request) error {
 	if len(o.Hosts) == 0 {
 		return problemf(http.StatusBadRequest, "hosts is empty, which would add nobody: to serve nobody use PUT")
 	}
-	revision, err := a.Overrides.Create(o)
-	if err != nil {
-		return err
-	}
 	w.Header().Set("Location", "/edsservice/"+url.PathEscape(o.Service))
-	return a.answerWrite(w, r, http.StatusCreated, o, revision)
+	return a.keepList(w, r, http.StatusCreated, o)
 }
 
 func (a *api) replaceOverride(w http.ResponseWriter, r *http.Request) error {
@@ -105,11 +113,28 @@ func (a *api) replaceOverride(w http.ResponseWriter, r *http.Request) error {
 	if _, err := a.find(o.Service); err != nil {
 		return err
 	}
-	revision, err := a.Overrides.Replace(o)
+	return a.keepList(w, r, http.StatusOK, o)
+}
+
+// keepList writes o, beside no other list when status is 201.
+func (a *api) keepList(w http.ResponseWriter, r *http.Request, status int, o override.Override) error {
+	match, err := a.serviceCondition(r, o.Service)
 	if err != nil {
 		return err
 	}
-	return a.answerWrite(w, r, http.StatusOK, o, revision)
+	kept, revision, err := a.Overrides.Edit(override.Edit{
+		Key: o.Key, Actor: o.Actor, Reason: o.Reason, IfMatch: match,
+		Change: func(_ override.Override, exists bool) (override.Override, error) {
+			if exists && status == http.StatusCreated {
+				return o, fmt.Errorf("service %q: %w", o.Service, override.ErrExists)
+			}
+			return o, nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return a.answerWrite(w, r, status, kept, revision)
 }
 
 func (a *api) deleteOverride(w http.ResponseWriter, r *http.Request) error {
@@ -117,25 +142,38 @@ func (a *api) deleteOverride(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	revision, err := a.Overrides.Delete(name)
+	terms, err := readTerms(r, nowUTC(), "reason")
 	if err != nil {
 		return err
 	}
-	a.Logger.Info("manual list deleted", "service", name, "remote", r.RemoteAddr)
-	a.awaitVisible(r, revision)
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	match, err := a.serviceCondition(r, name)
+	if err != nil {
+		return err
+	}
+	return a.revoke(w, r, override.Key{Service: name}, terms, match)
+}
+
+// serviceCondition reads If-Match, which stands for everything decided for a service.
+func (a *api) serviceCondition(r *http.Request, service string) (func(service, decision string) bool, error) {
+	c, err := readCondition(r)
+	if err != nil {
+		return nil, err
+	}
+	_, known := a.Registry.Snapshot().Find(service)
+	return c.ofService(known), nil
 }
 
 // answerWrite tells of a write that is durable: whatever happens now, it stands.
 func (a *api) answerWrite(w http.ResponseWriter, r *http.Request, status int, o override.Override, revision uint64) error {
-	a.Logger.Info("manual list kept", "service", o.Service, "mode", o.Mode, "hosts", len(o.Hosts), "remote", r.RemoteAddr)
+	a.Logger.Info("manual list kept", "service", o.Service, "mode", o.Mode, "hosts", len(o.Hosts), "actor", o.Actor, "reason", o.Reason, "until", o.Until)
 	a.awaitVisible(r, revision)
+	setTag(w, a.Overrides.ServiceTag(o.Service))
 	snap := a.Registry.Snapshot()
 	s, ok := snap.Find(o.Service)
 	if !ok || snap.Revision < revision {
 		// Not visible yet: this is what it will look like.
-		preview, _ := registry.New(registry.Options{}).Decide(registry.Input{Now: o.Since, Members: snap.Members, Overrides: []override.Override{o}})
+		overrides, _ := a.Overrides.InForce()
+		preview, _ := registry.New(registry.Options{}).Decide(registry.Input{Now: o.Since, Members: snap.Members, Overrides: overrides})
 		s, _ = preview.Find(o.Service)
 	}
 	return answer(w, status, a.viewService(s))
@@ -146,7 +184,7 @@ func (a *api) awaitVisible(r *http.Request, revision uint64) {
 	ctx, cancel := context.WithTimeout(r.Context(), visibleWithin)
 	defer cancel()
 	if err := a.Registry.Wait(ctx, revision); err != nil {
-		a.Logger.Warn("a manual list is kept and not visible yet", "revision", revision, "err", err)
+		a.Logger.Warn("a decision is kept and not visible yet", "revision", revision, "err", err)
 	}
 }
 
@@ -168,7 +206,12 @@ func readOverride(w http.ResponseWriter, r *http.Request, mode override.Mode) (o
 	if err != nil {
 		return override.Override{}, err
 	}
-	body, err := readBody(w, r)
+	now := nowUTC()
+	terms, err := readTerms(r, now, "expires_in", "reason")
+	if err != nil {
+		return override.Override{}, err
+	}
+	body, err := readBody(w, r, "application/json")
 	if err != nil {
 		return override.Override{}, err
 	}
@@ -176,7 +219,14 @@ func readOverride(w http.ResponseWriter, r *http.Request, mode override.Mode) (o
 	if err != nil {
 		return override.Override{}, problemf(http.StatusBadRequest, "%v", err)
 	}
-	return override.Override{Service: name, Mode: mode, Hosts: hosts, Since: time.Now().UTC().Truncate(time.Millisecond)}, nil
+	o := override.Override{
+		Key: override.Key{Service: name}, Mode: mode, Hosts: hosts,
+		Actor: terms.actor, Reason: terms.reason, Since: now, Until: terms.until,
+	}
+	if err := o.Check(); err != nil {
+		return override.Override{}, problemf(http.StatusBadRequest, "%v", err)
+	}
+	return o, nil
 }
 
 // serviceName returns the service that the path names, checked.

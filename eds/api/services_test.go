@@ -167,15 +167,15 @@ func TestProbeIsKeptAndShown(t *testing.T) {
 
 func TestServiceNamesMayHoldWhatURLsEscape(t *testing.T) {
 	r := newRig(t)
-	got := r.must(201, "POST", "/edsservice/my%20service%3F", payload)
-	if location := got.header.Get("Location"); location != "/edsservice/my%20service%3F" {
+	got := r.must(201, "POST", "/edsservice/my%3Fservice%25", payload)
+	if location := got.header.Get("Location"); location != "/edsservice/my%3Fservice%25" {
 		t.Errorf("Location is %q", location)
 	}
 	list, _ := r.store.List()
-	if len(list) != 1 || list[0].Service != "my service?" {
+	if len(list) != 1 || list[0].Service != "my?service%" {
 		t.Errorf("the store has %+v", list)
 	}
-	r.must(200, "GET", "/edsservice/my%20service%3F", "")
+	r.must(200, "GET", "/edsservice/my%3Fservice%25", "")
 }
 
 // A registry that lags must not make a durable write look failed.
@@ -210,7 +210,7 @@ func TestAWriteStandsWhenTheRegistryLags(t *testing.T) {
 
 func TestAStoreThatFailsIsA500ThatTellsNothingInside(t *testing.T) {
 	r := newRig(t)
-	r.opts.Overrides = brokenStore{}
+	r.opts.Overrides = brokenStore{r.store}
 	for _, method := range []string{"POST", "PUT", "DELETE"} {
 		req := httptest.NewRequest(method, "/edsservice/myservice", strings.NewReader(payload))
 		req.Header.Set("Content-Type", "application/json")
@@ -222,10 +222,15 @@ func TestAStoreThatFailsIsA500ThatTellsNothingInside(t *testing.T) {
 	}
 }
 
-type brokenStore struct{}
+// brokenStore reads, and writes nothing.
+type brokenStore struct{ *override.Store }
 
-func (brokenStore) Create(override.Override) (uint64, error)  { return 0, errDisk }
-func (brokenStore) Replace(override.Override) (uint64, error) { return 0, errDisk }
-func (brokenStore) Delete(string) (uint64, error)             { return 0, errDisk }
+func (brokenStore) Edit(override.Edit) (override.Override, uint64, error) {
+	return override.Override{}, 0, errDisk
+}
+
+func (brokenStore) Revoke(override.Key, string, string, func(string, string) bool) (override.Override, uint64, error) {
+	return override.Override{}, 0, errDisk
+}
 
 var errDisk = errors.New("the disk is full")

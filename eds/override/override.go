@@ -1,13 +1,17 @@
 // Package override holds what operators decide: which hosts of a service are
-// served beside, or instead of, the ones that registered themselves. The model is
-// plain values; the Store keeps them in a bbolt file and answers a write only
-// once it is on disk.
+// served beside, or instead of, the ones that registered themselves, and how one
+// host is served for a while. The model is plain values with a stamp each, of which
+// the highest wins; the Store keeps them, and who decided what, in a bbolt file and
+// answers a write only once it is on disk.
 package override
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -16,23 +20,92 @@ import (
 // Mode says how a manual list stands to the self-registered endpoints.
 type Mode string
 
-// The modes of a service. Auto is the absence of an override.
+// The modes of a service. Auto is the absence of a list.
 const (
 	Auto  Mode = "auto"  // gossip alone
 	Merge Mode = "merge" // the manual hosts beside the self-registered ones
 	Pin   Mode = "pin"   // the manual hosts and nobody else
 )
 
-// MaxHosts bounds one manual list.
-const MaxHosts = 10_000
+// State is what an operator decided about serving one host.
+type State string
 
-// Override is an operator's manual list for one service. Values are immutable
-// once they are in a Store.
-type Override struct {
+// The states of a decision for a host. The empty one leaves it to gossip and probes.
+const (
+	Drain   State = "drain"   // no new requests, those in flight finish
+	Exclude State = "exclude" // never served
+	Force   State = "force"   // served whatever gossip and probes say
+)
+
+// The bounds of a decision.
+const (
+	MaxHosts  = 10_000               // of one list
+	MaxReason = 1000                 // bytes
+	MaxFor    = 366 * 24 * time.Hour // from Since to Until
+)
+
+// Key says what a decision is about: a host of a service, or its list.
+type Key struct {
 	Service string
-	Mode    Mode      // Merge or Pin
-	Hosts   []Host    // sorted by address; may be empty with Pin
-	Since   time.Time // when it was decided, UTC
+	Host    string `json:",omitempty"` // a member's uuid or an ip:port, both canonical; "" for the list
+}
+
+// Compare orders keys by service, then host.
+func (k Key) Compare(other Key) int {
+	if c := strings.Compare(k.Service, other.Service); c != 0 {
+		return c
+	}
+	return strings.Compare(k.Host, other.Host)
+}
+
+// ID names the decision about k in a URL: 16 hexadecimal digits, the same at every
+// server.
+func (k Key) ID() string {
+	sum := sha256.Sum256([]byte(k.Service + "\x00" + k.Host))
+	return FormatID(binary.BigEndian.Uint64(sum[:]))
+}
+
+// FormatID writes an id.
+func FormatID(n uint64) string { return fmt.Sprintf("%016x", n) }
+
+// ParseID reads what FormatID wrote.
+func ParseID(id string) (uint64, error) {
+	n, err := strconv.ParseUint(id, 16, 64)
+	if err != nil || FormatID(n) != id {
+		return 0, fmt.Errorf("id %.60q is not 16 hexadecimal digits", id)
+	}
+	return n, nil
+}
+
+// Name names k to a person.
+func (k Key) Name() string {
+	if k.Host == "" {
+		return fmt.Sprintf("list of service %q", k.Service)
+	}
+	return fmt.Sprintf("host %s of service %q", k.Host, k.Service)
+}
+
+// Override is a decision of an operator. Values are immutable once they are in a
+// Store: nobody may write to Hosts or Tags.
+type Override struct {
+	Key
+	ID      string `json:"-"`          // Key.ID; filled in by the Store
+	Stamp   Stamp  `json:",omitzero"`  // filled in by the Store
+	Revoked bool   `json:",omitempty"` // a tombstone: it only says that there is no decision any more
+
+	// Of a list.
+	Mode  Mode   `json:",omitempty"` // Merge or Pin
+	Hosts []Host // sorted by address; may be empty with Pin
+
+	// Of a host; one of them at least is decided.
+	State  State             `json:",omitempty"`
+	Weight uint32            `json:",omitempty"` // 0: not decided
+	Tags   map[string]string `json:",omitempty"` // by the API's names: az, region, canary and further ones
+
+	Actor  string    `json:",omitempty"`
+	Reason string    `json:",omitempty"`
+	Since  time.Time // when it was decided, UTC; filled in by the Store when zero
+	Until  time.Time `json:",omitzero"` // when it ends by itself; zero for never
 }
 
 // Host is an endpoint as an operator lists it.
@@ -41,33 +114,19 @@ type Host struct {
 	Probe bool `json:",omitempty"` // probed like a member; otherwise served without a question
 }
 
-// Check reports the first thing that is wrong with o; the field's path is in the
-// message, as the API's callers know it.
-func (o Override) Check() error {
-	if err := fleet.CheckService(o.Service); err != nil {
-		return err
-	}
-	if o.Mode != Merge && o.Mode != Pin {
-		return fmt.Errorf("mode %q is neither merge nor pin", o.Mode)
-	}
-	if len(o.Hosts) > MaxHosts {
-		return fmt.Errorf("hosts has %d entries, at most %d are allowed", len(o.Hosts), MaxHosts)
-	}
-	seen := make(map[netip.AddrPort]int, len(o.Hosts))
-	for i, h := range o.Hosts {
-		if err := h.Check(); err != nil {
-			return fmt.Errorf("hosts[%d]: %w", i, err)
-		}
-		if j, dup := seen[h.Addr]; dup {
-			return fmt.Errorf("hosts[%d]: address %s is already hosts[%d]", i, h.Addr, j)
-		}
-		seen[h.Addr] = i
-	}
-	return nil
+// Tag is the text of the strong ETag of o.
+func (o Override) Tag() string { return o.Stamp.String() }
+
+// InForce reports whether o decides anything at now.
+func (o Override) InForce(now time.Time) bool {
+	return !o.Revoked && (o.Until.IsZero() || now.Before(o.Until))
 }
 
 // The errors of a Store that callers tell apart.
 var (
 	ErrExists   = errors.New("a manual list is there already")
 	ErrNotFound = errors.New("nothing manual is there")
+	ErrStale    = errors.New("somebody else decided meanwhile")
+	ErrFull     = errors.New("there are too many decisions")
+	ErrTooLong  = errors.New("the decision is too long")
 )

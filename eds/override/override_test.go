@@ -14,7 +14,7 @@ func host(addr string) Host {
 }
 
 func list(service string, mode Mode, addrs ...string) Override {
-	o := Override{Service: service, Mode: mode, Since: time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.UTC)}
+	o := Override{Key: Key{Service: service}, Mode: mode, Since: time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.UTC)}
 	for _, a := range addrs {
 		o.Hosts = append(o.Hosts, host(a))
 	}
@@ -41,8 +41,8 @@ func TestCheck(t *testing.T) {
 		"pin":               {list("s", Pin, "10.0.0.1:80"), ""},
 		"pin of nobody":     {list("s", Pin), ""},
 		"one ip, two ports": {list("s", Pin, "10.0.0.1:80", "10.0.0.1:81"), ""},
-		"10000 hosts":       {Override{Service: "s", Mode: Pin, Hosts: many[:MaxHosts]}, ""},
-		"10001 hosts":       {Override{Service: "s", Mode: Pin, Hosts: many}, "hosts has 10001 entries"},
+		"10000 hosts":       {Override{Key: Key{Service: "s"}, Mode: Pin, Hosts: many[:MaxHosts]}, ""},
+		"10001 hosts":       {Override{Key: Key{Service: "s"}, Mode: Pin, Hosts: many}, "hosts has 10001 entries"},
 		"no service":        {list("", Pin), "service name is empty"},
 		"service slash":     {list("a/b", Pin), "slash"},
 		"service too long":  {list(strings.Repeat("a", 201), Pin), "201 bytes"},

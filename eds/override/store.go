@@ -1,120 +1,257 @@
 package override
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 	"sync"
+	"time"
 
+	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
 )
 
-var bucket = []byte("overrides")
+// The bounds of a Store.
+const (
+	MaxInForce = 10_000 // decisions in force
+	MaxKeys    = 20_000 // and those that ended, which are kept for a while
+)
 
-// Store keeps one Override for each service. All methods may be called from any
-// goroutine; a write returns after bbolt has synced it to disk.
-type Store struct {
-	db      *bbolt.DB
-	changed chan struct{}
+var (
+	bucket     = []byte("overrides") // by diskKey
+	metaBucket = []byte("overrides-meta")
+	serverKey  = []byte("server")
+)
 
-	mu       sync.Mutex // guards what follows; held across a write, so that memory and disk agree
-	current  map[string]Override
-	revision uint64
+// Options are the parts of a Store.
+type Options struct {
+	Server uuid.UUID        // stamps decisions; zero: one that is made once and kept in the db
+	Now    func() time.Time // nil: time.Now
 }
 
-// NewStore reads the overrides in db. The caller owns db and closes it after the
+// Store keeps the newest decision about each key. All methods may be called from
+// any goroutine but for Run and Made, which have one owner; a write returns after
+// bbolt has synced it to disk.
+type Store struct {
+	db      *bbolt.DB
+	now     func() time.Time
+	changed chan struct{}
+	made    chan struct{}
+	sooner  chan struct{} // expiry has moved ahead
+
+	queueing sync.Mutex // guards queue
+	queue    []*write
+
+	// writing is held by the one that writes what is queued. What follows is its own.
+	writing   sync.Mutex
+	clock     clock
+	keptAudit auditSize
+
+	mu       sync.RWMutex // guards what follows; the writer alone changes it
+	all      map[Key]record
+	byID     map[string]Key
+	force    int             // records that are in force
+	etags    map[string]etag // of the services
+	buckets  Digest          // see Digest
+	stale    map[Key]bool    // what has changed since sorted was made
+	sorted   []Override      // in force; replaced, never written
+	expiry   time.Time       // nothing expires before; zero for never
+	revision uint64
+	fresh    []Override // made here and not taken yet
+}
+
+// record is what a Store holds about a key.
+type record struct {
+	Override
+	Ended bool `json:",omitempty"` // it expired, and the audit says so
+
+	inForce bool
+	sum     [sha256.Size]byte // of key and stamp
+}
+
+// NewStore reads the decisions in db. The caller owns db and closes it after the
 // last call to the Store.
-func NewStore(db *bbolt.DB) (*Store, error) {
-	s := &Store{db: db, changed: make(chan struct{}, 1), current: make(map[string]Override)}
-	err := db.Update(func(tx *bbolt.Tx) error {
-		b, err := tx.CreateBucketIfNotExists(bucket)
-		if err != nil {
-			return err
-		}
-		return b.ForEach(func(k, v []byte) error {
-			var o Override
-			if err := json.Unmarshal(v, &o); err != nil {
-				return fmt.Errorf("manual list of %q: %w", k, err)
-			}
-			s.current[o.Service] = o
-			return nil
-		})
-	})
-	if err != nil {
+func NewStore(db *bbolt.DB, opts Options) (*Store, error) {
+	s := &Store{
+		db: db, now: opts.Now, changed: make(chan struct{}, 1), made: make(chan struct{}, 1), sooner: make(chan struct{}, 1), clock: clock{server: opts.Server},
+		all: make(map[Key]record), byID: make(map[string]Key), etags: make(map[string]etag), stale: make(map[Key]bool),
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if err := db.Update(s.read); err != nil {
 		return nil, fmt.Errorf("read overrides: %w", err)
 	}
 	return s, nil
 }
 
-// Create keeps o unless its service has an override: then it returns ErrExists.
-// The revision returned is the first one that o is in.
-func (s *Store) Create(o Override) (uint64, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.current[o.Service]; ok {
-		return s.revision, fmt.Errorf("service %q: %w", o.Service, ErrExists)
+// read fills an empty s from disk.
+func (s *Store) read(tx *bbolt.Tx) error {
+	meta, err := tx.CreateBucketIfNotExists(metaBucket)
+	if err != nil {
+		return err
 	}
-	return s.put(o)
-}
-
-// Replace keeps o in place of whatever its service had.
-func (s *Store) Replace(o Override) (uint64, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.put(o)
-}
-
-// Delete forgets the override of a service, or returns ErrNotFound.
-func (s *Store) Delete(service string) (uint64, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.current[service]; !ok {
-		return s.revision, fmt.Errorf("service %q: %w", service, ErrNotFound)
+	if err := s.readServer(meta); err != nil {
+		return err
 	}
-	if err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Delete([]byte(service)) }); err != nil {
-		return s.revision, fmt.Errorf("delete manual list of %q: %w", service, err)
+	if err := s.keptAudit.read(tx); err != nil {
+		return err
 	}
-	delete(s.current, service)
-	return s.bump(), nil
+	b, err := tx.CreateBucketIfNotExists(bucket)
+	if err != nil {
+		return err
+	}
+	return b.ForEach(func(k, v []byte) error {
+		var r record
+		if err := json.Unmarshal(v, &r); err != nil {
+			return fmt.Errorf("decision %q: %w", k, err)
+		}
+		if r.Stamp.IsZero() { // written before decisions were stamped
+			r.Stamp = Stamp{Wall: max(r.Since.UnixMilli(), 1), Server: s.clock.server}
+		}
+		s.clock.observe(r.Stamp)
+		s.put(r.seal(!r.Ended && !r.Revoked))
+		return nil
+	})
 }
 
-// List returns every override, sorted by service, and the revision they make up.
-func (s *Store) List() ([]Override, uint64) {
+// readServer finds the id that this data directory stamps with.
+func (s *Store) readServer(meta *bbolt.Bucket) error {
+	if s.clock.server != uuid.Nil {
+		return nil
+	}
+	if v := meta.Get(serverKey); v != nil {
+		id, err := uuid.FromBytes(v)
+		s.clock.server = id
+		return err
+	}
+	s.clock.server = uuid.New()
+	return meta.Put(serverKey, s.clock.server[:])
+}
+
+// seal fills in what is derived.
+func (r record) seal(inForce bool) record {
+	r.ID, r.inForce = r.Key.ID(), inForce
+	r.sum = sha256.Sum256([]byte(r.Service + "\x00" + r.Host + "\x00" + r.Stamp.String()))
+	return r
+}
+
+// put replaces what is known of r's key. The caller holds mu.
+func (s *Store) put(r record) {
+	s.remove(r.Key)
+	s.all[r.Key], s.byID[r.ID] = r, r.Key
+	s.count(r, 1)
+	if r.inForce && !r.Until.IsZero() && (s.expiry.IsZero() || r.Until.Before(s.expiry)) {
+		s.expiry = r.Until
+		signal(s.sooner)
+	}
+}
+
+// remove forgets what is known of a key. The caller holds mu.
+func (s *Store) remove(k Key) {
+	if r, ok := s.all[k]; ok {
+		s.count(r, -1)
+		delete(s.all, k)
+		delete(s.byID, r.ID)
+	}
+}
+
+// count adds r to the sums, or takes it out.
+func (s *Store) count(r record, by int) {
+	s.buckets[BucketOf(r.Key)] ^= r.hash()
+	if r.inForce {
+		s.force += by
+		s.etags[r.Service] = s.etags[r.Service].toggle(r)
+		if s.etags[r.Service] == (etag{}) {
+			delete(s.etags, r.Service)
+		}
+	}
+	s.stale[r.Key] = true
+}
+
+// InForce returns the decisions in force, sorted by service, then host, and the
+// revision that they make up. Nobody may write to what it returns.
+func (s *Store) InForce() ([]Override, uint64) {
+	s.mu.RLock()
+	sorted, revision, fresh := s.sorted, s.revision, len(s.stale) == 0
+	s.mu.RUnlock()
+	if fresh {
+		return sorted, revision
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := slices.SortedFunc(maps.Values(s.current), func(a, b Override) int { return strings.Compare(a.Service, b.Service) })
-	return list, s.revision
+	s.sort()
+	return s.sorted, s.revision
 }
 
-// Changed receives after List would answer differently. It holds one signal: a
+const fewStale = 32 // above, sorting all anew is cheaper
+
+// sort brings sorted up to date. The caller holds mu.
+func (s *Store) sort() {
+	if len(s.stale) > fewStale {
+		s.sorted = make([]Override, 0, s.force)
+		for _, r := range s.all {
+			if r.inForce {
+				s.sorted = append(s.sorted, r.Override)
+			}
+		}
+		slices.SortFunc(s.sorted, func(a, b Override) int { return a.Compare(b.Key) })
+	} else if len(s.stale) > 0 {
+		s.sorted = slices.Clone(s.sorted)
+		for k := range s.stale {
+			s.place(k)
+		}
+	}
+	clear(s.stale)
+}
+
+// place brings one key of sorted up to date.
+func (s *Store) place(k Key) {
+	i, found := slices.BinarySearchFunc(s.sorted, k, func(o Override, k Key) int { return o.Compare(k) })
+	r := s.all[k]
+	switch {
+	case found && r.inForce:
+		s.sorted[i] = r.Override
+	case found:
+		s.sorted = slices.Delete(s.sorted, i, i+1)
+	case r.inForce:
+		s.sorted = slices.Insert(s.sorted, i, r.Override)
+	}
+}
+
+// Get returns the decision in force that has this id.
+func (s *Store) Get(id string) (Override, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	k, ok := s.byID[id]
+	r := s.all[k]
+	return r.Override, ok && r.inForce
+}
+
+// Changed receives after InForce would answer differently. It holds one signal: a
 // reader that was away sees one, however many changes there were.
 func (s *Store) Changed() <-chan struct{} { return s.changed }
 
-// put writes o, to disk first. The caller holds mu.
-func (s *Store) put(o Override) (uint64, error) {
-	if err := o.Check(); err != nil {
-		return s.revision, err
-	}
-	o.Hosts = slices.SortedFunc(slices.Values(o.Hosts), func(a, b Host) int { return a.Addr.Compare(b.Addr) })
-	v, err := json.Marshal(o)
-	if err != nil {
-		return s.revision, fmt.Errorf("encode manual list of %q: %w", o.Service, err)
-	}
-	if err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Put([]byte(o.Service), v) }); err != nil {
-		return s.revision, fmt.Errorf("keep manual list of %q: %w", o.Service, err)
-	}
-	s.current[o.Service] = o
-	return s.bump(), nil
+// Made receives after a decision was made at this server. It holds one signal.
+func (s *Store) Made() <-chan struct{} { return s.made }
+
+// maxFresh bounds what nobody has taken yet; what is dropped, Digest finds.
+const maxFresh = 4096
+
+// TakeMade returns the decisions made at this server since it was last called, the
+// latest maxFresh at most. It has one caller.
+func (s *Store) TakeMade() []Override {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fresh := s.fresh
+	s.fresh = nil
+	return fresh
 }
 
-// bump counts a change and signals it. The caller holds mu.
-func (s *Store) bump() uint64 {
-	s.revision++
+func signal(c chan struct{}) {
 	select {
-	case s.changed <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
-	return s.revision
 }

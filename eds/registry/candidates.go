@@ -15,6 +15,9 @@ type candidate struct {
 	key      probe.Key
 	of       *candidates
 	shown    Host           // as far as it is known before anybody objects
+	own      *ruling        // of operators about it; nil for none
+	rules    *ruling        // the one that counts: a manual host has also that of the member at its address
+	ruled    Host           // shown, as rules wants it
 	alive    bool           // gossip says so
 	evidence probe.Evidence // that wish was made of
 	wish     wish
@@ -22,6 +25,7 @@ type candidate struct {
 
 	// Of the service as a whole, by the last ranking.
 	outranked  bool // it has no say: an operator keeps it out, or it is superseded
+	forced     bool // an operator has it served whatever happens
 	superseded bool // by another process at its address
 
 	mute *mute // nil when it is not mute
@@ -37,15 +41,25 @@ type candidates struct {
 	ranked []*candidate // by address, the best claim to each first
 	bad    int          // how many go against their will, if nobody holds them
 
+	rulings rulings // of operators, for single hosts
+
 	changed bool    // since the last decision
 	plain   bool    // shown is of the candidates alone, without a memory
 	shown   Service // what was decided last
 }
 
-// keep makes ranked what is not stale, and what is new.
-func (c *candidates) keep() {
+// keep makes ranked what is not stale, and what is new, and tells all of them what
+// was decided for them.
+func (c *candidates) keep(decisions []override.Override) {
 	c.ranked = slices.DeleteFunc(c.ranked, func(cand *candidate) bool { return cand.stale })
+	fresh := len(c.ranked)
 	c.ranked = append(append(c.ranked, c.fresh...), c.manual...)
+	if c.rulings.update(decisions) {
+		fresh = 0
+	}
+	for _, cand := range c.ranked[fresh:] {
+		cand.own = c.rulings.of(cand)
+	}
 	c.fresh, c.bad = nil, 0
 	for _, cand := range c.ranked {
 		if cand.wish.reason.against() {
@@ -83,13 +97,25 @@ func manualCandidate(since time.Time, h *override.Host, evidence map[probe.Key]p
 func (c *candidate) unasked() bool { return c.shown.Source == Manual && !c.shown.Probe }
 
 // rank brings together the claims to each address, of which the first counts, and
-// notes who is outranked.
+// notes who is outranked. A decision for a host comes before the manual list.
 func (c *candidates) rank() {
 	slices.SortFunc(c.ranked, compareClaims)
 	for i, cand := range c.ranked {
 		second := i > 0 && c.ranked[i-1].key.Addr == cand.key.Addr
 		cand.superseded = second && c.ranked[i-1].shown.Source == Gossip
-		cand.outranked = second || (c.mode == override.Pin && cand.shown.Source == Gossip)
+		rules := cand.own
+		if cand.shown.Source == Manual && i+1 < len(c.ranked) && c.ranked[i+1].key.Addr == cand.key.Addr {
+			rules = c.ranked[i+1].own // what was decided for the process is about its address in the list, too
+		}
+		cand.rule(rules)
+		cand.forced = !second && rules.force()
+		cand.outranked = second || rules.out() || (c.mode == override.Pin && cand.shown.Source == Gossip && !cand.forced)
+	}
+}
+
+func (c *candidate) rule(rules *ruling) {
+	if rules == nil || rules != c.rules {
+		c.rules, c.ruled = rules, rules.apply(c.shown)
 	}
 }
 

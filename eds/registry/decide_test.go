@@ -34,7 +34,7 @@ func decide(in Input) *Snapshot {
 }
 
 func manual(mode override.Mode, ports ...uint16) override.Override {
-	o := override.Override{Service: "myservice", Mode: mode, Since: epoch}
+	o := override.Override{Key: override.Key{Service: "myservice"}, Mode: mode, Since: epoch}
 	for _, p := range ports {
 		o.Hosts = append(o.Hosts, override.Host{Endpoint: fleet.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), p), Weight: 1, Health: fleet.Healthy}})
 	}

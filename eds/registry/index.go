@@ -20,6 +20,9 @@ type index struct {
 	found    []*candidate   // of each; nil for one that is no candidate
 	evidence uint64         // the revision that was looked at last
 	manual   bool           // there was a manual list
+
+	overrides []override.Override            // that were there last
+	decisions map[string][]override.Override // of these, for hosts, by service
 }
 
 func newIndex() index { return index{services: make(map[string]*candidates)} }
@@ -51,7 +54,25 @@ func (x *index) update(in *Input, members []fleet.Member) {
 	}
 	x.members, x.found, x.evidence = members, found, in.EvidenceRevision
 	x.list(in)
+	x.decide(in.Overrides)
 	x.rank()
+}
+
+// decide finds the services for whose hosts something else was decided. A store
+// that has nothing new hands over what it did before.
+func (x *index) decide(overrides []override.Override) {
+	if len(overrides) == len(x.overrides) && (len(overrides) == 0 || &overrides[0] == &x.overrides[0]) {
+		return
+	}
+	before := x.decisions
+	x.overrides, x.decisions = overrides, byService(overrides)
+	for _, names := range []map[string][]override.Override{before, x.decisions} {
+		for name := range names {
+			if c := x.services[name]; c != nil && !c.rulings.same(x.decisions[name]) {
+				c.changed = true
+			}
+		}
+	}
 }
 
 // still reports whether a candidate, or that there is none, is what m and the
@@ -92,6 +113,7 @@ func (x *index) get(name string) *candidates {
 // list brings in the manual lists. There are few of them: all are made anew.
 func (x *index) list(in *Input) {
 	if x.manual {
+		x.manual = false
 		for _, c := range x.services {
 			if c.mode != override.Auto {
 				for _, cand := range c.manual {
@@ -101,14 +123,18 @@ func (x *index) list(in *Input) {
 			}
 		}
 	}
-	for _, o := range in.Overrides {
+	for i := range in.Overrides {
+		o := &in.Overrides[i]
+		if o.Host != "" {
+			continue
+		}
 		c := x.get(o.Service)
 		c.mode, c.changed = o.Mode, true
+		x.manual = true
 		for i := range o.Hosts {
 			c.manual = append(c.manual, manualCandidate(o.Since, &o.Hosts[i], in.Evidence))
 		}
 	}
-	x.manual = len(in.Overrides) > 0
 }
 
 // rank brings the services that changed in order, and forgets those that are empty.
@@ -117,7 +143,7 @@ func (x *index) rank() {
 		if !c.changed {
 			continue
 		}
-		c.keep()
+		c.keep(x.decisions[name])
 		if len(c.ranked) == 0 && c.mode == override.Auto {
 			delete(x.services, name)
 			x.resort = true

@@ -38,7 +38,7 @@ type Input struct {
 	Settled   bool
 	Revision  uint64 // of Overrides
 	Members   []fleet.Member
-	Overrides []override.Override // at most one for each service
+	Overrides []override.Override // sorted by key, each key once
 	Evidence  map[probe.Key]probe.Evidence
 	// EvidenceRevision is another one after each change of Evidence; 0 says that it
 	// is not known.
@@ -142,7 +142,7 @@ func (r *Registry) countRemovals(now time.Time, c *candidates) {
 		return
 	}
 	for _, cand := range c.ranked {
-		if !cand.wish.reason.against() || cand.mute.isHeld() {
+		if !cand.wish.reason.against() || cand.mute.isHeld() || cand.forced {
 			continue
 		}
 		if was, _ := r.last.host(c.name, cand.key); was.Served {
@@ -167,9 +167,11 @@ func (c *candidates) decide(now time.Time, m *memory, due *soonest) Service {
 	s := Service{Name: c.name, Mode: c.mode, Hosts: make([]Host, 0, len(c.ranked))}
 	held := 0
 	for _, cand := range c.ranked {
-		h := cand.shown
+		h := cand.ruled
 		switch {
 		case cand.outranked:
+		case cand.forced:
+			cand.force(now, m, &h, due)
 		case cand.wish.reason == none && (m == nil || cand.unasked()):
 			h.Served = true
 		case cand.wish.reason == none:
@@ -192,6 +194,17 @@ func (c *candidates) decide(now time.Time, m *memory, due *soonest) Service {
 		s.Guard = &Guard{Since: m.guard.since, Until: m.guard.until, Held: held}
 	}
 	return s
+}
+
+// force serves c. Damping goes on counting, for when nobody forces c any more.
+func (c *candidate) force(now time.Time, m *memory, h *Host, due *soonest) {
+	if m != nil && c.wish.reason == none && !c.unasked() {
+		damped := *h
+		m.damped.apply(now, &damped, due)
+	} else if m != nil && c.wish.reason != none {
+		m.damped.bad(h.Addr)
+	}
+	h.Served = true
 }
 
 // soonest keeps the earliest of the moments after now that are added to it.

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -27,6 +28,7 @@ import (
 //	HOSTS good | answer | late | failing | silent | hanging | refused | dead | replaced | untried
 //	HOSTS of SERVICE     they join that service, instead of "s"
 //	manual HOSTS, probe HOSTS, pin HOSTS, unpin                               operator
+//	drain | exclude | force | release [at] HOSTS    a decision for the process, or at its address
 //	confirm, woke
 //	keep HOSTS           from now on, none of them ever leaves; without hosts: no more
 //	want served HOSTS    exactly these of all services; "nobody" is none
@@ -46,6 +48,8 @@ type script struct {
 	gone     map[string]bool          // forgotten by gossip
 	manual   map[string]override.Host // by host name
 	mode     override.Mode
+	made     map[override.Key]override.Override // for single hosts
+	stamp    int64                              // of the latest
 	keep     []string
 	changes  map[string]int
 }
@@ -86,7 +90,7 @@ var defaults = Options{Guard: DefaultGuard, GuardHold: DefaultGuardHold, Round: 
 func newScript(t tester, opts Options) *script {
 	return &script{
 		t: t, registry: New(opts), twin: twin{New(opts)}, members: make(map[string]*fleet.Member), gone: make(map[string]bool),
-		manual: make(map[string]override.Host), changes: make(map[string]int),
+		manual: make(map[string]override.Host), made: make(map[override.Key]override.Override), changes: make(map[string]int),
 		in: Input{Now: epoch, Settled: true, Evidence: make(map[probe.Key]probe.Evidence)},
 	}
 }
@@ -132,11 +136,14 @@ func (s *script) decide() {
 		}
 	}
 	if s.mode != "" {
-		o := override.Override{Service: "s", Mode: s.mode, Since: epoch}
+		o := override.Override{Key: override.Key{Service: "s"}, Mode: s.mode, Since: epoch}
 		for _, h := range s.manual {
 			o.Hosts = append(o.Hosts, h)
 		}
 		s.in.Overrides = []override.Override{o}
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(s.made), override.Key.Compare) {
+		s.in.Overrides = append(s.in.Overrides, s.made[k])
 	}
 	before := s.snap
 	s.snap, s.due = s.registry.Decide(s.in)
@@ -170,100 +177,6 @@ func (s *script) countChanges(before *Snapshot) {
 		if !slices.Contains(was, name) {
 			s.changes[name[:1]]++
 		}
-	}
-}
-
-var gossipEvents = map[string]func(*fleet.Member){
-	"join":      func(m *fleet.Member) { m.Liveness, m.Endpoint.Health = fleet.Alive, fleet.Healthy },
-	"draining":  func(m *fleet.Member) { m.Endpoint.Health = fleet.Draining },
-	"healthy":   func(m *fleet.Member) { m.Endpoint.Health = fleet.Healthy },
-	"unhealthy": func(m *fleet.Member) { m.Endpoint.Health = fleet.Unhealthy },
-	"left":      func(m *fleet.Member) { m.Liveness = fleet.Left },
-	"lost":      func(m *fleet.Member) { m.Liveness = fleet.Dead },
-}
-
-var probeEvents = map[string]func(*probe.Evidence){
-	"good":     func(e *probe.Evidence) { *e = probe.Evidence{Verdict: probe.Good, Verified: true} },
-	"answer":   func(e *probe.Evidence) { e.Verdict, e.Late = probe.Good, false },
-	"late":     func(e *probe.Evidence) { e.Late = true },
-	"failing":  func(e *probe.Evidence) { e.Verdict, e.Late = probe.Failing, false },
-	"silent":   func(e *probe.Evidence) { e.Verdict = probe.Silent },
-	"hanging":  func(e *probe.Evidence) { e.Verdict, e.Late = probe.Hanging, false },
-	"refused":  func(e *probe.Evidence) { e.Verdict, e.Late = probe.Refused, false },
-	"dead":     func(e *probe.Evidence) { e.Verdict, e.Late = probe.Dead, false },
-	"replaced": func(e *probe.Evidence) { e.Verdict, e.Late = probe.Replaced, false },
-}
-
-func (s *script) event(words []string) {
-	last := len(words) - 1
-	verb := words[last]
-	s.in.EvidenceRevision++
-	switch {
-	case words[0] == "manual" || words[0] == "probe" || words[0] == "pin":
-		s.operator(words[0], s.names(words[1:]))
-	case verb == "unpin":
-		s.mode = ""
-		clear(s.manual)
-	case verb == "confirm":
-		s.registry.Confirm("s")
-		s.twin.Confirm("s")
-	case verb == "woke":
-		s.in.Woke = s.in.Now
-	case last > 0 && words[last-1] == "of":
-		s.gossip(s.names(words[:last-1]), verb, gossipEvents["join"])
-	case verb == "forgotten":
-		for _, name := range s.names(words[:last]) {
-			s.gone[name] = true
-		}
-	case gossipEvents[verb] != nil:
-		s.gossip(s.names(words[:last]), "s", gossipEvents[verb])
-	case verb == "untried":
-		for _, name := range s.names(words[:last]) {
-			delete(s.in.Evidence, s.key(name))
-		}
-	case probeEvents[verb] != nil:
-		s.probes(s.names(words[:last]), probeEvents[verb])
-	default:
-		s.t.Errorf("no such event: %q", words)
-	}
-}
-
-func (s *script) operator(verb string, names []string) {
-	s.mode = override.Merge
-	if verb == "pin" {
-		s.mode = override.Pin
-		clear(s.manual)
-	}
-	for _, name := range names {
-		s.manual[name] = override.Host{Probe: verb == "probe", Endpoint: fleet.Endpoint{Addr: addrOf(name), Weight: 1, Health: fleet.Healthy}}
-	}
-}
-
-func (s *script) gossip(names []string, service string, change func(*fleet.Member)) {
-	for _, name := range names {
-		m := s.members[name]
-		if m == nil {
-			m = new(upstream(name[0], func(m *fleet.Member) {
-				m.ID, m.Service, m.Started, m.Endpoint.Addr = idOf(name), service, s.in.Now, addrOf(name)
-			}))
-			s.members[name] = m
-		}
-		delete(s.gone, name)
-		change(m)
-		m.Since = s.in.Now
-	}
-}
-
-func (s *script) probes(names []string, change func(*probe.Evidence)) {
-	for _, name := range names {
-		e := s.in.Evidence[s.key(name)]
-		was := e.Verdict
-		change(&e)
-		e.Tried = true
-		if e.Verdict != was {
-			e.Since = s.in.Now
-		}
-		s.in.Evidence[s.key(name)] = e
 	}
 }
 

@@ -62,6 +62,10 @@ type Host struct {
 	Until   time.Time // with StateDamped: when it is served again
 	Since   time.Time // of State, by this server's clock
 	Started time.Time // of the member's process; zero for a manual host
+
+	// Override is what an operator decided for this host; nil for nothing. Weight and
+	// tags are what it says, and State is the host's own.
+	Override *override.Override
 }
 
 // Find returns the service called name.
@@ -95,14 +99,13 @@ func (s Service) Same(o Service) bool {
 	return len(s.Hosts) > 0 && len(s.Hosts) == len(o.Hosts) && &s.Hosts[0] == &o.Hosts[0] && s.Mode == o.Mode && s.Guard == o.Guard
 }
 
-// Served returns the hosts of s that are in its assignment, in order, one for each address.
-func (s Service) Served() []Host {
-	var hosts []Host
-	var last netip.AddrPort
-	for _, h := range s.Hosts {
-		if h.Served && h.Addr != last {
+// Served returns the hosts of s that are in its assignment, in order, one for each
+// address. They are those of s: nobody writes to them.
+func (s Service) Served() []*Host {
+	hosts := make([]*Host, 0, len(s.Hosts))
+	for i := range s.Hosts {
+		if h := &s.Hosts[i]; h.Served && (len(hosts) == 0 || hosts[len(hosts)-1].Addr != h.Addr) {
 			hosts = append(hosts, h)
-			last = h.Addr
 		}
 	}
 	return hosts

@@ -1,26 +1,23 @@
 package xds
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/rollcall-fleet/rollcall/eds/registry"
-	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // The type URLs of a load assignment. The messages are alike in every field that
@@ -36,47 +33,69 @@ const (
 	metadataRollcall = "rollcall" // {"id": the member's uuid}
 )
 
-// assignment is one service, encoded once. It is immutable, and its bytes are
-// shared by every stream and every poll.
+// assignment is one service. It is encoded when somebody asks for it first, once;
+// one that was replaced before that never is. What it says never changes.
 type assignment struct {
-	name     string
-	version  string   // derived from the bytes alone: equal on every EDS server with the same fleet
-	hosts    []served // what it was built from
-	gone     []departure
-	resource *discoveryv3.Resource
-	json     func() ([]byte, error) // without an "@type"; made when first asked for
+	name  string
+	hosts []served // sorted by address
+	gone  []departure
+
+	once     sync.Once
+	encoding *encoding // by once; empty with err
+	err      error
+	done     atomic.Bool                // encoded, without err
+	before   atomic.Pointer[assignment] // an encoded one that shares hosts with it; nil once done
+
+	json func() ([]byte, error) // without an "@type"; made when first asked for
 }
 
-// encode builds and encodes the assignment of a service. The hosts must have
-// passed sift and are kept.
-func encode(name string, hosts []served) (*assignment, error) {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(loadAssignment(name, hosts))
-	if err != nil {
-		return nil, fmt.Errorf("encode the assignment of %q: %w", name, err)
+// newAssignment is the assignment of a service that follows before, which may be
+// nil. The hosts must have passed sift, be sorted by address, and are kept.
+func newAssignment(name string, hosts []served, before *assignment) *assignment {
+	a := &assignment{name: name, hosts: hosts}
+	if before != nil {
+		older := before.before.Load()
+		if before.done.Load() { // after the load: done is set before that is cleared
+			older = before
+		}
+		a.before.Store(older)
 	}
-	version := contentVersion(b)
-	return &assignment{
-		name: name, version: version, hosts: hosts,
-		resource: &discoveryv3.Resource{Name: name, Version: version, Resource: &anypb.Any{TypeUrl: typeV3, Value: b}},
-		json:     sync.OnceValues(func() ([]byte, error) { return toJSON(b) }),
-	}, nil
+	a.json = sync.OnceValues(func() ([]byte, error) {
+		if e := a.encoded(); a.err == nil {
+			return toJSON(e.value)
+		}
+		return nil, a.err
+	})
+	return a
+}
+
+// encoded returns the bytes, which it makes if nobody has. That may take a while:
+// not to be called with a lock that the registry's goroutine waits for.
+func (a *assignment) encoded() *encoding {
+	a.once.Do(func() {
+		e, err := encode(a.name, a.hosts, a.before.Load())
+		if err != nil {
+			a.encoding, a.err = &encoding{delta: mem.SliceBuffer(nil), sotw: mem.SliceBuffer(nil)}, err
+			return
+		}
+		a.encoding = e
+		a.done.Store(true)
+		a.before.Store(nil)
+	})
+	return a.encoding
+}
+
+// version names the content.
+func (a *assignment) version() string { return a.encoded().version }
+
+// same reports whether a and b say the same.
+func (a *assignment) same(b *assignment) bool {
+	return a == b || slices.EqualFunc(a.hosts, b.hosts, sameHost)
 }
 
 // empty is the assignment of a service that nobody serves. Envoy takes a missing
 // resource for "no news", so nobody is said with an assignment of no endpoints.
-func empty(name string) *assignment {
-	a, err := encode(name, nil)
-	if err != nil { // the name is not UTF-8, which only the path of a v1 request lets in
-		return &assignment{name: name, resource: &discoveryv3.Resource{Resource: &anypb.Any{TypeUrl: typeV3}}, json: func() ([]byte, error) { return nil, err }}
-	}
-	return a
-}
-
-// contentVersion names content by 64 bits of its SHA-256.
-func contentVersion(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:8])
-}
+func empty(name string) *assignment { return newAssignment(name, nil, nil) }
 
 // toJSON turns an encoded assignment into compact JSON with the field names of
 // the .proto files, which Envoys of all ages read.
@@ -94,64 +113,53 @@ func toJSON(b []byte) ([]byte, error) {
 
 // sift parts the hosts that may be given to Envoy from those that may not, since
 // Envoy rejects a whole assignment for one bad endpoint. The error names each
-// host that was left out and why.
-func sift(s registry.Service) ([]registry.Host, error) {
-	var good []registry.Host
+// host that was left out and why. Those that are as they were before, when they
+// were good, are not looked at twice.
+func sift(s registry.Service, before []*registry.Host) ([]*registry.Host, error) {
+	good := make([]*registry.Host, 0, len(s.Hosts))
 	var errs []error
-	for _, h := range s.Served() {
-		if err := h.Check(); err != nil {
-			errs = append(errs, fmt.Errorf("host %s %s: %w", h.Addr, h.ID, err))
+	for i := range s.Hosts {
+		h := &s.Hosts[i]
+		if !h.Served || len(good) > 0 && good[len(good)-1].Addr == h.Addr { // the first has the address
 			continue
+		}
+		for len(before) > 0 && before[0].Addr.Compare(h.Addr) < 0 {
+			before = before[1:]
+		}
+		if len(before) == 0 || !sameHost(served{Host: before[0]}, served{Host: h}) {
+			if err := h.Check(); err != nil {
+				errs = append(errs, fmt.Errorf("host %s %s: %w", h.Addr, h.ID, err))
+				continue
+			}
 		}
 		good = append(good, h)
 	}
 	return good, errors.Join(errs...)
 }
 
-// sameOffer reports whether sift makes the same of two hosts.
-func sameOffer(a, b registry.Host) bool {
-	return a.Served == b.Served && a.Health == b.Health && sameHost(served{Host: a}, served{Host: b})
+// offersSame reports whether a service offers the hosts that it did before.
+func offersSame(s registry.Service, before []*registry.Host) bool {
+	for i := range s.Hosts {
+		h := &s.Hosts[i]
+		if !h.Served || i > 0 && s.Hosts[i-1].Served && s.Hosts[i-1].Addr == h.Addr {
+			continue
+		}
+		if len(before) == 0 || !sameHost(served{Host: before[0]}, served{Host: h}) {
+			return false
+		}
+		before = before[1:]
+	}
+	return len(before) == 0
 }
 
 // sameHosts reports whether two lists make the same assignment.
-func sameHosts(a, b []registry.Host) bool {
-	return slices.EqualFunc(a, b, func(a, b registry.Host) bool { return sameHost(served{Host: a}, served{Host: b}) })
+func sameHosts(a, b []*registry.Host) bool {
+	return slices.EqualFunc(a, b, func(a, b *registry.Host) bool { return sameHost(served{Host: a}, served{Host: b}) })
 }
 
 func sameHost(a, b served) bool {
-	return a.Addr == b.Addr && a.ID == b.ID && a.Weight == b.Weight && a.Locality == b.Locality &&
-		a.Canary == b.Canary && a.leaving == b.leaving && maps.Equal(a.Tags, b.Tags)
-}
-
-// loadAssignment builds the assignment of a service: a pure function, and
-// deterministic as long as hosts is sorted, which registry.Service.Served is.
-func loadAssignment(name string, hosts []served) *endpointv3.ClusterLoadAssignment {
-	byLocality := make(map[fleet.Locality][]served)
-	for _, h := range hosts {
-		byLocality[h.Locality] = append(byLocality[h.Locality], h)
-	}
-	cla := &endpointv3.ClusterLoadAssignment{ClusterName: name}
-	for _, l := range slices.SortedFunc(maps.Keys(byLocality), fleet.Locality.Compare) {
-		cla.Endpoints = append(cla.Endpoints, localityEndpoints(l, byLocality[l]))
-	}
-	return cla
-}
-
-// localityEndpoints weighs the locality by the sum of its endpoints: Envoy's
-// locality-weighted load balancing and gRPC's own xDS client send nothing to a
-// locality without a weight; everybody else ignores it.
-func localityEndpoints(l fleet.Locality, hosts []served) *endpointv3.LocalityLbEndpoints {
-	group := &endpointv3.LocalityLbEndpoints{LbEndpoints: make([]*endpointv3.LbEndpoint, 0, len(hosts))}
-	if l != (fleet.Locality{}) {
-		group.Locality = &corev3.Locality{Region: l.Region, Zone: l.Zone}
-	}
-	var sum uint32
-	for _, h := range hosts {
-		sum += h.Weight
-		group.LbEndpoints = append(group.LbEndpoints, lbEndpoint(h))
-	}
-	group.LoadBalancingWeight = wrapperspb.UInt32(sum)
-	return group
+	return a.Addr == b.Addr && a.ID == b.ID && a.Weight == b.Weight && a.leaving == b.leaving &&
+		a.Canary == b.Canary && a.Locality == b.Locality && maps.Equal(a.Tags, b.Tags)
 }
 
 func lbEndpoint(h served) *endpointv3.LbEndpoint {

@@ -104,7 +104,7 @@ func (c *cache) update(settled bool, changed []*assignment, gone []string) uint6
 // set replaces one assignment and marks it stale with those who watch it.
 func (c *cache) set(a *assignment, known bool, seq uint64, touched map[*watcher]struct{}) {
 	e := c.entry(a.name)
-	differs, discovered := e.assignment.version != a.version, known && !e.known
+	differs, discovered := !e.assignment.same(a), known && !e.known
 	e.assignment, e.known = a, known
 	if differs {
 		c.seq = seq
@@ -204,7 +204,7 @@ func (c *cache) fire(w *watcher) {
 func (c *cache) compareHeld(w *watcher) {
 	var held []item
 	for name, version := range w.held {
-		if _, stale := w.stale[name]; stale && c.current(name).version == version {
+		if _, stale := w.stale[name]; stale && c.current(name).version() == version {
 			delete(w.stale, name)
 			held = append(held, item{name, version})
 		}
@@ -218,6 +218,12 @@ func (c *cache) compareHeld(w *watcher) {
 // collect takes what is stale, or with full everything that w asked for. Only
 // the goroutine of w's stream may call it.
 func (c *cache) collect(w *watcher, full bool) push {
+	p := c.take(w, full)
+	p.seal()
+	return p
+}
+
+func (c *cache) take(w *watcher, full bool) push {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	names := make(map[string]struct{}, len(w.stale))
@@ -234,17 +240,25 @@ func (c *cache) collect(w *watcher, full bool) push {
 	}
 	clear(w.stale)
 	w.due, w.queued = false, false
-	return c.push(slices.Collect(maps.Keys(names)))
+	return c.gather(slices.Collect(maps.Keys(names)))
 }
 
 // lookup returns the current assignments of names, and whether they may be told.
 func (c *cache) lookup(names []string) (push, bool) {
+	p, settled := c.find(names)
+	if settled {
+		p.seal()
+	}
+	return p, settled
+}
+
+func (c *cache) find(names []string) (push, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.settled {
 		return push{}, false
 	}
-	return c.push(slices.Clone(names)), true
+	return c.gather(names), true
 }
 
 // forget ends w. Only the goroutine of w's stream may call it.
@@ -259,26 +273,41 @@ func (c *cache) forget(w *watcher) {
 	delete(c.wildcard, w)
 }
 
-// push gathers the current assignments, sorted by name.
-func (c *cache) push(names []string) push {
-	slices.Sort(names)
+// gather returns the current assignments, without a version.
+func (c *cache) gather(names []string) push {
 	p := push{seq: c.seq, assignments: make([]*assignment, len(names))}
 	for i, name := range names {
 		p.assignments[i] = c.current(name)
 	}
-	p.version = combinedVersion(p.assignments)
 	return p
+}
+
+// seal sorts the assignments by name, encodes those that nobody has, and gives p
+// its version. It is not called with the cache locked.
+func (p *push) seal() {
+	slices.SortFunc(p.assignments, func(a, b *assignment) int { return strings.Compare(a.name, b.name) })
+	p.version = combinedVersion(p.assignments)
+}
+
+// err returns why something could not be encoded.
+func (p push) err() error {
+	for _, a := range p.assignments {
+		if a.err != nil {
+			return a.err
+		}
+	}
+	return nil
 }
 
 // combinedVersion names the content of several assignments. That of one is its
 // own, so that an operator sees the same version on every transport.
 func combinedVersion(as []*assignment) string {
 	if len(as) == 1 {
-		return as[0].version
+		return as[0].version()
 	}
 	var b strings.Builder
 	for _, a := range as { // the version is of fixed length and covers the name
-		b.WriteString(a.version)
+		b.WriteString(a.version())
 	}
 	return contentVersion([]byte(b.String()))
 }

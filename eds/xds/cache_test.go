@@ -21,7 +21,7 @@ func TestWatchIsNotifiedOnceForMuchChange(t *testing.T) {
 	if *n != 1 {
 		t.Fatalf("notified %d times, want once", *n)
 	}
-	if got := c.collect(w, false); len(got.assignments) != 1 || got.version != mustEncode("web", hostB).version || got.seq != c.seq {
+	if got := c.collect(w, false); len(got.assignments) != 1 || got.version != mustEncode("web", hostB).version() || got.seq != c.seq {
 		t.Errorf("collected %+v, want the latest", got)
 	}
 	c.update(true, []*assignment{mustEncode("web", hostC)}, nil)

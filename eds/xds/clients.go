@@ -61,6 +61,8 @@ const (
 	maxNode           = 256 // bytes of a node id
 	missedPolls       = 3   // after so many a REST client is gone,
 	minPollLife       = 60 * time.Second
+	comeBack          = 2 * time.Second // Envoy tries again half a second after its stream broke, then later
+	maxBroken         = 10_000
 )
 
 // client is one row. Its identity never changes after the first request.
@@ -75,6 +77,7 @@ type client struct {
 	seen      time.Time
 	interval  time.Duration // between polls, on the long side; 0 for a stream
 	said      uint64        // digest of its last request
+	broke     time.Time     // when its stream broke; zero while it is open
 }
 
 // poller tells REST clients apart. The address without the port is in it, so that
@@ -88,6 +91,7 @@ type clients struct {
 	mu      sync.Mutex
 	streams map[*client]struct{}
 	pollers map[poller]*client
+	broken  []*client // streams that broke lately, oldest first
 }
 
 func newClients(limit int) *clients {
@@ -106,11 +110,17 @@ func (t *clients) open(transport, peer string, now time.Time) (*client, bool) {
 	return c, true
 }
 
-// close removes a stream.
-func (t *clients) close(c *client) {
+// close removes a stream. One that broke may be of an Envoy that still routes by
+// what it was told, and is about to come back: it counts for a while longer.
+func (t *clients) close(c *client, broke bool, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.streams, c)
+	t.broken = slices.DeleteFunc(t.broken, func(c *client) bool { return now.Sub(c.broke) >= comeBack })
+	if broke && len(t.broken) < maxBroken {
+		c.broke = now
+		t.broken = append(t.broken, c)
+	}
 }
 
 // poll finds or adds the REST client behind a poll; false when there are too many.
@@ -181,7 +191,8 @@ func (t *clients) acked(names []string) map[string]uint64 {
 	return acked
 }
 
-// standings returns what each client of name has acknowledged.
+// standings returns what each client of name has acknowledged. A stream that broke
+// lately is one, until its node is back with another one.
 func (t *clients) standings(name string) []clientSeq {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -197,6 +208,18 @@ func (t *clients) standings(name string) []clientSeq {
 	now := time.Now()
 	for _, c := range t.pollers {
 		if !c.gone(now) {
+			add(c)
+		}
+	}
+	if len(t.broken) == 0 {
+		return list
+	}
+	back := make(map[string]bool, len(list))
+	for _, c := range list {
+		back[c.node] = true
+	}
+	for _, c := range t.broken {
+		if now.Sub(c.broke) < comeBack && !back[c.node] {
 			add(c)
 		}
 	}

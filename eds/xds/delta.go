@@ -88,7 +88,9 @@ var _ cachev3.DeltaResponse = deltaResponse{}
 // GetDeltaRequest returns the request that opened the watch.
 func (r deltaResponse) GetDeltaRequest() *discoveryv3.DeltaDiscoveryRequest { return r.req }
 
-// GetDeltaDiscoveryResponse collects what is current.
+// GetDeltaDiscoveryResponse collects what is current. The resources come in when
+// the response is sent.
 func (r deltaResponse) GetDeltaDiscoveryResponse() (*discoveryv3.DeltaDiscoveryResponse, error) {
-	return r.stream.collect(false).deltaResponse(), nil
+	p := r.stream.collect(false)
+	return &discoveryv3.DeltaDiscoveryResponse{SystemVersionInfo: p.version, TypeUrl: typeV3}, p.err()
 }

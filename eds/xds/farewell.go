@@ -23,8 +23,8 @@ const (
 
 // served is one endpoint of an assignment.
 type served struct {
-	registry.Host
-	leaving bool // served as unhealthy
+	*registry.Host      // of a Snapshot, nobody writes to it
+	leaving        bool // served as unhealthy
 }
 
 // departure is a host on its way out.
@@ -37,32 +37,59 @@ type departure struct {
 // serving is what one service has come to.
 type serving struct {
 	name       string
-	known      bool            // in the latest snapshot
-	offered    []registry.Host // by it, served or not; not to be written to
-	wanted     []registry.Host // the good ones that are served, sorted by address
-	leaving    []departure     // none of them wanted
-	gone       []departure     // lately, none of them wanted
-	assignment *assignment     // of both; nil before the first one
+	known      bool             // in the latest snapshot
+	offered    registry.Service // by the snapshot that said something new last
+	wanted     []*registry.Host // the good ones of these that are served, sorted by address
+	leaving    []departure      // none of them wanted
+	gone       []departure      // lately, none of them wanted
+	bad        string           // why the others are not good
+	assignment *assignment      // of both; nil before the first one
+
+	moved []netip.AddrPort // whose place may be another one since clients were last told
 }
 
 // want makes hosts the ones that are served. Those that were served before and are
 // not wanted any more begin to leave, and have gone after farewell at the latest.
-func (s *serving) want(hosts []registry.Host, now time.Time, farewell time.Duration) {
+func (s *serving) want(hosts []*registry.Host, now time.Time, farewell time.Duration) {
 	s.leaving = slices.DeleteFunc(s.leaving, func(d departure) bool { return has(hosts, d.Addr) })
 	s.gone = slices.DeleteFunc(s.gone, func(d departure) bool { return has(hosts, d.Addr) || d.old(now) })
-	if farewell > 0 {
-		for _, h := range s.wanted {
-			if !has(hosts, h.Addr) {
-				s.leaving = append(s.leaving, departure{Host: h, until: now.Add(farewell)})
-			}
+	old := s.wanted
+	for _, h := range hosts {
+		for len(old) > 0 && old[0].Addr.Compare(h.Addr) < 0 {
+			s.leave(old[0], now, farewell)
+			old = old[1:]
 		}
+		if len(old) > 0 && old[0].Addr == h.Addr {
+			if old[0].ID != h.ID {
+				s.moved = append(s.moved, h.Addr)
+			}
+			old = old[1:]
+			continue
+		}
+		s.moved = append(s.moved, h.Addr)
+	}
+	for _, h := range old {
+		s.leave(h, now, farewell)
 	}
 	s.wanted = hosts
 }
 
-func has(hosts []registry.Host, addr netip.AddrPort) bool {
-	_, ok := slices.BinarySearchFunc(hosts, addr, func(h registry.Host, a netip.AddrPort) int { return h.Addr.Compare(a) })
-	return ok
+func (s *serving) leave(h *registry.Host, now time.Time, farewell time.Duration) {
+	s.moved = append(s.moved, h.Addr)
+	if farewell > 0 {
+		s.leaving = append(s.leaving, departure{Host: *h, until: now.Add(farewell)})
+	}
+}
+
+func has(hosts []*registry.Host, addr netip.AddrPort) bool { return find(hosts, addr) != nil }
+
+// find returns the host at addr, or nil. The hosts are sorted by address.
+func find(hosts []*registry.Host, addr netip.AddrPort) *registry.Host {
+	i, ok := slices.BinarySearchFunc(hosts, addr, func(h *registry.Host, a netip.AddrPort) int { return h.Addr.Compare(a) })
+	if !ok {
+		return nil
+	}
+	return hosts[i]
 }
 
 // old reports whether nobody is told of d any more.
@@ -79,8 +106,11 @@ func (s *serving) hosts() []served {
 
 // withLeaving appends to hosts and sorts them by address.
 func withLeaving(hosts []served, leaving []departure) []served {
+	if len(leaving) == 0 {
+		return hosts
+	}
 	for _, d := range leaving {
-		hosts = append(hosts, served{Host: d.Host, leaving: true})
+		hosts = append(hosts, served{Host: &d.Host, leaving: true})
 	}
 	slices.SortFunc(hosts, func(a, b served) int { return a.Addr.Compare(b.Addr) })
 	return hosts
@@ -103,6 +133,7 @@ func (s *serving) release(now time.Time, acked uint64) bool {
 		goes := d.seq <= acked || !now.Before(d.until)
 		if goes {
 			s.gone = append(s.gone, d)
+			s.moved = append(s.moved, d.Addr)
 		}
 		return goes
 	})
@@ -165,9 +196,7 @@ func (p push) missed(since func(name string) uint64, now time.Time) push {
 		if len(missed) == 0 {
 			continue
 		}
-		if told, err := encode(a.name, withLeaving(slices.Clone(a.hosts), missed)); err == nil { // they all were encoded before
-			p.assignments[i] = told
-		}
+		p.assignments[i] = newAssignment(a.name, withLeaving(slices.Clone(a.hosts), missed), a)
 	}
 	p.version = combinedVersion(p.assignments)
 	return p

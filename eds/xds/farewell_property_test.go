@@ -144,7 +144,7 @@ func (v *visitor) leave() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.gone = true
-	v.server.end(v.stream)
+	v.server.end(v.stream, false)
 }
 
 func ms(n int) time.Duration { return time.Duration(n) * time.Millisecond }

@@ -375,10 +375,18 @@ func must(t *testing.T, err error) {
 }
 
 // staying makes hosts the ones of an assignment, none of them about to leave.
-func staying(hosts []registry.Host) []served {
+func staying(hosts []*registry.Host) []served {
 	out := make([]served, len(hosts))
 	for i, h := range hosts {
 		out[i] = served{Host: h}
+	}
+	return out
+}
+
+func pointers(hosts []registry.Host) []*registry.Host {
+	out := make([]*registry.Host, len(hosts))
+	for i := range hosts {
+		out[i] = &hosts[i]
 	}
 	return out
 }

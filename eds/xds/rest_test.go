@@ -59,7 +59,7 @@ func TestRESTAnswersTheNamesAskedAndMovesWithTheContent(t *testing.T) {
 	s := abrupt(Options{})
 	s.Update(settled(service("api", hostC), varied()))
 	version, clas := decodeV3(t, post(s.ServeRESTv3, pollBody("", "web")))
-	if len(clas) != 1 || !proto.Equal(clas[0], loadAssignment("web", staying(varied().Hosts))) {
+	if len(clas) != 1 || !proto.Equal(clas[0], loadAssignment("web", staying(pointers(varied().Hosts)))) {
 		t.Fatalf("answered %v", clas)
 	}
 	s.Update(settled(service("api", hostA), varied()))
@@ -116,7 +116,7 @@ func TestRESTv2IsReadByAnEnvoyOfThatAge(t *testing.T) {
 	b, err := proto.Marshal(&old)
 	must(t, err)
 	must(t, proto.Unmarshal(b, &back))
-	if !proto.Equal(&back, loadAssignment("web", staying(varied().Hosts))) || resp.GetTypeUrl() != typeV2 {
+	if !proto.Equal(&back, loadAssignment("web", staying(pointers(varied().Hosts)))) || resp.GetTypeUrl() != typeV2 {
 		t.Errorf("answered %s", w.Body)
 	}
 	if w := post(s.ServeRESTv2, pollBody(resp.GetVersionInfo(), "web")); w.Code != http.StatusNotModified {
@@ -178,11 +178,11 @@ func TestRESTRefusals(t *testing.T) {
 func problemSays(t *testing.T, w *httptest.ResponseRecorder, what string) {
 	t.Helper()
 	var p struct {
-		Title, Detail string
-		Status        int
+		Type, Title, Detail string
+		Status              int
 	}
 	must(t, json.Unmarshal(w.Body.Bytes(), &p))
-	if w.Header().Get("Content-Type") != "application/problem+json" || p.Status != w.Code || p.Title == "" || !strings.Contains(p.Detail, what) {
+	if w.Header().Get("Content-Type") != "application/problem+json" || p.Status != w.Code || p.Title == "" || p.Type != "about:blank" || !strings.Contains(p.Detail, what) {
 		t.Errorf("%v %+v does not say %q", w.Header(), p, what)
 	}
 }

@@ -62,6 +62,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 // grpcServer registers everything that is served. ctx ends its streams.
 func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 	server := grpc.NewServer(
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxRecvMsgSize(maxRequestSize),
 		grpc.ConnectionTimeout(handshakeTime),
@@ -109,14 +110,14 @@ func (a aggregatedService) DeltaAggregatedResources(stream discoveryv3.Aggregate
 func (s *Server) serveSotw(grpcStream streamv3.Stream, transport, typeURL string) error {
 	return s.serveStream(grpcStream.Context(), transport, typeURL, func(st *stream) error {
 		server := sotw.NewServer(grpcStream.Context(), st, st, sotw.WithLogger(libraryLogger(s.logger)))
-		return server.StreamHandler(grpcStream, typeURL)
+		return server.StreamHandler(sotwStream{grpcStream, st}, typeURL)
 	})
 }
 
 func (s *Server) serveDelta(grpcStream streamv3.DeltaStream, transport, typeURL string) error {
 	return s.serveStream(grpcStream.Context(), transport, typeURL, func(st *stream) error {
 		server := delta.NewServer(grpcStream.Context(), st, st, delta.WithLogger(libraryLogger(s.logger)))
-		return server.DeltaStreamHandler(grpcStream, typeURL)
+		return server.DeltaStreamHandler(deltaStream{grpcStream, st}, typeURL)
 	})
 }
 
@@ -132,17 +133,17 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 		return status.Errorf(codes.ResourceExhausted, "more than %d clients", s.clients.max)
 	}
 	st := s.newStream(c, typeURL)
-	defer s.end(st)
+	defer func() { s.end(st, ctx.Err() != nil) }()
 	s.logger.Debug("stream opened", "transport", transport, "peer", address)
 	err := handle(st)
 	s.logger.Debug("stream closed", "transport", transport, "peer", address, "error", err)
 	return err
 }
 
-// end forgets a stream. Nothing waits for its acknowledgements any more.
-func (s *Server) end(st *stream) {
+// end forgets a stream; one that the client did not close itself broke.
+func (s *Server) end(st *stream, broke bool) {
 	s.cache.forget(st.watcher)
-	s.clients.close(st.client)
+	s.clients.close(st.client, broke, time.Now())
 	s.lookSoon()
 }
 

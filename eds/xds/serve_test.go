@@ -2,12 +2,13 @@ package xds
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"testing"
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 )
@@ -60,18 +61,17 @@ func TestServeEndsThoughAStreamCannotWrite(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{})
 	s.Update(settled(crowd(1_500, 1)))
-	c := openEDS(t, s.conn)
+	conn, err := grpc.NewClient(s.conn.Target(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithStaticStreamWindowSize(64<<10)) // one that does not grow with what the connection carries
+	must(t, err)
+	defer func() { _ = conn.Close() }()
+	c := openEDS(t, conn)
 	c.subscribe("crowd")
-	// It acknowledges and never reads: the second response does not fit the window.
-	for i := range 3 {
-		nonce := fmt.Sprint(i + 1)
-		s.eventually(t, "pushed", func(Client) bool { return s.waitsForACK(nonce) })
-		if i == 2 {
-			break
-		}
-		s.Update(settled(crowd(1_500, uint32(i+2))))
-		c.send(&discoveryv3.DiscoveryRequest{ResourceNames: []string{"crowd"}, ResponseNonce: nonce})
-	}
+	// It acknowledges and never reads: the first response does not fit the window.
+	s.eventually(t, "pushed", func(Client) bool { return s.waitsForACK("1") })
+	s.Update(settled(crowd(1_500, 2)))
+	c.send(&discoveryv3.DiscoveryRequest{ResourceNames: []string{"crowd"}, ResponseNonce: "1"})
+	s.eventually(t, "pushed once more", func(Client) bool { return s.waitsForACK("2") })
 	began := time.Now()
 	must(t, s.stop())
 	if took := time.Since(began); took > 10*stopTimeout {

@@ -106,7 +106,6 @@ func (s *Server) take(snap *registry.Snapshot, now time.Time) (touched []*servin
 	}
 	for _, sv := range s.services {
 		if !sv.known {
-			sv.offered = nil
 			sv.want(nil, now, farewell)
 			touched = append(touched, sv)
 		}
@@ -129,23 +128,31 @@ func (s *Server) want(service registry.Service, now time.Time, farewell time.Dur
 		s.services[service.Name] = sv
 	}
 	sv.known = true
-	if !fresh && slices.EqualFunc(service.Hosts, sv.offered, sameOffer) {
+	if !fresh && (service.Same(sv.offered) || sv.bad == "" && offersSame(service, sv.wanted)) {
 		return nil
 	}
-	sv.offered = service.Hosts
-	hosts, bad := sift(service)
+	sv.offered = service
+	hosts, bad := sift(service, sv.wanted)
+	s.leftOut(sv, bad)
 	if !fresh && sameHosts(hosts, sv.wanted) {
 		return nil
-	}
-	if bad != nil {
-		s.logger.Error("hosts left out of the assignment", "service", service.Name, "error", bad)
 	}
 	sv.want(hosts, now, farewell)
 	return sv
 }
 
-// publish encodes what has changed of these services and pushes it. The caller
-// holds mu.
+// leftOut logs which hosts of a service are not good, when that is news.
+func (s *Server) leftOut(sv *serving, bad error) {
+	was := sv.bad
+	if sv.bad = ""; bad != nil {
+		sv.bad = bad.Error()
+	}
+	if bad != nil && sv.bad != was {
+		s.logger.Error("hosts left out of the assignment", "service", sv.name, "error", bad)
+	}
+}
+
+// publish pushes what has changed of these services. The caller holds mu.
 func (s *Server) publish(touched []*serving) {
 	var changed []*assignment
 	var gone []string
@@ -178,13 +185,8 @@ func (s *Server) publish(touched []*serving) {
 
 // build returns the assignment of a service, the one it has if nothing changed.
 func (s *Server) build(sv *serving) *assignment {
-	hosts := sv.hosts()
-	if sv.assignment != nil && slices.EqualFunc(hosts, sv.assignment.hosts, sameHost) {
-		return sv.assignment
-	}
-	a, err := encode(sv.name, hosts)
-	if err != nil {
-		s.logger.Error("assignment left as it was", "service", sv.name, "error", err)
+	a := newAssignment(sv.name, sv.hosts(), sv.assignment)
+	if sv.assignment != nil && sv.assignment.same(a) {
 		return sv.assignment
 	}
 	a.gone = slices.Clone(sv.gone)

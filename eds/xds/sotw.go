@@ -58,7 +58,9 @@ var _ cachev3.Response = sotwResponse{}
 // GetRequest returns the request that opened the watch.
 func (r sotwResponse) GetRequest() *discoveryv3.DiscoveryRequest { return r.req }
 
-// GetDiscoveryResponse collects what is current.
+// GetDiscoveryResponse collects what is current. The resources come in when the
+// response is sent.
 func (r sotwResponse) GetDiscoveryResponse() (*discoveryv3.DiscoveryResponse, error) {
-	return r.stream.collect(true).discoveryResponse(), nil
+	p := r.stream.collect(true)
+	return &discoveryv3.DiscoveryResponse{VersionInfo: p.version, TypeUrl: typeV3}, p.err()
 }

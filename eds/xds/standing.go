@@ -42,26 +42,26 @@ func (s *Server) note(sv *serving, seq uint64) {
 }
 
 func (b *book) note(sv *serving, seq uint64) {
-	present := make(map[netip.AddrPort]bool, len(sv.wanted)+len(sv.leaving))
-	set := func(addr netip.AddrPort, now place) {
-		present[addr] = true
-		if was := b.places[addr]; was.id != now.id || was.in != now.in || was.seq == 0 {
-			now.seq, b.last = seq, seq
-			b.places[addr] = now
-		}
-	}
-	for _, h := range sv.wanted {
-		set(h.Addr, place{id: h.ID, in: true})
-	}
+	leaving := make(map[netip.AddrPort]string, len(sv.leaving))
 	for _, d := range sv.leaving {
-		set(d.Addr, place{id: d.ID})
+		leaving[d.Addr] = d.ID
 	}
-	for addr, was := range b.places {
-		if !present[addr] && !was.out {
-			b.places[addr], b.last = place{out: true, seq: seq}, seq
+	for _, addr := range sv.moved {
+		now := place{out: true}
+		if h := find(sv.wanted, addr); h != nil {
+			now = place{id: h.ID, in: true}
+		} else if id, ok := leaving[addr]; ok {
+			now = place{id: id}
 		}
+		was, known := b.places[addr]
+		if now.out && !known || known && was.id == now.id && was.in == now.in && was.out == now.out {
+			continue
+		}
+		now.seq, b.last = seq, seq
+		b.places[addr] = now
 	}
-	if len(b.places) > len(present)+maxPlaces { // what was long ago has been acknowledged long since
+	sv.moved = nil
+	if len(b.places) > len(sv.wanted)+len(sv.leaving)+maxPlaces { // what was long ago has been acknowledged long since
 		maps.DeleteFunc(b.places, func(_ netip.AddrPort, p place) bool { return p.out })
 	}
 }

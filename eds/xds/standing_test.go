@@ -209,10 +209,11 @@ func openDeltaADSWith(ctx context.Context, t *testing.T, s *running) *deltaClien
 }
 
 func TestPlacesOfLongAgoAreForgotten(t *testing.T) {
-	b := &book{places: make(map[netip.AddrPort]place)}
+	b, sv := &book{places: make(map[netip.AddrPort]place)}, &serving{}
 	for i := range maxPlaces + 10 {
 		h := host(fmt.Sprintf("10.%d.%d.%d:80", i>>16, i>>8&255, i&255))
-		b.note(&serving{wanted: []registry.Host{h}}, uint64(i+1))
+		sv.want([]*registry.Host{&h}, time.Time{}, 0)
+		b.note(sv, uint64(i+1))
 	}
 	if n := len(b.places); n > maxPlaces+2 {
 		t.Errorf("%d places are kept", n)

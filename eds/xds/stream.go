@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -30,7 +29,7 @@ type stream struct {
 	watcher     *watcher
 	started     bool                // a first request for assignments was seen
 	others      map[string]struct{} // further types that were asked for, and are never answered
-	pushing     push                // collected, about to be sent
+	pushing     push                // collected, until it is sent
 }
 
 func (s *Server) newStream(c *client, defaultType string) *stream {
@@ -82,7 +81,6 @@ func (s *stream) collect(full bool) push {
 // pushed notes that what was collected is on its way under this nonce.
 func (s *stream) pushed(nonce string, replaces bool) {
 	s.client.acks.pushed(s.pushing.as(nonce), replaces)
-	s.pushing = push{}
 }
 
 // heard notes a request and logs it: at debug level when it only says again
@@ -96,7 +94,7 @@ func (s *stream) heard(node *corev3.Node, r request) {
 func (p push) as(nonce string) sent {
 	s := sent{nonce: nonce, version: p.version, seq: p.seq, items: make([]item, len(p.assignments))}
 	for i, a := range p.assignments {
-		s.items[i] = item{a.name, a.version}
+		s.items[i] = item{a.name, a.version()}
 	}
 	return s
 }
@@ -170,22 +168,3 @@ func (s *stream) OnStreamOpen(context.Context, int64, string) error      { retur
 func (s *stream) OnStreamClosed(int64, *corev3.Node)                     {}
 func (s *stream) OnDeltaStreamOpen(context.Context, int64, string) error { return nil }
 func (s *stream) OnDeltaStreamClosed(int64, *corev3.Node)                {}
-
-// The responses share the encoded assignments and nothing else: go-control-plane
-// writes the nonce into the message.
-
-func (p push) discoveryResponse() *discoveryv3.DiscoveryResponse {
-	out := &discoveryv3.DiscoveryResponse{VersionInfo: p.version, TypeUrl: typeV3}
-	for _, a := range p.assignments {
-		out.Resources = append(out.Resources, a.resource.GetResource())
-	}
-	return out
-}
-
-func (p push) deltaResponse() *discoveryv3.DeltaDiscoveryResponse {
-	out := &discoveryv3.DeltaDiscoveryResponse{SystemVersionInfo: p.version, TypeUrl: typeV3}
-	for _, a := range p.assignments {
-		out.Resources = append(out.Resources, a.resource)
-	}
-	return out
-}

@@ -246,7 +246,7 @@ func (o observer) await(t *testing.T, what string, wanted func(fleet.Member) boo
 	t.Helper()
 	timeout := time.After(patience)
 	for {
-		upstreams := slices.DeleteFunc(o.Members(), func(m fleet.Member) bool { return m.Role != fleet.RoleUpstream })
+		upstreams := slices.DeleteFunc(slices.Clone(o.Members()), func(m fleet.Member) bool { return m.Role != fleet.RoleUpstream })
 		if len(upstreams) > 1 {
 			t.Fatalf("there are %d upstreams", len(upstreams))
 		}

@@ -1,0 +1,184 @@
+// Package client asks an EDS server over its HTTP API: what is served and why, what
+// operators decided, and what changes. Requests and answers are typed, an answer
+// keeps the document as it came, and a refusal is a *Problem. Several servers may
+// be named, since each of them answers alike: they are tried in order.
+package client
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	// DefaultServer is where rollcall eds serves its API unless told otherwise.
+	DefaultServer = "http://127.0.0.1:8080"
+	// DefaultTimeout bounds one request, whatever number of servers is asked.
+	DefaultTimeout = 10 * time.Second
+
+	maxAnswer = 64 << 20 // bytes
+)
+
+// Options say whom to ask.
+type Options struct {
+	Servers []string      // URLs or host:port, in the order in which they are tried; DefaultServer when empty
+	Actor   string        // who decides, for the audit; "" lets the server say
+	Timeout time.Duration // of a request; DefaultTimeout when 0
+}
+
+// Client asks the API. Any goroutine may call it, several at a time.
+type Client struct {
+	servers []string
+	actor   string
+	timeout time.Duration
+	http    *http.Client
+}
+
+// New returns a Client, or an error that names the server which is none. Close
+// ends its idle connections.
+func New(opts Options) (*Client, error) {
+	c := &Client{actor: opts.Actor, timeout: cmp.Or(opts.Timeout, DefaultTimeout)}
+	for _, s := range opts.Servers {
+		server, err := parseServer(s)
+		if err != nil {
+			return nil, err
+		}
+		c.servers = append(c.servers, server)
+	}
+	if len(c.servers) == 0 {
+		c.servers = []string{DefaultServer}
+	}
+	c.http = &http.Client{
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 3 * time.Second}).DialContext, ForceAttemptHTTP2: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return c, nil
+}
+
+// Close ends the connections that wait for a further request.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+func parseServer(s string) (string, error) {
+	s = strings.TrimSpace(s)
+	if !strings.Contains(s, "://") {
+		s = "http://" + s
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("%q is not the URL of an EDS server, such as %s", s, DefaultServer)
+	}
+	return strings.TrimRight(u.String(), "/"), nil
+}
+
+// request is one question.
+type request struct {
+	method string
+	path   string // escaped
+	query  url.Values
+	body   any // encoded as JSON; nil for none
+	match  string
+}
+
+// answer is what a server said to it.
+type answer struct {
+	body []byte
+	etag string
+}
+
+// do asks one server after the other until one has an answer. A write that may have
+// arrived is not made again.
+func (c *Client) do(ctx context.Context, r request) (answer, error) {
+	deadline := time.Now().Add(c.timeout)
+	var errs []error
+	for i, server := range c.servers {
+		left := time.Until(deadline) / time.Duration(len(c.servers)-i)
+		got, err := c.ask(ctx, server, left, r)
+		if err == nil || ctx.Err() != nil || !r.again(err) {
+			return got, err
+		}
+		errs = append(errs, err)
+	}
+	return answer{}, errors.Join(errs...)
+}
+
+// again reports whether another server may be asked after err.
+func (r request) again(err error) bool {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p.Status == http.StatusServiceUnavailable
+	}
+	op, ok := errors.AsType[*net.OpError](err)
+	return r.method == http.MethodGet || (ok && op.Op == "dial")
+}
+
+func (c *Client) ask(ctx context.Context, server string, limit time.Duration, r request) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	req, err := c.newRequest(ctx, server, r)
+	if err != nil {
+		return answer{}, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return answer{}, unreachable(server, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return answer{}, unreachable(server, err)
+	case len(body) > maxAnswer:
+		return answer{}, fmt.Errorf("the answer of %s is longer than %d bytes", server, maxAnswer)
+	case resp.StatusCode/100 != 2:
+		return answer{}, problemOf(server, resp, body)
+	}
+	return answer{body: body, etag: resp.Header.Get("ETag")}, nil
+}
+
+func (c *Client) newRequest(ctx context.Context, server string, r request) (*http.Request, error) {
+	var body io.Reader
+	if r.body != nil {
+		b, err := json.Marshal(r.body)
+		if err != nil {
+			return nil, fmt.Errorf("encode the request: %w", err)
+		}
+		body = bytes.NewReader(b)
+	}
+	where := server + r.path
+	if len(r.query) > 0 {
+		where += "?" + r.query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, where, body)
+	if err != nil {
+		return nil, fmt.Errorf("make the request: %w", err)
+	}
+	set := func(name, value string) {
+		if value != "" {
+			req.Header.Set(name, value)
+		}
+	}
+	if r.body != nil {
+		set("Content-Type", "application/json")
+	}
+	set("If-Match", r.match)
+	set("X-Rollcall-Actor", c.actor)
+	return req, nil
+}
+
+// ErrUnreachable is the error when there is no answer at all.
+var ErrUnreachable = errors.New("no answer")
+
+func unreachable(server string, err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err
+	}
+	return fmt.Errorf("%w from the EDS server at %s: %w", ErrUnreachable, server, err)
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+	"go.etcd.io/bbolt"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// decisionRows measure what operators decide about single hosts.
+func decisionRows() []row {
+	return []row{
+		{name: "PATCH → Envoy follows, over grpc", want: wantP99(20 * time.Millisecond), setup: patchFollows},
+		{name: "decision at one EDS server → in force at the other", want: wantMax(500 * time.Millisecond), setup: patchReplicates},
+		{name: "EDS server started with 10,000 decisions → ready", want: wantMax(time.Second), most: 10, setup: startWithDecisions},
+		{name: "a member changes, with 10,000 decisions → decided", want: wantMax(10 * time.Millisecond), setup: memberChanges},
+		{name: "2,500 decisions by 16 clients, each on disk when answered", want: wantMax(5 * time.Second), most: 3, setup: manyDecisions},
+	}
+}
+
+// patch decides about a host of the fleet's service.
+func patch(ctx context.Context, f *stage.Fleet, host, body string) error {
+	_, err := f.API.Expect(ctx, http.StatusOK, http.MethodPatch, "/edsservice/"+f.Service+"/hosts/"+host, body)
+	return err
+}
+
+// patchFollows measures from the moment an exclusion is sent until no request goes
+// to the host any more.
+func patchFollows(ctx context.Context, f *stage.Fleet) (trial, error) {
+	if err := startFleet(ctx, f, "grpc"); err != nil {
+		return nil, err
+	}
+	a, err := startUpstream(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	b, err := startUpstream(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	both := func(ctx context.Context) error { return f.Client.ExpectIDs(ctx, a.ID, b.ID) }
+	return func(ctx context.Context) (time.Duration, error) {
+		load := poll(ctx, f)
+		defer load.Stop()
+		if _, err := load.First(ctx, from(a.ID)); err != nil {
+			return 0, err
+		}
+		asked := time.Now()
+		if err := patch(ctx, f, a.ID, `{"state":"exclude"}`); err != nil {
+			return 0, err
+		}
+		answers, err := finish(ctx, load)
+		if failed := answers.Failed(); err == nil && len(failed) > 0 {
+			err = fmt.Errorf("%d requests failed, the first: %w", len(failed), failed[0].Failure())
+		}
+		if err == nil {
+			err = patch(ctx, f, a.ID, `{"state":null}`)
+		}
+		if err == nil {
+			err = stage.Eventually(ctx, both)
+		}
+		return lastOf(answers, asked, from(a.ID)), err
+	}, stage.Eventually(ctx, both)
+}
+
+// patchReplicates measures from the moment a decision is sent until the other server
+// says that it is in force.
+func patchReplicates(ctx context.Context, f *stage.Fleet) (trial, error) {
+	if _, err := f.EDS(ctx); err != nil {
+		return nil, err
+	}
+	second, err := stage.Fresh()
+	if err != nil {
+		return nil, err
+	}
+	p, err := f.StartEDSAt(second, "--join", f.Addresses.Gossip)
+	if err != nil {
+		return nil, err
+	}
+	other := stage.NewAPI(second.HTTP)
+	if err := p.Await(ctx, other.Ready); err != nil {
+		return nil, err
+	}
+	if _, err := startUpstream(ctx, f); err != nil {
+		return nil, err
+	}
+	n := 0
+	return func(ctx context.Context) (time.Duration, error) {
+		n++
+		k := override.Key{Service: f.Service, Host: nth(n)}
+		asked := time.Now()
+		if err := patch(ctx, f, k.Host, `{"state":"drain"}`); err != nil {
+			return 0, err
+		}
+		for {
+			switch status, body, err := other.Do(ctx, http.MethodGet, "/overrides/"+k.ID(), ""); {
+			case err != nil:
+				return 0, err
+			case status == http.StatusOK:
+				return time.Since(asked), nil
+			case status != http.StatusNotFound:
+				return 0, fmt.Errorf("status %d: %s", status, body)
+			}
+		}
+	}, nil
+}
+
+// nth names one of many hosts that are not there.
+func nth(n int) string { return fmt.Sprintf("10.%d.%d.%d:80", n>>16, n>>8&255, n&255) }
+
+// services is over how many of them ten thousand decisions are spread.
+const services = 100
+
+func serviceOf(n int) string { return fmt.Sprintf("service-%d", n%services) }
+
+// decideMany fills a database with ten thousand decisions.
+func decideMany(path string) (*override.Store, *bbolt.DB, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, nil, err
+	}
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := override.NewStore(db, override.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	var list []override.Override
+	for n := range override.MaxInForce {
+		list = append(list, override.Override{
+			Key: override.Key{Service: serviceOf(n), Host: nth(n)}, State: override.Drain, Weight: 5, Actor: "bench", Reason: "ten thousand",
+			Since: time.Now().UTC(), Stamp: override.Stamp{Wall: time.Now().UnixMilli(), Server: uuid.New()},
+		})
+	}
+	_, err = store.Merge(list)
+	return store, db, err
+}
+
+func startWithDecisions(_ context.Context, f *stage.Fleet) (trial, error) {
+	_, port, err := net.SplitHostPort(f.Addresses.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	_, db, err := decideMany(filepath.Join(f.Dir, "eds-"+port, "rollcall.db"))
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (time.Duration, error) {
+		p, err := f.EDS(ctx)
+		if err != nil {
+			return 0, err
+		}
+		took := time.Since(p.Started)
+		return took, p.Stop(ctx)
+	}, db.Close()
+}
+
+// memberChanges measures the registry alone: from a member's new word to the Snapshot.
+func memberChanges(_ context.Context, f *stage.Fleet) (trial, error) {
+	store, _, err := decideMany(filepath.Join(f.Dir, "in-process.db"))
+	if err != nil {
+		return nil, err
+	}
+	var members []fleet.Member
+	for n := range 1000 {
+		members = append(members, fleet.Member{
+			ID: uuid.New(), Role: fleet.RoleUpstream, Started: time.Now(), Service: serviceOf(n),
+			Endpoint: fleet.Endpoint{Addr: netip.MustParseAddrPort(nth(n)), Weight: 1, Health: fleet.Healthy},
+		})
+	}
+	fleet.SortMembers(members)
+	r := registry.New(registry.Options{})
+	decide := func() time.Duration {
+		members = append([]fleet.Member(nil), members...)
+		members[0].Endpoint.Weight = 3 - members[0].Endpoint.Weight
+		begun := time.Now()
+		overrides, revision := store.InForce()
+		r.Decide(registry.Input{Now: begun, Settled: true, Revision: revision, Members: members, Overrides: overrides})
+		return time.Since(begun)
+	}
+	decide()
+	return func(context.Context) (time.Duration, error) { return decide(), nil }, nil
+}
+
+func manyDecisions(ctx context.Context, f *stage.Fleet) (trial, error) {
+	if _, err := f.EDS(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := startUpstream(ctx, f); err != nil {
+		return nil, err
+	}
+	err := stage.Eventually(ctx, func(ctx context.Context) error {
+		s, err := f.API.Service(ctx, f.Service)
+		if err == nil && len(s.Hosts) == 0 {
+			err = fmt.Errorf("service %s is not there", f.Service)
+		}
+		return err
+	})
+	return func(ctx context.Context) (time.Duration, error) {
+		begun := time.Now()
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(16)
+		for n := range 2500 {
+			g.Go(func() error {
+				return patch(ctx, f, nth(n), fmt.Sprintf(`{"load_balancing_weight":%d}`, 1+time.Now().UnixNano()%1000))
+			})
+		}
+		err := g.Wait()
+		return time.Since(begun), err
+	}, err
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+func count(b *bench, n int) int {
+	if b.short {
+		return max(n/20, 2)
+	}
+	return n
+}
+
+// burst is many changes after each other: how long after the last one all have
+// it, and how many messages that took.
+func burst(ctx context.Context, b *bench, w io.Writer) error {
+	f := fanOut{load: load{1, 100}, clients: count(b, 200)}
+	return b.with(ctx, "rollcall", f, func(c *child, clients *crowd) error {
+		var all []time.Duration
+		most := 0
+		for i := range count(b, 20) {
+			took, _, err := once(c, clients, order{Do: doChange, Mark: 1 + 200*i, Times: 200})
+			if err != nil {
+				return err
+			}
+			all, most = append(all, took), max(most, clients.most())
+			time.Sleep(settle)
+		}
+		fmt.Fprintf(w, "\nburst of 200 changes, %d streams\n  last change to last stream %s, at most %d messages a stream\n", f.clients, spread(all), most)
+		return nil
+	})
+}
+
+// stopsReading is what the others notice of a client that reads no more, and the
+// memory that it costs.
+func stopsReading(ctx context.Context, b *bench, w io.Writer) error {
+	f := fanOut{load: load{1, 1_000}, clients: count(b, 1_000)}
+	return b.with(ctx, "rollcall", f, func(c *child, clients *crowd) error {
+		mark := 0
+		series := func() (all []time.Duration, live int, err error) {
+			for range count(b, 40) {
+				mark++
+				took, _, err := once(c, clients, order{Do: doChange, Mark: mark})
+				if err != nil {
+					return nil, 0, err
+				}
+				all = append(all, took)
+			}
+			time.Sleep(settle)
+			a, err := c.tell(order{Do: doStats})
+			return all, a.Live, err
+		}
+		before, liveBefore, err := series()
+		if err != nil {
+			return err
+		}
+		resume := clients.stall()
+		defer resume()
+		after, liveAfter, err := series()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "\n1 of %d clients stops reading, 1 service of 1,000 endpoints\n  the others before: %s\n  the others after:  %s\n  live heap %+.2f MB\n",
+			f.clients, spread(before), spread(after), float64(liveAfter-liveBefore)/(1<<20))
+		return nil
+	})
+}

@@ -1,0 +1,69 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// automatic is the tag of a host for which nothing is decided.
+const automatic = "auto"
+
+// condition is an If-Match header (RFC 9110, section 13.1.1). Nil lets all pass.
+type condition struct {
+	any  bool // *
+	tags []string
+}
+
+func readCondition(r *http.Request) (*condition, error) {
+	lines := r.Header.Values("If-Match")
+	if len(lines) == 0 {
+		return nil, nil
+	}
+	c := &condition{}
+	rest := strings.TrimSpace(strings.Join(lines, ","))
+	if rest == "*" {
+		c.any = true
+		return c, nil
+	}
+	for more := true; more; {
+		rest = strings.TrimSpace(rest)
+		weak := strings.HasPrefix(rest, "W/")
+		tag, after, ok := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(rest, "W/"), `"`), `"`)
+		if !ok || !strings.HasPrefix(strings.TrimPrefix(rest, "W/"), `"`) {
+			return nil, problemf(http.StatusBadRequest, `If-Match is %.100q, give "*" or what ETag said, in its quotes`, strings.Join(lines, ","))
+		}
+		if !weak { // a weak one never matches
+			c.tags = append(c.tags, tag)
+		}
+		after = strings.TrimSpace(after)
+		rest, more = strings.CutPrefix(after, ",")
+		if !more && after != "" {
+			return nil, problemf(http.StatusBadRequest, "If-Match has %.100q after a tag", after)
+		}
+	}
+	return c, nil
+}
+
+// allows judges the present tag of what is asked for; known says that there is
+// something.
+func (c *condition) allows(tag string, known bool) bool {
+	return c == nil || (c.any && known) || slices.Contains(c.tags, tag)
+}
+
+// ofService judges by everything decided for a service.
+func (c *condition) ofService(known bool) func(service, decision string) bool {
+	return func(service, _ string) bool { return c.allows(service, known) }
+}
+
+// ofDecision judges by one decision. known says that the host is there without one.
+func (c *condition) ofDecision(known bool) func(service, decision string) bool {
+	return func(_, decision string) bool {
+		if decision == "" {
+			return c.allows(automatic, known)
+		}
+		return c.allows(decision, true)
+	}
+}
+
+func setTag(w http.ResponseWriter, tag string) { w.Header().Set("ETag", `"`+tag+`"`) }

@@ -1,0 +1,106 @@
+package api
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// actorHeader says who decides.
+const actorHeader = "X-Rollcall-Actor"
+
+// terms are what a decision is made under.
+type terms struct {
+	actor  string
+	reason string
+	until  time.Time // zero for never
+}
+
+// readTerms reads who decides, and what the query says. What is not in allowed
+// is refused: a misspelt expires_in would make a decision for good.
+func readTerms(r *http.Request, now time.Time, allowed ...string) (terms, error) {
+	query, err := readQuery(r, allowed...)
+	if err != nil {
+		return terms{}, err
+	}
+	t := terms{reason: query.Get("reason")}
+	if t.actor, err = actor(r); err != nil {
+		return terms{}, err
+	}
+	if query.Has("expires_in") {
+		d, err := parseDuration(query.Get("expires_in"))
+		if err != nil {
+			return terms{}, problemf(http.StatusBadRequest, "expires_in %v", err)
+		}
+		t.until = now.Add(d)
+	}
+	return t, nil
+}
+
+// actor says who decides: by the header, else from where the request came.
+func actor(r *http.Request) (string, error) {
+	name := strings.TrimSpace(r.Header.Get(actorHeader))
+	if name == "" {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		if err != nil {
+			return r.RemoteAddr, nil
+		}
+		return host, nil
+	}
+	if err := fleet.CheckText(actorHeader, name); err != nil {
+		return "", problemf(http.StatusBadRequest, "%v", err)
+	}
+	return name, nil
+}
+
+// readQuery returns the query, of which every name is allowed and there once.
+func readQuery(r *http.Request, allowed ...string) (url.Values, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, problemf(http.StatusBadRequest, "the query cannot be read: %v", err)
+	}
+	for name, values := range query {
+		switch {
+		case !slices.Contains(allowed, name):
+			return nil, problemf(http.StatusBadRequest, "%.100q is not a parameter here, there is %s", name, strings.Join(allowed, ", "))
+		case len(values) > 1:
+			return nil, problemf(http.StatusBadRequest, "%s is there twice", name)
+		}
+	}
+	return query, nil
+}
+
+var days = regexp.MustCompile(`^([0-9]{1,5})d`)
+
+// parseDuration reads a duration as Go writes them, with days in front: 7d, 1d12h, 1h30m.
+func parseDuration(text string) (time.Duration, error) {
+	var d time.Duration
+	rest := text
+	if m := days.FindStringSubmatch(text); m != nil {
+		n, _ := strconv.Atoi(m[1]) // the pattern lets nothing else through
+		d, rest = time.Duration(n)*24*time.Hour, text[len(m[0]):]
+	}
+	if rest != "" || text == "" {
+		clock, err := time.ParseDuration(rest)
+		if err != nil || clock < 0 {
+			return 0, fmt.Errorf("is %.60q, give a duration such as 30m, 1h30m or 7d", text)
+		}
+		d += clock
+	}
+	if d <= 0 || d > override.MaxFor {
+		return 0, fmt.Errorf("is %.60q, give more than nothing and at most %dd", text, override.MaxFor/(24*time.Hour))
+	}
+	return d, nil
+}
+
+// nowUTC is the moment of a decision, as precise as it is kept.
+func nowUTC() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }

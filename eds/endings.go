@@ -1,0 +1,125 @@
+package eds
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+const (
+	endingsEvery = time.Second
+	endAfter     = time.Hour // for which a process was dead, or is not known at all
+	endedBy      = "rollcall"
+)
+
+// endings revokes the decisions about processes that are gone for good. Each EDS
+// server does so for itself: whose tombstone wins does not matter.
+type endings struct {
+	overrides *override.Store
+	logger    *slog.Logger
+	latest    chan *registry.Snapshot // capacity one, latest wins
+
+	// Owned by run.
+	unknown map[uuid.UUID]time.Time // since when a process with a decision is not known here
+}
+
+func newEndings(overrides *override.Store, logger *slog.Logger) *endings {
+	return &endings{overrides: overrides, logger: logger, latest: make(chan *registry.Snapshot, 1), unknown: make(map[uuid.UUID]time.Time)}
+}
+
+// update hands over a Snapshot. It never blocks; only the loop may call it.
+func (e *endings) update(snap *registry.Snapshot) {
+	select {
+	case <-e.latest:
+	default:
+	}
+	e.latest <- snap
+}
+
+// run looks each second until ctx ends. A server that may be cut off, or does not
+// know the pool yet, takes nobody for gone.
+func (e *endings) run(ctx context.Context) {
+	snap := &registry.Snapshot{}
+	tick := time.NewTicker(endingsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case snap = <-e.latest:
+			continue
+		case <-tick.C:
+		}
+		if !snap.Settled || snap.Isolated {
+			continue
+		}
+		for _, over := range e.over(snap, time.Now()) {
+			e.end(over)
+		}
+	}
+}
+
+// ending is a decision that is over, and why.
+type ending struct {
+	key    override.Key
+	reason string
+}
+
+// over lists the decisions about processes that are gone.
+func (e *endings) over(snap *registry.Snapshot, now time.Time) []ending {
+	list, _ := e.overrides.InForce()
+	var over []ending
+	unknown := make(map[uuid.UUID]time.Time)
+	served := servedIDs(snap)
+	for _, o := range list {
+		id, err := uuid.Parse(o.Host)
+		if err != nil {
+			continue
+		}
+		m, known := memberOf(snap, id)
+		since, waiting := e.unknown[id]
+		switch {
+		case known && m.Liveness == fleet.Left:
+			over = append(over, ending{o.Key, "the process has left"})
+		case known && m.Liveness == fleet.Dead && now.Sub(m.Since) > endAfter && (!served[o.Host] || o.State == override.Force):
+			over = append(over, ending{o.Key, "the process has been dead for an hour"})
+		case known:
+		case waiting && now.Sub(since) > endAfter:
+			over = append(over, ending{o.Key, "nobody has known the process for an hour"})
+		case waiting:
+			unknown[id] = since
+		default:
+			unknown[id] = now
+		}
+	}
+	e.unknown = unknown
+	return over
+}
+
+func memberOf(snap *registry.Snapshot, id uuid.UUID) (fleet.Member, bool) {
+	i, known := slices.BinarySearchFunc(snap.Members, id, func(m fleet.Member, id uuid.UUID) int { return bytes.Compare(m.ID[:], id[:]) })
+	if !known {
+		return fleet.Member{}, false
+	}
+	return snap.Members[i], true
+}
+
+func (e *endings) end(over ending) {
+	_, _, err := e.overrides.Revoke(over.key, endedBy, over.reason, nil)
+	switch {
+	case errors.Is(err, override.ErrNotFound): // another server, or an operator, was first
+	case err != nil:
+		e.logger.Warn("a decision about a process that is gone stays", "service", over.key.Service, "id", over.key.Host, "error", err)
+	default:
+		e.logger.Info("a decision ends", "service", over.key.Service, "id", over.key.Host, "reason", over.reason)
+	}
+}

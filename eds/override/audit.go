@@ -1,0 +1,215 @@
+package override
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// Action is what became of a decision.
+type Action string
+
+// The actions of the audit.
+const (
+	Created   Action = "created"
+	Changed   Action = "changed"
+	Revoked   Action = "revoked"
+	Expired   Action = "expired"
+	Overtaken Action = "overtaken" // it came from another server, and a later one was there already
+)
+
+// What the audit keeps.
+const (
+	keepAudit  = 90 * 24 * time.Hour
+	maxAudit   = 100_000   // entries
+	auditBytes = 256 << 20 // lists can be long
+	pruneMost  = 256       // entries taken out at a time
+)
+
+var (
+	auditBucket  = []byte("audit")        // by sequence number
+	stampsBucket = []byte("audit-stamps") // those of the entries
+	auditKey     = []byte("audit-bytes")
+)
+
+// Entry is one line of the audit.
+type Entry struct {
+	ID       string `json:"-"` // sorts by age; names a place to go on from
+	At       time.Time
+	Action   Action
+	Override Override  // after it
+	Before   *Override `json:",omitempty"` // what was in force until then; with Overtaken what overtook it
+}
+
+// Audit returns the entries since a moment, newest first, limit at most. before is
+// the ID of an entry to go on after, or "".
+func (s *Store) Audit(since time.Time, limit int, before string) ([]Entry, error) {
+	var entries []Entry
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(auditBucket).Cursor()
+		k, v := c.Last()
+		if before != "" {
+			n, err := ParseID(before)
+			if err != nil {
+				return err
+			}
+			if k, _ = c.Seek(sequence(n)); k == nil {
+				k, v = c.Last()
+			} else {
+				k, v = c.Prev()
+			}
+		}
+		for ; k != nil && len(entries) < limit; k, v = c.Prev() {
+			e, err := readEntry(k, v)
+			if err != nil {
+				return err
+			}
+			if e.At.Before(since) {
+				break
+			}
+			entries = append(entries, e)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the audit: %w", err)
+	}
+	return entries, nil
+}
+
+func readEntry(k, v []byte) (Entry, error) {
+	var e Entry
+	if err := json.Unmarshal(v, &e); err != nil {
+		return Entry{}, fmt.Errorf("entry %x: %w", k, err)
+	}
+	e.ID = FormatID(binary.BigEndian.Uint64(k))
+	e.Override.ID = e.Override.Key.ID()
+	if e.Before != nil {
+		e.Before.ID = e.Override.ID
+	}
+	return e, nil
+}
+
+func sequence(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+// actionOf says what the step from one record to the next is; "" when nothing was
+// and is in force.
+func actionOf(was, now record) Action {
+	switch {
+	case now.inForce && was.inForce:
+		return Changed
+	case now.inForce:
+		return Created
+	case !was.inForce:
+		return ""
+	case now.Override.Revoked:
+		return Revoked
+	default:
+		return Expired
+	}
+}
+
+// note adds an entry.
+func (b *batch) note(action Action, r, before record) {
+	e := Entry{At: time.UnixMilli(b.now.UnixMilli()).UTC(), Action: action, Override: r.Override}
+	if before.inForce || action == Overtaken {
+		e.Before = &before.Override
+	}
+	b.audit = append(b.audit, e)
+}
+
+// auditSize is how much the audit holds.
+type auditSize struct {
+	first, next uint64 // sequence numbers
+	bytes       int64
+	last        time.Time // when the last entry was made
+}
+
+// read opens the audit.
+func (a *auditSize) read(tx *bbolt.Tx) error {
+	b, err := tx.CreateBucketIfNotExists(auditBucket)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.CreateBucketIfNotExists(stampsBucket); err != nil {
+		return err
+	}
+	a.first, a.next = 1, 1
+	if k, v := b.Cursor().Last(); k != nil {
+		e, err := readEntry(k, v)
+		if err != nil {
+			return fmt.Errorf("audit: %w", err)
+		}
+		first, _ := b.Cursor().First()
+		a.first, a.next, a.last = binary.BigEndian.Uint64(first), binary.BigEndian.Uint64(k)+1, e.At
+	}
+	if v := tx.Bucket(metaBucket).Get(auditKey); len(v) == 8 {
+		a.bytes = int64(binary.BigEndian.Uint64(v))
+	}
+	return nil
+}
+
+// append writes entries, and takes out some that are too many or too old.
+func (a *auditSize) append(tx *bbolt.Tx, entries []Entry, now time.Time) error {
+	b, stamps := tx.Bucket(auditBucket), tx.Bucket(stampsBucket)
+	b.FillPercent = 0.9 // it only grows at the end
+	for _, e := range entries {
+		if e.At.Before(a.last) { // Audit counts on their order
+			e.At = a.last
+		}
+		v, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		if err := b.Put(sequence(a.next), v); err != nil {
+			return err
+		}
+		if err := stamps.Put([]byte(e.Override.Stamp.String()), nil); err != nil {
+			return err
+		}
+		a.next, a.bytes, a.last = a.next+1, a.bytes+int64(len(v)), e.At
+	}
+	if err := a.prune(b, stamps, now, len(entries)+pruneMost); err != nil {
+		return err
+	}
+	return tx.Bucket(metaBucket).Put(auditKey, binary.BigEndian.AppendUint64(nil, uint64(a.bytes)))
+}
+
+// prune takes out most entries at most.
+func (a *auditSize) prune(b, stamps *bbolt.Bucket, now time.Time, most int) error {
+	for range most {
+		k := sequence(a.first)
+		v := b.Get(k)
+		if v == nil {
+			return nil
+		}
+		e, err := readEntry(k, v)
+		if err != nil {
+			return err
+		}
+		if a.next-a.first <= maxAudit && a.bytes <= auditBytes && now.Sub(e.At) <= keepAudit {
+			return nil
+		}
+		if err := b.Delete(k); err != nil {
+			return err
+		}
+		if err := stamps.Delete([]byte(e.Override.Stamp.String())); err != nil {
+			return err
+		}
+		a.first, a.bytes = a.first+1, a.bytes-int64(len(v))
+	}
+	return nil
+}
+
+// knows reports whether the audit has an entry of the decision with this stamp.
+func (s *Store) knows(stamp Stamp) (known bool) {
+	_ = s.db.View(func(tx *bbolt.Tx) error { // at worst there is one entry more
+		k, _ := tx.Bucket(stampsBucket).Cursor().Seek([]byte(stamp.String()))
+		known = string(k) == stamp.String()
+		return nil
+	})
+	return known
+}

@@ -1,0 +1,150 @@
+package override
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// Check reports the first thing that is wrong with o; the field's path is in the
+// message, as the API's callers know it.
+func (o Override) Check() error {
+	if err := fleet.CheckService(o.Service); err != nil {
+		return err
+	}
+	if err := o.checkHost(); err != nil {
+		return err
+	}
+	if err := o.checkWords(); err != nil {
+		return err
+	}
+	switch {
+	case o.Revoked:
+		return nil
+	case o.Host == "":
+		return o.checkList()
+	default:
+		return o.checkDecision()
+	}
+}
+
+// checkHost lets one form of each host's name through, so that a host has one key.
+func (o Override) checkHost() error {
+	if o.Host == "" {
+		return nil
+	}
+	if id, err := uuid.Parse(o.Host); err == nil && id.String() == o.Host {
+		return nil
+	}
+	addr, err := netip.ParseAddrPort(o.Host)
+	if err != nil || addr.String() != o.Host {
+		return fmt.Errorf("host %.100q is neither a uuid nor an ip:port in its canonical form", o.Host)
+	}
+	return fleet.CheckAddr(addr)
+}
+
+// checkWords checks what every decision may say.
+func (o Override) checkWords() error {
+	if err := fleet.CheckText("actor", o.Actor); err != nil {
+		return err
+	}
+	switch {
+	case len(o.Reason) > MaxReason:
+		return fmt.Errorf("reason is %d bytes long, at most %d are allowed", len(o.Reason), MaxReason)
+	case !utf8.ValidString(o.Reason) || strings.ContainsFunc(o.Reason, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return errors.New("reason has unprintable characters")
+	case o.Until.IsZero():
+		return nil
+	case !o.Until.After(o.Since):
+		return errors.New("the decision would end before it begins")
+	case o.Until.Sub(o.Since) > MaxFor:
+		return fmt.Errorf("the decision would last %s, at most %d days are allowed", o.Until.Sub(o.Since), MaxFor/(24*time.Hour))
+	}
+	return nil
+}
+
+func (o Override) checkList() error {
+	if o.Mode != Merge && o.Mode != Pin {
+		return fmt.Errorf("mode %q is neither merge nor pin", o.Mode)
+	}
+	if o.State != "" || o.Weight != 0 || len(o.Tags) > 0 {
+		return errors.New("state, load_balancing_weight and tags are decided for a host, not for a list")
+	}
+	if len(o.Hosts) > MaxHosts {
+		return fmt.Errorf("hosts has %d entries, at most %d are allowed", len(o.Hosts), MaxHosts)
+	}
+	seen := make(map[netip.AddrPort]int, len(o.Hosts))
+	for i, h := range o.Hosts {
+		if err := h.Check(); err != nil {
+			return fmt.Errorf("hosts[%d]: %w", i, err)
+		}
+		if j, dup := seen[h.Addr]; dup {
+			return fmt.Errorf("hosts[%d]: address %s is already hosts[%d]", i, h.Addr, j)
+		}
+		seen[h.Addr] = i
+	}
+	return nil
+}
+
+func (o Override) checkDecision() error {
+	switch {
+	case o.Mode != "" || len(o.Hosts) > 0:
+		return errors.New("a decision for a host has no mode and no hosts")
+	case o.State == "" && o.Weight == 0 && len(o.Tags) == 0:
+		return errors.New("nothing is decided: give state, load_balancing_weight or tags")
+	}
+	switch o.State {
+	case "", Drain, Exclude, Force:
+	default:
+		return fmt.Errorf("state %.100q is none of drain, exclude, force", string(o.State))
+	}
+	if o.Weight != 0 {
+		if err := fleet.CheckWeight(o.Weight); err != nil {
+			return err
+		}
+	}
+	return checkTags(o.Tags)
+}
+
+// maxEncoded is how long a decision may be when it is sent to another server.
+const maxEncoded = 3 << 20
+
+func (o Override) checkSize() error {
+	if len(o.Hosts) == 0 {
+		return nil
+	}
+	b, err := Encode([]Override{o})
+	if len(b) > maxEncoded {
+		return fmt.Errorf("the list takes %d bytes, at most %d can be kept and shared: use fewer or shorter tags: %w", len(b), maxEncoded, ErrTooLong)
+	}
+	return err
+}
+
+// checkTags knows the tags that the API shows of an endpoint's own fields.
+func checkTags(tags map[string]string) error {
+	further := make(map[string]string, len(tags))
+	for name, value := range tags {
+		switch name {
+		case "az", "region":
+			if err := fleet.CheckText("tag "+name, value); err != nil {
+				return err
+			}
+		case "canary":
+			if _, err := strconv.ParseBool(value); err != nil {
+				return fmt.Errorf("tag canary is %.100q, give true or false", value)
+			}
+		default:
+			further[name] = value
+		}
+	}
+	return fleet.CheckTags(further)
+}

@@ -1,0 +1,80 @@
+package xds
+
+import (
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	streamv3 "github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
+	grpcencoding "google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// The numbers of the fields that are sent of a response, the same in a
+// DiscoveryResponse and a DeltaDiscoveryResponse.
+const (
+	fieldResponseVersion protowire.Number = 1
+	fieldResources       protowire.Number = 2
+	fieldTypeURL         protowire.Number = 4
+	fieldNonce           protowire.Number = 5
+)
+
+// framed is a response that is encoded already. Its buffers reference the bytes
+// that the assignments share, so that a response costs a stream a few words for
+// each resource, for as long as it waits to be sent.
+type framed mem.BufferSlice
+
+// frame encodes a response with these resources.
+func frame(version, typeURL, nonce string, resources []mem.Buffer) framed {
+	head := appendString(nil, fieldResponseVersion, version)
+	tail := appendString(appendString(nil, fieldTypeURL, typeURL), fieldNonce, nonce)
+	out := make(framed, 0, len(resources)+2)
+	out = append(out, mem.SliceBuffer(head))
+	out = append(out, resources...)
+	return append(out, mem.SliceBuffer(tail))
+}
+
+// codec is gRPC's own, but for what is framed.
+type codec struct{ grpcencoding.CodecV2 }
+
+func newCodec() codec { return codec{grpcencoding.GetCodecV2(proto.Name)} }
+
+// Marshal returns the bytes of v, which is not to be written to meanwhile.
+func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	if f, ok := v.(framed); ok {
+		return mem.BufferSlice(f), nil
+	}
+	return c.CodecV2.Marshal(v)
+}
+
+// sotwStream sends what its stream collected in the place of go-control-plane's
+// message, of which it takes the rest.
+type sotwStream struct {
+	streamv3.Stream
+	stream *stream
+}
+
+// Send sends a response.
+func (s sotwStream) Send(resp *discoveryv3.DiscoveryResponse) error {
+	resources := make([]mem.Buffer, len(s.stream.pushing.assignments))
+	for i, a := range s.stream.pushing.assignments {
+		resources[i] = a.encoded().sotw
+	}
+	s.stream.pushing = push{}
+	return s.SendMsg(frame(resp.GetVersionInfo(), resp.GetTypeUrl(), resp.GetNonce(), resources))
+}
+
+// deltaStream does so for delta.
+type deltaStream struct {
+	streamv3.DeltaStream
+	stream *stream
+}
+
+// Send sends a response.
+func (s deltaStream) Send(resp *discoveryv3.DeltaDiscoveryResponse) error {
+	resources := make([]mem.Buffer, len(s.stream.pushing.assignments))
+	for i, a := range s.stream.pushing.assignments {
+		resources[i] = a.encoded().delta
+	}
+	s.stream.pushing = push{}
+	return s.SendMsg(frame(resp.GetSystemVersionInfo(), resp.GetTypeUrl(), resp.GetNonce(), resources))
+}

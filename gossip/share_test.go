@@ -1,0 +1,75 @@
+package gossip
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// server is a member that takes what others share with it.
+func server(t *testing.T, got chan []byte, seeds ...*Pool) *Pool {
+	t.Helper()
+	return open(t, Options{
+		Member: fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion}, Seeds: seedOf(seeds...),
+		Shared: func(_ fleet.Member, b []byte) {
+			select {
+			case got <- b:
+			default:
+			}
+		},
+	})
+}
+
+func TestAnEDSServerSharesWithAnotherUpToTheBound(t *testing.T) {
+	t.Parallel()
+	got := make(chan []byte, 1)
+	p := server(t, got)
+	q := server(t, nil, p)
+	sees(t, p, q.id, is(fleet.Alive))
+	to := sees(t, q, p.id, is(fleet.Alive))
+	for _, size := range []int{0, 1, maxMessage, MaxShare} {
+		want := bytes.Repeat([]byte{'x'}, size)
+		if err := q.Share(to, want); err != nil {
+			t.Fatal(err)
+		}
+		if b := <-got; !bytes.Equal(b, want) {
+			t.Errorf("of %d bytes %d came", size, len(b))
+		}
+	}
+	if err := q.Share(to, make([]byte, MaxShare+1)); err == nil {
+		t.Error("more than the bound is sent")
+	}
+}
+
+func TestWhatNoEDSServerSentIsNotTaken(t *testing.T) {
+	got := make(chan []byte, 1)
+	p := server(t, got)
+	q := open(t, Options{Member: upstreamMember(), Seeds: seedOf(p)})
+	sees(t, p, q.id, is(fleet.Alive))
+	for who, sender := range map[string]uuid.UUID{"an upstream": q.id, "a stranger": uuid.New(), "the server itself": p.id} {
+		err := p.accept(message{kind: messageShare, member: p.id, sender: sender, body: []byte("x")})
+		if err == nil || !strings.Contains(err.Error(), "only eds servers") {
+			t.Errorf("%s: %v", who, err)
+		}
+	}
+	if len(got) > 0 {
+		t.Error("it was taken")
+	}
+}
+
+func TestOnlyWhatIsSharedMayBeLong(t *testing.T) {
+	for kind := messageMissing; kind <= messageShare; kind++ {
+		_, err := decodeMessage(message{kind: kind, body: make([]byte, maxMessage)}.encode())
+		if long := kind == messageShare; (err == nil) != long {
+			t.Errorf("kind %d: %v", kind, err)
+		}
+	}
+	if _, err := decodeMessage(message{kind: messageShare, body: make([]byte, MaxShare+1)}.encode()); err == nil {
+		t.Error("there is no bound")
+	}
+}
