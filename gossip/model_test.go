@@ -18,8 +18,8 @@ import (
 
 // modelled is 10,100,300,1000 in `make bench-gossip`.
 var (
-	modelled = flag.String("modelled", "10,30", "sizes of the pools that the model is compared with")
-	samples  = flag.Int("samples", 7, "of each kind of event, for the comparison with the model")
+	modelled = flag.String("modelled", "10,25", "sizes of the pools that the model is compared with")
+	samples  = flag.Int("samples", 5, "of each kind of event, for the comparison with the model")
 )
 
 const (
@@ -45,14 +45,16 @@ func TestTheModelSaysWhatRealMembersDo(t *testing.T) {
 func compare(c *crowd, n int) {
 	t := c.w.t
 	c.w.within(2*time.Minute, "all see each other", c.agree)
-	time.Sleep(10 * time.Second)
+	time.Sleep(10*time.Second + time.Duration(n)*time.Second/5) // each join is said as often as it should be
 	conf := LAN.Config()
 	conf.Label = DefaultFleet
 	o := model.Options{Config: conf, Members: n, Seed: 1}
 
-	start := c.now()
+	c.mark = c.now()
+	start := c.mark
 	time.Sleep(30 * time.Second)
 	now := c.now()
+	c.say("at rest")
 	seconds := now.at.Sub(start.at).Seconds() * float64(n)
 	cost := model.CostOf(o, len(c.live[n/2].delegate.NodeMeta(0)))
 	c.near("packets/s", float64(now.packets-start.packets)/seconds, cost.Packets, 0.15)

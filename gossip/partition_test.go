@@ -15,7 +15,7 @@ const healLimit = 15 * time.Second
 
 func TestEveryMemberSeesTheFullPoolAgainAfterAPartition(t *testing.T) {
 	const n = 20
-	const short, long, longest = 2 * time.Second, time.Minute, 10 * time.Minute
+	const short, long, longest = 2 * time.Second, time.Minute, 3 * time.Minute
 	for _, c := range []struct {
 		name  string
 		seeds []int // which members are everybody's seeds

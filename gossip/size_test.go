@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -17,13 +18,13 @@ import (
 
 // size is 1,000 in `make bench-gossip`: that many real members take minutes, and
 // several times as long under the race detector.
-var size = flag.Int("members", 100, "members of the pool that churns")
+var size = flag.Int("members", 50, "members of the pool that churns")
 
 const (
 	observers  = 3                      // EDS servers, which are the seeds
 	churnEvery = 100 * time.Millisecond // one member joins, leaves or is killed
-	churnFor   = 20 * time.Second
-	young      = 50 // of the youngest members nobody is taken: all should know of them first
+	churnFor   = 10 * time.Second
+	young      = 20 // of the youngest members nobody is taken: all should know of them first
 )
 
 func TestNoEventIsLostInAPoolThatChurns(t *testing.T) {
@@ -36,6 +37,7 @@ func TestNoEventIsLostInAPoolThatChurns(t *testing.T) {
 			time.Sleep(churnEvery)
 		}
 		c.say("churning")
+		c.prompt()
 		settled := c.w.within(3*time.Minute, "all see who is there", c.agree)
 		c.say("settling")
 		t.Logf("%d members: after the last event all agree within %s", *size, settled)
@@ -52,7 +54,13 @@ type crowd struct {
 	left chan error
 	ends int // members that are leaving
 	mark mark
+
+	heard []float64  // of each join while it churned: the share of members that knew after soon
+	mu    sync.Mutex // guards heard
+	wg    sync.WaitGroup
 }
+
+const soon = time.Second
 
 // mark is what a crowd had used at a time.
 type mark struct {
@@ -74,10 +82,11 @@ func (c *crowd) say(phase string) {
 	runtime.GC()
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
-	seconds := now.at.Sub(old.at).Seconds() * float64(*size)
-	c.w.t.Logf("%d members, %s for %s: %.1f packets/s, %.0f bytes/s, %.2f ms CPU/s, %d KiB of memory each", *size, phase, now.at.Sub(old.at),
+	n := len(c.live)
+	seconds := now.at.Sub(old.at).Seconds() * float64(n)
+	c.w.t.Logf("%d members, %s for %s: %.1f packets/s, %.0f bytes/s, %.2f ms CPU/s, %d KiB of memory each", n, phase, now.at.Sub(old.at),
 		float64(now.packets-old.packets)/seconds, float64(now.bytes-old.bytes)/seconds,
-		1e3*(now.cpu-old.cpu).Seconds()/seconds, mem.HeapInuse>>10/uint64(*size))
+		1e3*(now.cpu-old.cpu).Seconds()/seconds, mem.HeapInuse>>10/uint64(n))
 }
 
 func newCrowd(t *testing.T, n int) *crowd {
@@ -106,6 +115,7 @@ func (c *crowd) join() {
 func (c *crowd) churn() {
 	if len(c.live) < *size {
 		c.join()
+		c.listen(c.live[len(c.live)-1].id.String(), slices.Clone(c.live))
 		return
 	}
 	i := observers + c.rnd.IntN(max(1, len(c.live)-observers-young))
@@ -119,6 +129,33 @@ func (c *crowd) churn() {
 	c.fate[p.id] = fleet.Left
 	c.ends++
 	go func() { c.left <- p.Leave(c.w.t.Context()) }()
+}
+
+// listen notes how many of those who were there know of a join soon.
+func (c *crowd) listen(name string, there []*Pool) {
+	c.wg.Go(func() {
+		time.Sleep(soon)
+		knows := 0
+		for _, p := range there {
+			if p.knows(name, is(fleet.Alive)) {
+				knows++
+			}
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.heard = append(c.heard, float64(knows)/float64(len(there)))
+	})
+}
+
+// prompt fails unless nearly all heard soon of nearly every join.
+func (c *crowd) prompt() {
+	c.wg.Wait()
+	slices.Sort(c.heard)
+	tenth, median := c.heard[len(c.heard)/10], c.heard[len(c.heard)/2]
+	c.w.t.Logf("%d members: %.2f %% know of a join after %s, of the slowest tenth %.2f %%", len(c.live), 100*median, soon, 100*tenth)
+	if median < 0.9 {
+		c.w.t.Errorf("%.0f %% know of a join after %s", 100*median, soon)
+	}
 }
 
 // agree reports whether every member sees exactly those alive that are.
