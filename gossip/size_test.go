@@ -18,7 +18,7 @@ import (
 
 // size is 1,000 in `make bench-gossip`: that many real members take minutes, and
 // several times as long under the race detector.
-var size = flag.Int("members", 50, "members of the pool that churns")
+var size = flag.Int("members", 40, "members of the pool that churns")
 
 const (
 	observers  = 3                      // EDS servers, which are the seeds
