@@ -30,7 +30,7 @@ bench: setup build envoy
 bench-fanout: setup envoy
 	go run ./e2e/fanout $(ARGS)
 
-# A thousand real members in virtual time, and a model beyond: some 20 minutes of one
+# A thousand real members in virtual time, and a model beyond: some 25 minutes of one
 # core, and 6 GB of memory.
 bench-gossip:
 	go test ./gossip -count=1 -timeout 3h -v -run 'NoEventIsLost|TheModelSays' -members 1000 -modelled 10,100,300,1000
