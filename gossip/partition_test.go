@@ -14,7 +14,7 @@ import (
 const healLimit = 15 * time.Second
 
 func TestEveryMemberSeesTheFullPoolAgainAfterAPartition(t *testing.T) {
-	const n = 16
+	const n = 12
 	const short, long, longest = 2 * time.Second, time.Minute, 3 * time.Minute
 	for _, c := range []struct {
 		name  string
