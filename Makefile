@@ -1,7 +1,7 @@
 # demo and test are the two commands; each does its own set-up on a machine with
 # Go 1.26, make, and Python 3 with pip.
 
-.PHONY: demo test build envoy setup lint bench bench-fanout
+.PHONY: demo test build envoy setup lint bench bench-fanout bench-gossip
 
 demo: build envoy
 	bin/rollcall demo $(ARGS)
@@ -27,6 +27,13 @@ lint:
 
 bench: setup build envoy
 	go run ./e2e/bench $(ARGS)
+	$(MAKE) bench-gossip
 
 bench-fanout: setup envoy
 	go run ./e2e/fanout $(ARGS)
+
+# A thousand real members in virtual time, and a model beyond: some 25 minutes of one
+# core, and 6 GB of memory.
+bench-gossip:
+	go test ./gossip -count=1 -timeout 3h -v -run 'NoEventIsLost|TheModelSays' -members 1000 -modelled 10,100,300,1000
+	go run ./gossip/bench

@@ -53,6 +53,7 @@ func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 	rooms := packages(t)
 	for room, forbidden := range map[string][]string{
 		"gossip":             {controlPlane, own + "eds", own + "envoy"},
+		"gossip/model":       {controlPlane, own},
 		"upstream":           {controlPlane, own + "eds", own + "envoy", "google.golang.org/grpc"},
 		"upstream/hello":     {controlPlane, own + "eds", own + "envoy", "google.golang.org/grpc"},
 		"eds/registry":       {memberlist, controlPlane, "net/http"},

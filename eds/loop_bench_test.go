@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -58,7 +59,9 @@ func BenchmarkOneOfManyChanges(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c := newCrowd(10_000)
+	const members = 10_000
+	before := heap()
+	c := newCrowd(members)
 	quiet := slog.New(slog.DiscardHandler)
 	l := newLoop(loopOptions{pool: c, prober: c, overrides: store, logger: quiet,
 		publish: []func(*registry.Snapshot){xds.New(xds.Options{Logger: quiet}).Update}})
@@ -70,4 +73,14 @@ func BenchmarkOneOfManyChanges(b *testing.B) {
 		b.StartTimer()
 		l.decide()
 	}
+	b.ReportMetric(float64(heap()-before)/members, "B/member")
+	runtime.KeepAlive(l)
+}
+
+// heap is what is in use, in bytes.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

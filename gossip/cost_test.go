@@ -68,13 +68,13 @@ func TestWhatAProfileCosts(t *testing.T) {
 	}{
 		{LAN, 3, 10, 1000, 5 * time.Second},
 		{LAN, 10, 10, 2000, 6 * time.Second},
-		{LAN, 30, 10, 5000, 8 * time.Second},
+		{LAN, 20, 10, 5000, 8 * time.Second},
 		{WAN, 3, 10, 1000, 20 * time.Second},
 		{WAN, 10, 10, 2000, 30 * time.Second},
-		{WAN, 30, 10, 5000, 40 * time.Second},
+		{WAN, 20, 10, 5000, 40 * time.Second},
 		{Fast, 3, 20, 1000, 5 * time.Second},
 		{Fast, 10, 20, 2000, 5 * time.Second},
-		{Fast, 30, 20, 5000, 5 * time.Second},
+		{Fast, 20, 20, 5000, 5 * time.Second},
 	} {
 		t.Run(fmt.Sprintf("%s/%d", c.profile, c.members), func(t *testing.T) {
 			t.Parallel()
@@ -117,7 +117,7 @@ func (w *world) crash(profile Profile, pools []*Pool) time.Duration {
 		}))
 		pools[victim] = w.open(Options{Profile: profile, Seeds: seedOf(pools[0])})
 		w.within(time.Minute, "all see each other", all(pools, fleet.Alive, len(pools)))
-		time.Sleep(5 * time.Second)
+		time.Sleep(3 * time.Second)
 	}
 	slices.Sort(took)
 	return took[len(took)/2]

@@ -129,7 +129,7 @@ func (o *Options) create(p *Pool, logger *log.Logger) (*memberlist.Memberlist, e
 		}
 		port, transport = s.port(), s
 	}
-	conf := o.Profile.config()
+	conf := o.Profile.Config()
 	conf.Name = p.id.String()
 	conf.Label = o.Fleet
 	conf.Transport = transport

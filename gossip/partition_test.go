@@ -14,8 +14,8 @@ import (
 const healLimit = 15 * time.Second
 
 func TestEveryMemberSeesTheFullPoolAgainAfterAPartition(t *testing.T) {
-	const n = 20
-	const short, long, longest = 2 * time.Second, time.Minute, 10 * time.Minute
+	const n = 12
+	const short, long, longest = 2 * time.Second, time.Minute, 3 * time.Minute
 	for _, c := range []struct {
 		name  string
 		seeds []int // which members are everybody's seeds
@@ -23,12 +23,12 @@ func TestEveryMemberSeesTheFullPoolAgainAfterAPartition(t *testing.T) {
 		lasts []time.Duration
 		on    []Profile
 	}{
-		{"one side has the seeds", []int{0, 1}, span(10, n), []time.Duration{short, long, longest}, []Profile{LAN}},
-		{"both sides have a seed", []int{0, n - 1}, span(10, n), []time.Duration{short, long}, []Profile{LAN}},
+		{"one side has the seeds", []int{0, 1}, span(n/2, n), []time.Duration{short, long, longest}, []Profile{LAN}},
+		{"both sides have a seed", []int{0, n - 1}, span(n/2, n), []time.Duration{short, long}, []Profile{LAN}},
 		{"the only seed is alone", []int{0}, span(0, 1), []time.Duration{short, long, longest}, []Profile{LAN}},
 		{"who is no seed is alone", []int{0}, span(n-1, n), []time.Duration{short, long}, []Profile{LAN}},
-		{"nobody has seeds", nil, span(10, n), []time.Duration{long}, []Profile{LAN}},
-		{"another profile", []int{0, 1}, span(10, n), []time.Duration{long}, []Profile{WAN, Fast}},
+		{"nobody has seeds", nil, span(n/2, n), []time.Duration{long}, []Profile{LAN}},
+		{"another profile", []int{0, 1}, span(n/2, n), []time.Duration{long}, []Profile{WAN, Fast}},
 	} {
 		for _, lasts := range c.lasts {
 			for _, profile := range c.on {

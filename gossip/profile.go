@@ -31,8 +31,9 @@ func ParseProfile(s string) (Profile, error) {
 	}
 }
 
-// config is memberlist's own LAN or WAN configuration with what measured better.
-func (p Profile) config() *memberlist.Config {
+// Config is memberlist's own LAN or WAN configuration with what measured better, made
+// anew at each call.
+func (p Profile) Config() *memberlist.Config {
 	switch p {
 	case WAN:
 		return wan()

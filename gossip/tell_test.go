@@ -46,7 +46,7 @@ func TestPingWaitsForTheProbeTimeoutOrItsContext(t *testing.T) {
 			if p.Ping(t.Context(), uuid.NewString(), w.addr()) {
 				t.Error("nobody answers, but the ping is answered")
 			}
-			if took := time.Since(start); took != profile.config().ProbeTimeout {
+			if took := time.Since(start); took != profile.Config().ProbeTimeout {
 				t.Errorf("%s: it took %s", profile, took)
 			}
 			start = time.Now()
