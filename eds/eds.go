@@ -48,6 +48,7 @@ type Options struct {
 	Keys      [][]byte
 	Profile   gossip.Profile
 	DataDir   string // made when missing
+	Access    Access
 
 	ProbeInterval time.Duration // between two probes of an endpoint; 0 stands for 1 s
 	Guard         float64       // see registry.Options
@@ -83,6 +84,11 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 	stops.add(closing(xdsLis))
 
+	httpTLS, xdsTLS, err := opts.Access.tlsConfigs(opts.Logger)
+	if err != nil {
+		return err
+	}
+
 	self := fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion}
 	mem := newMemory(db, self.ID, opts.Logger)
 	remembered, err := mem.recall()
@@ -98,7 +104,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 	stops.add(func() error { return leave(members) })
 
-	server := xds.New(xds.Options{Logger: opts.Logger})
+	server := xds.New(xds.Options{Logger: opts.Logger, TLS: xdsTLS})
 	prober := probe.New(probe.Options{
 		Interval: opts.ProbeInterval,
 		Ping: func(ctx context.Context, t probe.Target) bool {
@@ -123,6 +129,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 			Registry: decisions, Overrides: overrides, Discovery: server, Clients: server.Clients, Standings: server.Standings,
 			Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}), Logger: opts.Logger,
 		}),
+		TLSConfig:         httpTLS,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
@@ -195,7 +202,11 @@ func serveHTTP(ctx context.Context, web *http.Server, lis net.Listener) error {
 		stopped <- err
 	})
 	defer stop()
-	if err := web.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
+	serve := web.Serve
+	if web.TLSConfig != nil {
+		serve = func(lis net.Listener) error { return web.ServeTLS(lis, "", "") }
+	}
+	if err := serve(lis); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve http: %w", err)
 	}
 	return <-stopped

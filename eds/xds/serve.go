@@ -15,6 +15,8 @@ import (
 	streamv3 "github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
@@ -61,7 +63,12 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 
 // grpcServer registers everything that is served. ctx ends its streams.
 func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
+	transport := insecure.NewCredentials()
+	if s.tls != nil {
+		transport = credentials.NewTLS(s.tls)
+	}
 	server := grpc.NewServer(
+		grpc.Creds(transport),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxRecvMsgSize(maxRequestSize),
 		grpc.ConnectionTimeout(handshakeTime),

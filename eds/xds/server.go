@@ -7,6 +7,7 @@
 package xds
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"slices"
 	"sync"
@@ -27,11 +28,14 @@ type Options struct {
 	// MaxClients bounds the streams and REST clients together; 0 means 100,000.
 	// Past it a stream is refused with RESOURCE_EXHAUSTED and a poll with 503.
 	MaxClients int
+
+	TLS *tls.Config // of the gRPC port; nil: none
 }
 
 // Server serves the latest snapshot. Its methods may be called from any
 // goroutine, but for Update.
 type Server struct {
+	tls     *tls.Config
 	logger  *slog.Logger
 	cache   *cache
 	clients *clients
@@ -63,7 +67,7 @@ func New(opts Options) *Server {
 		opts.MaxClients = defaultMaxClients
 	}
 	s := &Server{
-		logger: opts.Logger, cache: newCache(), clients: newClients(opts.MaxClients),
+		tls: opts.TLS, logger: opts.Logger, cache: newCache(), clients: newClients(opts.MaxClients),
 		health: health.NewServer(), farewell: farewellMost,
 		services: make(map[string]*serving), leaving: make(map[string]*serving),
 		books: make(map[string]*book), closing: make(map[string]*book), moved: make(chan struct{}, 1),
