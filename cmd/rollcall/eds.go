@@ -27,7 +27,7 @@ func newEDS() *cobra.Command {
 gRPC and REST to every Envoy that asks. Operators overrule it over HTTP; the API
 console is at the root of the HTTP address.`,
 		Example: `  rollcall eds
-  rollcall eds --join 10.0.0.5 --gossip 10.0.0.6:7946 --gossip-key-file gossip.key \\
+  rollcall eds --join 10.0.0.5 --gossip 10.0.0.6:7946 --gossip-key-file gossip.key \
     --xds 10.0.0.6:18000 --xds-cert eds.pem --xds-key eds-key.pem --xds-client-ca ca.pem`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
