@@ -84,7 +84,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 	stops.add(closing(xdsLis))
 
-	httpTLS, xdsTLS, err := opts.Access.tlsConfigs(opts.Logger)
+	enter, err := opts.Access.open(opts.Logger)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,10 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 	stops.add(func() error { return leave(members) })
 
-	server := xds.New(xds.Options{Logger: opts.Logger, TLS: xdsTLS})
+	server := xds.New(xds.Options{
+		Logger: opts.Logger, TLS: enter.xdsTLS, Allows: enter.allows, Refused: enter.count,
+		MaxClients: opts.Access.Clients, MaxStreams: opts.Access.Streams, MaxNames: opts.Access.Names,
+	})
 	prober := probe.New(probe.Options{
 		Interval: opts.ProbeInterval,
 		Ping: func(ctx context.Context, t probe.Target) bool {
@@ -120,16 +123,16 @@ func Run(ctx context.Context, opts Options) (err error) {
 		seeds:    len(opts.Seeds) > 0, remembered: remembered,
 		publish: []func(*registry.Snapshot){server.Update, mem.update, receipts.update},
 	})
-	metrics, err := newMetrics(decisions.Snapshot, server.Clients, ackTimes)
+	metrics, err := newMetrics(decisions.Snapshot, server.Clients, ackTimes, enter.refused)
 	if err != nil {
 		return err
 	}
 	web := &http.Server{
-		Handler: api.New(api.Options{
+		Handler: enter.guard(api.New(api.Options{
 			Registry: decisions, Overrides: overrides, Discovery: server, Clients: server.Clients, Standings: server.Standings,
 			Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}), Logger: opts.Logger,
-		}),
-		TLSConfig:         httpTLS,
+		}), opts.Access, opts.HTTP.Addr(), opts.Logger),
+		TLSConfig:         enter.httpTLS,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),

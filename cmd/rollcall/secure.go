@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 
@@ -8,6 +10,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/certs"
 	"github.com/rollcall-fleet/rollcall/eds"
+	"github.com/rollcall-fleet/rollcall/eds/middleware"
 	"github.com/rollcall-fleet/rollcall/exposure"
 )
 
@@ -57,6 +60,17 @@ type accessFlags struct {
 
 func (a *accessFlags) add(fs *pflag.FlagSet) {
 	a.insecure.add(fs)
+	x := &a.access
+	fs.StringVar(&x.Tokens, "http-tokens", "", "file of bearer tokens for the HTTP port (rollcall keygen token); read again when it changes")
+	fs.StringSliceVar(&x.Operators, "http-operators", nil, "SPIFFE ids or common names of client certificates that may decide")
+	fs.StringSliceVar(&x.Viewers, "http-viewers", nil, "SPIFFE ids or common names of client certificates that may read")
+	fs.StringSliceVar(&x.Hosts, "http-host", nil, "further names at which the HTTP port is asked, beside loopback names and --http; * for any")
+	fs.IntVar(&x.Rate, "http-rate", middleware.DefaultRate, "requests a second of one address, but for discovery; 0: no limit")
+	fs.IntVar(&x.DiscoveryRate, "http-discovery-rate", middleware.DefaultDiscoveryRate, "discovery requests a second of one address; 0: no limit")
+	fs.StringVar(&x.Policy, "xds-policy", "", "YAML file of the services that each Envoy may read, by certificate or node id; read again when it changes")
+	fs.IntVar(&x.Clients, "xds-max-clients", 100_000, "most streams and polling clients at a time")
+	fs.IntVar(&x.Streams, "xds-max-streams", 10_000, "most streams of one connection; further ones wait")
+	fs.IntVar(&x.Names, "xds-max-names", 10_000, "most services in one stream's subscription")
 	certFlags(fs, &a.access.HTTP, "http", "the HTTP port")
 	certFlags(fs, &a.access.XDS, "xds", "the gRPC port")
 }
@@ -74,6 +88,9 @@ func (a *accessFlags) apply(opts *eds.Options, pool *poolFlags) (stop func(), er
 			return nil, usageError{err}
 		}
 	}
+	if err := a.checkLimits(); err != nil {
+		return nil, usageError{err}
+	}
 	opts.Access = a.access
 	return a.insecure.check(opts.Logger, append(gossipAddresses(pool, netip.Addr{}),
 		exposure.Address{Flag: "--http", Addr: opts.HTTP.Addr(), Locked: a.httpLocked(), Lock: lockHTTP},
@@ -81,4 +98,24 @@ func (a *accessFlags) apply(opts *eds.Options, pool *poolFlags) (stop func(), er
 	)...)
 }
 
-func (a *accessFlags) httpLocked() bool { return a.access.HTTP.ClientCA != "" }
+// httpLocked wants TLS too: without it a token is anybody's who listens.
+func (a *accessFlags) httpLocked() bool {
+	return a.access.HTTP.Cert != "" && (a.access.Tokens != "" || a.access.HTTP.ClientCA != "")
+}
+
+func (a *accessFlags) checkLimits() error {
+	for flag, n := range map[string]int{"http-rate": a.access.Rate, "http-discovery-rate": a.access.DiscoveryRate} {
+		if n < 0 || n > 1_000_000 {
+			return fmt.Errorf("--%s is %d, give 0 (no limit) to 1000000", flag, n)
+		}
+	}
+	for flag, n := range map[string]int{"xds-max-clients": a.access.Clients, "xds-max-streams": a.access.Streams, "xds-max-names": a.access.Names} {
+		if n < 1 || n > 1_000_000 {
+			return fmt.Errorf("--%s is %d, give 1 to 1000000", flag, n)
+		}
+	}
+	if a.access.HTTP.ClientCA == "" && len(a.access.Viewers)+len(a.access.Operators) > 0 {
+		return errors.New("--http-viewers and --http-operators are about client certificates: pass --http-client-ca too")
+	}
+	return nil
+}

@@ -64,12 +64,12 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 // grpcServer registers everything that is served. ctx ends its streams.
 func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 	transport := insecure.NewCredentials()
-	if s.tls != nil {
-		transport = credentials.NewTLS(s.tls)
+	if s.opts.TLS != nil {
+		transport = credentials.NewTLS(s.opts.TLS)
 	}
 	server := grpc.NewServer(
 		grpc.Creds(transport),
-		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxConcurrentStreams(uint32(s.opts.MaxStreams)),
 		grpc.MaxRecvMsgSize(maxRequestSize),
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
@@ -135,10 +135,12 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 	}
 	c, ok := s.clients.open(transport, address, time.Now())
 	if !ok {
+		s.opts.Refused(refusedClient)
 		s.logger.Warn("stream refused: too many clients", "peer", address, "max", s.clients.max)
 		return status.Errorf(codes.ResourceExhausted, "more than %d clients", s.clients.max)
 	}
 	st := s.newStream(c, typeURL)
+	st.id = certID(ctx)
 	defer s.end(st)
 	s.logger.Debug("stream opened", "transport", transport, "peer", address)
 	err := handle(st)
