@@ -49,6 +49,7 @@ type Options struct {
 	Profile   gossip.Profile
 	DataDir   string // made when missing
 	Access    Access
+	Debug     netip.AddrPort // profiles and channelz, on loopback; zero: none
 
 	ProbeInterval time.Duration // between two probes of an endpoint; 0 stands for 1 s
 	Guard         float64       // see registry.Options
@@ -138,7 +139,12 @@ func Run(ctx context.Context, opts Options) (err error) {
 		ErrorLog: slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
 	}
 
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
+	if opts.Debug.IsValid() {
+		if err := serveDebug(&stops, failed, opts); err != nil {
+			return err
+		}
+	}
 	stops.goRun(prober.Run)
 	stops.goRun(receipts.run)
 	stops.goRun(decisions.run)
