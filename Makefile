@@ -1,7 +1,7 @@
 # demo and test are the two commands; each does its own set-up on a machine with
 # Go 1.26, make, and Python 3 with pip.
 
-.PHONY: demo test build envoy setup lint bench bench-fanout bench-gossip
+.PHONY: demo test build envoy setup lint bench bench-fanout bench-gossip fuzz
 
 demo: build envoy
 	bin/rollcall demo $(ARGS)
@@ -21,6 +21,13 @@ envoy:
 
 setup:
 	scripts/setup.sh
+
+# Five minutes for each fuzz target unless FUZZTIME says otherwise; what is found is
+# kept under testdata/fuzz of its package, and make test tries it ever after.
+FUZZTIME ?= 5m
+
+fuzz:
+	scripts/fuzz.sh $(FUZZTIME)
 
 lint:
 	scripts/lint.sh

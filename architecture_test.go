@@ -66,6 +66,10 @@ func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 		"envoy":              {memberlist, own + "eds", own + "gossip"},
 		"client":             {memberlist, controlPlane, own + "eds", own + "gossip", own + "envoy", own + "upstream"},
 		"client/show":        {memberlist, controlPlane, own + "eds", own + "gossip", own + "envoy", own + "upstream"},
+		"eds/auth":           {memberlist, controlPlane},
+		"eds/middleware":     {memberlist, controlPlane},
+		"certs":              {memberlist, controlPlane, own + "eds", own + "gossip"},
+		"exposure":           {memberlist, controlPlane, own + "eds", own + "gossip"},
 	} {
 		p, ok := rooms[room]
 		if !ok {

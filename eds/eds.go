@@ -45,6 +45,8 @@ type Options struct {
 	Keys      [][]byte
 	Profile   gossip.Profile
 	DataDir   string // made when missing
+	Access    Access
+	Debug     netip.AddrPort // profiles and channelz, on loopback; zero: none
 
 	ProbeInterval time.Duration // between two probes of an endpoint; 0 stands for 1 s
 	Guard         float64       // see registry.Options
@@ -70,6 +72,11 @@ func Run(ctx context.Context, opts Options) (err error) {
 		return err
 	}
 
+	enter, err := opts.Access.open(opts.Logger)
+	if err != nil {
+		return err
+	}
+
 	self := fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion}
 	mem := newMemory(db, self.ID, opts.Logger)
 	remembered, err := mem.recall()
@@ -91,7 +98,10 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 	stops.add(func() error { return leave(members) })
 
-	server := xds.New(xds.Options{Logger: opts.Logger})
+	server := xds.New(xds.Options{
+		Logger: opts.Logger, TLS: enter.xdsTLS, Allows: enter.allows, Refused: enter.count,
+		MaxClients: opts.Access.Clients, MaxStreams: opts.Access.Streams, MaxNames: opts.Access.Names,
+	})
 	prober := probe.New(probe.Options{
 		Interval: opts.ProbeInterval,
 		Ping: func(ctx context.Context, t probe.Target) bool {
@@ -112,16 +122,17 @@ func Run(ctx context.Context, opts Options) (err error) {
 			func(snap *registry.Snapshot) { sharer.Members(snap.Members) },
 		},
 	})
-	metrics, err := newMetrics(decisions.Snapshot, server.Count, ackTimes)
+	metrics, err := newMetrics(decisions.Snapshot, server.Count, ackTimes, enter.refused)
 	if err != nil {
 		return err
 	}
 	web := &http.Server{
-		Handler: api.New(api.Options{
+		Handler: enter.guard(api.New(api.Options{
 			Registry: decisions, Overrides: overrides, Discovery: server, Clients: server.Clients, Standings: server.Standings,
 			Events:  hub.Subscribe,
 			Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}), Logger: opts.Logger,
-		}),
+		}), opts.Access, opts.HTTP.Addr(), opts.Logger),
+		TLSConfig:         enter.httpTLS,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
@@ -129,7 +140,12 @@ func Run(ctx context.Context, opts Options) (err error) {
 
 	web.RegisterOnShutdown(hub.Close)
 
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
+	if opts.Debug.IsValid() {
+		if err := serveDebug(&stops, failed, opts); err != nil {
+			return err
+		}
+	}
 	stops.goRun(overrides.Run)
 	stops.goRun(sharer.Run)
 	stops.goRun(endings.run)
@@ -167,7 +183,11 @@ func serveHTTP(ctx context.Context, web *http.Server, lis net.Listener) error {
 		stopped <- err
 	})
 	defer stop()
-	if err := web.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
+	serve := web.Serve
+	if web.TLSConfig != nil {
+		serve = func(lis net.Listener) error { return web.ServeTLS(lis, "", "") }
+	}
+	if err := serve(lis); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve http: %w", err)
 	}
 	return <-stopped

@@ -40,14 +40,17 @@ type metrics struct {
 	clients  func() xds.Count
 }
 
-func newMetrics(snapshot func() *registry.Snapshot, clients func() xds.Count, ackTimes *prometheus.HistogramVec) (*prometheus.Registry, error) {
+func newMetrics(snapshot func() *registry.Snapshot, clients func() xds.Count, more ...prometheus.Collector) (*prometheus.Registry, error) {
 	r := prometheus.NewRegistry()
-	return r, errors.Join(
-		r.Register(collectors.NewGoCollector()),
-		r.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
-		r.Register(ackTimes),
-		r.Register(metrics{snapshot: snapshot, clients: clients}),
-	)
+	var errs []error
+	for _, c := range append(more,
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		metrics{snapshot: snapshot, clients: clients},
+	) {
+		errs = append(errs, r.Register(c))
+	}
+	return r, errors.Join(errs...)
 }
 
 // Describe implements prometheus.Collector.

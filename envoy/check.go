@@ -21,6 +21,7 @@ func (o Options) check() error {
 		err,
 		checkServers(o.EDS),
 		checkServices(o.Services),
+		o.TLS.check(),
 		checkText("node id", o.NodeID),
 		checkText("node cluster", o.NodeCluster),
 		o.checkListeners(),

@@ -104,6 +104,7 @@ func (b *builder) xdsCluster() *clusterv3.Cluster {
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
 		ConnectTimeout:       durationpb.New(b.ConnectTimeout),
 		LoadAssignment:       &endpointv3.ClusterLoadAssignment{ClusterName: xdsCluster},
+		TransportSocket:      b.transportSocket(),
 	}
 	var endpoints []*endpointv3.LbEndpoint
 	for _, s := range b.EDS {

@@ -59,6 +59,8 @@ type Options struct {
 	NodeID      string // how this Envoy is called at the EDS servers; give each its own
 	NodeCluster string
 
+	TLS TLS // to the EDS servers
+
 	Listener netip.AddrPort // port 0 takes any free port
 	Admin    netip.AddrPort // port 0 takes any free port
 

@@ -14,4 +14,18 @@ fixes=$(go fix -diff ./... 2>/dev/null || true)
 [ -z "$fixes" ] || { echo "$fixes"; fail "go fix wants to change the above"; }
 go mod tidy -diff >/dev/null || fail "go.mod is not tidy: run go mod tidy"
 go test ./envoy -run Samples -count=1 >/dev/null || fail "the sample files in envoy/ are not what the code writes: go test ./envoy -run Samples -update"
+# gosec works on the sources alone. What is left out: G104 (errors that are dropped
+# on purpose are assigned to _), G115 (conversions, bounded where they are made),
+# G304 and G204 (files and programs are named by the operator).
+if gosec=$(go tool -n gosec 2>/dev/null); then
+	"$gosec" -quiet -exclude=G104,G115,G204,G304 -exclude-dir=e2e -exclude-dir=demo ./... || fail "gosec has found the above"
+else
+	echo "lint: gosec is not among the module's tools: skipped"
+fi
+# govulncheck needs the database of vulnerabilities, which is on the network.
+if vulncheck=$(command -v govulncheck); then
+	found=$("$vulncheck" ./... 2>&1) || { grep -q "fetching vulnerabilities" <<<"$found" && echo "lint: govulncheck cannot reach its database: skipped" || { echo "$found"; fail "govulncheck has found the above"; }; }
+else
+	echo "lint: govulncheck is not installed: skipped"
+fi
 echo "lint: ok"

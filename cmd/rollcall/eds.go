@@ -15,9 +15,10 @@ import (
 
 func newEDS() *cobra.Command {
 	var (
-		opts eds.Options
-		pool poolFlags
-		logs logFlags
+		opts   eds.Options
+		pool   poolFlags
+		logs   logFlags
+		access accessFlags
 	)
 	c := &cobra.Command{
 		Use:   "eds",
@@ -26,7 +27,8 @@ func newEDS() *cobra.Command {
 gRPC and REST to every Envoy that asks. Operators overrule it over HTTP; the API
 console is at the root of the HTTP address.`,
 		Example: `  rollcall eds
-  rollcall eds --join 10.0.0.5 --gossip 10.0.0.6:7946 --http 10.0.0.6:8080 --xds 10.0.0.6:18000`,
+  rollcall eds --join 10.0.0.5 --gossip 10.0.0.6:7946 --gossip-key-file gossip.key \
+    --xds 10.0.0.6:18000 --xds-cert eds.pem --xds-key eds-key.pem --xds-client-ca ca.pem`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if opts.Logger, err = logs.logger(); err != nil {
@@ -46,16 +48,23 @@ console is at the root of the HTTP address.`,
 			}
 			opts.Gossip, opts.Advertise, opts.Seeds, opts.Fleet = pool.gossip, pool.advertise, pool.join, pool.fleet
 			opts.Profile = pool.profile
+			stop, err := access.apply(&opts, &pool)
+			if err != nil {
+				return err
+			}
+			defer stop()
 			return eds.Run(c.Context(), opts)
 		},
 	}
 	addrPortVar(c.Flags(), &opts.HTTP, "http", "127.0.0.1:8080", "address of the API, the console and REST discovery")
 	addrPortVar(c.Flags(), &opts.XDS, "xds", "127.0.0.1:18000", "address of gRPC discovery")
+	addrPortVar(c.Flags(), &opts.Debug, "debug", "", "loopback address of Go's profiles and gRPC's channelz")
 	c.Flags().StringVar(&opts.DataDir, "data-dir", defaultDataDir(), "folder for operators' decisions and remembered members")
 	c.Flags().DurationVar(&opts.ProbeInterval, "probe-interval", probe.DefaultInterval, "between two probes of an endpoint's health")
 	c.Flags().Float64Var(&opts.Guard, "guard", registry.DefaultGuard, "share of a service that may fall silent at once before it is held as it is; 0 turns it off")
 	c.Flags().DurationVar(&opts.GuardHold, "guard-hold", registry.DefaultGuardHold, "the longest that the guard holds")
 	pool.add(c.Flags(), "127.0.0.1:7946", nil)
+	access.add(c.Flags())
 	logs.add(c.Flags())
 	return c
 }

@@ -35,7 +35,8 @@ func newEnvoyBootstrap() *cobra.Command {
 listener sends every request to the first service; further services are reached
 by their name as Host.`,
 		Example: `  rollcall envoy bootstrap --api rest
-  rollcall envoy bootstrap --api delta-ads --service payments --service users --eds 10.0.0.5:18000`,
+  rollcall envoy bootstrap --api delta-ads --service payments --service users --eds 10.0.0.5:18000 \
+    --tls-ca ca.pem --tls-cert envoy.pem --tls-key envoy-key.pem`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			yaml, err := flags.bootstrap(c.Flags())
@@ -106,6 +107,10 @@ func (b *bootstrapFlags) add(fs *pflag.FlagSet) {
 	addrPortVar(fs, &b.opts.Admin, "admin", envoy.DefaultAdmin, "address of Envoy's admin interface")
 	fs.DurationVar(&b.opts.RefreshDelay, "refresh-delay", envoy.DefaultRefreshDelay, "between two polls, with --api rest")
 	fs.DurationVar(&b.opts.ConnectTimeout, "connect-timeout", envoy.DefaultConnectTimeout, "for a connection to an endpoint or an EDS server")
+	fs.StringVar(&b.opts.TLS.CA, "tls-ca", "", "PEM certificates of those who sign the EDS servers' certificates; turns TLS on")
+	fs.StringVar(&b.opts.TLS.Cert, "tls-cert", "", "PEM certificate chain that Envoy shows the EDS servers")
+	fs.StringVar(&b.opts.TLS.Key, "tls-key", "", "PEM key of --tls-cert")
+	fs.StringVar(&b.opts.TLS.Name, "tls-name", "", "name in the EDS servers' certificates (default the host in --eds)")
 	fs.BoolVar(&b.opts.NoRetries, "no-retries", false, "pass every failure on to the caller")
 	fs.BoolVar(&b.opts.AccessLog, "access-log", false, "log each request to standard output")
 }

@@ -30,5 +30,6 @@ func newKeygen() *cobra.Command {
 			return err
 		},
 	})
+	c.AddCommand(newKeygenToken())
 	return c
 }

@@ -25,8 +25,8 @@ func newRegister() *cobra.Command {
 says until SIGTERM or SIGINT: two failures make it unhealthy, one success makes it
 healthy. Then it drains the endpoint and leaves the pool. The health check is one
 of /path, a URL, tcp, grpc and exec:COMMAND, as for rollcall run.`,
-		Example: `  rollcall register --service db --address 10.0.0.9:5432 --health tcp
-  rollcall register --service legacy --address 10.0.0.9:80 --health /status --weight 50`,
+		Example: `  rollcall register --service db --address 127.0.0.1:5432 --health tcp
+  rollcall register --service legacy --address 10.0.0.9:80 --health /status --weight 50 --gossip-key-file gossip.key`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := required(c.Flags(), "service", "address"); err != nil {
@@ -36,6 +36,11 @@ of /path, a URL, tcp, grpc and exec:COMMAND, as for rollcall run.`,
 			if err != nil {
 				return err
 			}
+			stop, err := member.insecure.check(e.Logger, gossipAddresses(&member.pool, address.Addr())...)
+			if err != nil {
+				return err
+			}
+			defer stop()
 			collectSeldom()
 			return run.Register(c.Context(), e)
 		},
@@ -52,6 +57,7 @@ type memberFlags struct {
 	drainTimeout time.Duration
 	pool         poolFlags
 	logs         logFlags
+	insecure     insecureFlag
 }
 
 func (m *memberFlags) add(fs *pflag.FlagSet) {
@@ -63,6 +69,7 @@ func (m *memberFlags) add(fs *pflag.FlagSet) {
 	m.pool.add(fs, "", []string{"127.0.0.1:7946"})
 	fs.Lookup("gossip").Usage = "address to gossip on; port 0 picks one (default the IP address from which --address is reached)"
 	m.logs.add(fs)
+	m.insecure.add(fs)
 }
 
 func (m *memberFlags) endpoint(addr netip.AddrPort) (run.Endpoint, error) {

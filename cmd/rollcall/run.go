@@ -53,6 +53,11 @@ The health check is one of
 			if err != nil {
 				return err
 			}
+			stop, err := member.insecure.check(opts.Endpoint.Logger, gossipAddresses(&member.pool, address)...)
+			if err != nil {
+				return err
+			}
+			defer stop()
 			switch restart {
 			case "never":
 			case "on-failure":

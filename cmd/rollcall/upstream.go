@@ -12,12 +12,13 @@ import (
 
 func newUpstream() *cobra.Command {
 	var (
-		opts    hello.Options
-		pool    poolFlags
-		logs    logFlags
-		port    uint16
-		address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-		listen  netip.Addr
+		opts     hello.Options
+		pool     poolFlags
+		logs     logFlags
+		insecure insecureFlag
+		port     uint16
+		address  = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		listen   netip.Addr
 	)
 	c := &cobra.Command{
 		Use:   "upstream",
@@ -26,7 +27,7 @@ func newUpstream() *cobra.Command {
 what it serves. SIGTERM drains it: no request is lost.`,
 		Example: `  rollcall upstream -p 8081
   rollcall upstream -p 0 --service payments --weight 50 --az us-central1-a --tag version=2
-  rollcall upstream -p 8081 --address 10.0.0.7 --gossip 10.0.0.7:7946 --join 10.0.0.5,10.0.0.6`,
+  rollcall upstream -p 8081 --address 10.0.0.7 --gossip 10.0.0.7:7946 --join 10.0.0.5,10.0.0.6 --gossip-key-file gossip.key`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if opts.Logger, err = logs.logger(); err != nil {
@@ -53,6 +54,11 @@ what it serves. SIGTERM drains it: no request is lost.`,
 			}
 			opts.GossipAdvertise, opts.Seeds, opts.Fleet = pool.advertise, pool.join, pool.fleet
 			opts.Profile = pool.profile
+			stop, err := insecure.check(opts.Logger, gossipAddresses(&pool, address)...)
+			if err != nil {
+				return err
+			}
+			defer stop()
 			collectSeldom()
 			return hello.Run(c.Context(), opts)
 		},
@@ -66,5 +72,6 @@ what it serves. SIGTERM drains it: no request is lost.`,
 	pool.add(fs, "", []string{"127.0.0.1:7946"})
 	fs.Lookup("gossip").Usage = "address to gossip on; port 0 picks one (default --address:0)"
 	logs.add(fs)
+	insecure.add(fs)
 	return c
 }

@@ -59,7 +59,7 @@ func NewMachines(ctx context.Context, opts Options, n int) (*Machines, error) {
 
 func (m *Machines) start(ctx context.Context) (err error) {
 	gossip := m.Net.Addr(0) + ":7946"
-	if m.EDS, err = m.run(0, "eds", "eds", "--gossip", gossip, "--data-dir", filepath.Join(m.opts.Dir, "data")); err != nil {
+	if m.EDS, err = m.run(0, "eds", "eds", "--insecure", "--gossip", gossip, "--data-dir", filepath.Join(m.opts.Dir, "data")); err != nil {
 		return err
 	}
 	if err := m.EDS.Await(ctx, m.API.Ready); err != nil {
@@ -68,7 +68,7 @@ func (m *Machines) start(ctx context.Context) (err error) {
 	for i := range m.upstreams {
 		addr := m.Net.Addr(i + 1)
 		if _, err := m.run(i+1, "upstream-"+strconv.Itoa(i+1), "upstream", "-p", strconv.Itoa(port), "--address", addr,
-			"--gossip", addr+":7946", "--join", gossip); err != nil {
+			"--insecure", "--gossip", addr+":7946", "--join", gossip); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,8 +53,13 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request, f flavor) {
 		refuse(w, http.StatusBadRequest, err)
 		return
 	}
+	if err := s.allowed(cmp.Or(requestID(r), req.GetNode().GetId()), req.GetResourceNames(), false); err != nil {
+		refuse(w, http.StatusForbidden, err)
+		return
+	}
 	c, ok := s.clients.poll(f.poller(req, r.RemoteAddr), r.RemoteAddr, time.Now())
 	if !ok {
+		s.opts.Refused(refusedClient)
 		refuse(w, http.StatusServiceUnavailable, errTooMany)
 		return
 	}

@@ -15,6 +15,8 @@ import (
 	streamv3 "github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
@@ -62,9 +64,14 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 
 // grpcServer registers everything that is served. ctx ends its streams.
 func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
+	transport := insecure.NewCredentials()
+	if s.opts.TLS != nil {
+		transport = credentials.NewTLS(s.opts.TLS)
+	}
 	server := grpc.NewServer(
+		grpc.Creds(transport),
 		grpc.ForceServerCodecV2(newCodec()),
-		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxConcurrentStreams(uint32(s.opts.MaxStreams)),
 		grpc.MaxRecvMsgSize(maxRequestSize),
 		grpc.ReadBufferSize(readBuffer),
 		grpc.ConnectionTimeout(handshakeTime),
@@ -131,10 +138,12 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 	}
 	c, ok := s.clients.open(transport, address, time.Now())
 	if !ok {
+		s.opts.Refused(refusedClient)
 		s.logger.Warn("stream refused: too many clients", "peer", address, "max", s.clients.max)
 		return status.Errorf(codes.ResourceExhausted, "more than %d clients", s.clients.max)
 	}
 	st := s.newStream(c, typeURL)
+	st.id = certID(ctx)
 	defer s.end(st)
 	s.logger.Debug("stream opened", "transport", transport, "peer", address)
 	err := handle(st)

@@ -7,6 +7,7 @@
 package xds
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"slices"
 	"sync"
@@ -28,11 +29,24 @@ type Options struct {
 	// Past it a stream is refused with RESOURCE_EXHAUSTED and a poll with 503. Half
 	// of them at most may be REST clients, and a tenth those of one address.
 	MaxClients int
+
+	MaxStreams int // of one connection; 0 means 10,000; further ones wait
+	MaxNames   int // in one stream's subscription; 0 means 10,000; past it the stream ends with INVALID_ARGUMENT
+
+	TLS *tls.Config // of the gRPC port; nil: none
+
+	// Allows reports whether the client with an id may read a service, all of them
+	// for "*"; nil: everybody may. The id is the SPIFFE id or common name of the
+	// client's certificate, without one the node id that it says it has.
+	Allows func(id, service string) bool
+
+	Refused func(reason string) // called for each refusal; nil: nobody
 }
 
 // Server serves the latest snapshot. Its methods may be called from any
 // goroutine, but for Update.
 type Server struct {
+	opts    Options // as New completed them
 	logger  *slog.Logger
 	cache   *cache
 	clients *clients
@@ -65,8 +79,17 @@ func New(opts Options) *Server {
 	if opts.MaxClients == 0 {
 		opts.MaxClients = defaultMaxClients
 	}
+	if opts.MaxStreams == 0 {
+		opts.MaxStreams = maxStreams
+	}
+	if opts.MaxNames == 0 {
+		opts.MaxNames = maxNames
+	}
+	if opts.Refused == nil {
+		opts.Refused = func(string) {}
+	}
 	s := &Server{
-		logger: opts.Logger, cache: newCache(), clients: newClients(opts.MaxClients),
+		opts: opts, logger: opts.Logger, cache: newCache(), clients: newClients(opts.MaxClients),
 		health: health.NewServer(), farewell: farewellMost,
 		services: make(map[string]*serving), leaving: make(map[string]*serving),
 		books: make(map[string]*book), closing: make(map[string]*book), moved: make(chan struct{}, 1),

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type stream struct {
 	client      *client
 	defaultType string // of requests that name none; "" on ADS
 	watcher     *watcher
+	id          string              // of its certificate, else of its node as it first said
 	started     bool                // a first request for assignments was seen
 	others      map[string]struct{} // further types that were asked for, and are never answered
 	pushing     push                // collected, until it is sent
@@ -80,8 +82,12 @@ func (s *stream) ours(typeURL string) (bool, error) {
 // interest brings the watcher and the acknowledgements in line with a request and
 // opens a watch.
 func (s *stream) interest(ch change, names map[string]struct{}, notify func()) (cancel func(), err error) {
-	if err := errors.Join(checkCount(max(len(names), len(ch.held)), maxNames), checkNames(ch.add)); err != nil {
+	if err := errors.Join(checkCount(max(len(names), len(ch.held)), s.server.opts.MaxNames), checkNames(ch.add)); err != nil {
+		s.server.opts.Refused(refusedNames)
 		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if err := s.server.allowed(s.id, ch.add, ch.all); err != nil {
+		return nil, status.Error(codes.PermissionDenied, err.Error())
 	}
 	s.started = true
 	s.watcher.names = names
@@ -107,6 +113,7 @@ func (s *stream) pushed(nonce string, replaces bool) {
 // what the one before it said.
 func (s *stream) heard(node *corev3.Node, r request) {
 	r.node = node.GetId()
+	s.id = cmp.Or(s.id, r.node)
 	s.server.logRequest(s.server.clients.heard(s.client, r, time.Now()))
 }
 

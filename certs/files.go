@@ -1,0 +1,115 @@
+// Package certs serves TLS with certificates from files, follows those files
+// without dropping a connection, says who a client certificate speaks for, and
+// makes certificates for trying it out.
+package certs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/rollcall-fleet/rollcall/reload"
+)
+
+// maxFile bounds a file of certificates, in bytes.
+const maxFile = 4 << 20
+
+// Files are PEM files of a TLS server.
+type Files struct {
+	Cert, Key string // the chain and its key; both or neither
+	ClientCA  string // who signs clients' certificates; "" asks clients for none
+}
+
+// Given reports whether there is to be TLS at all.
+func (f Files) Given() bool { return f.Cert != "" || f.Key != "" || f.ClientCA != "" }
+
+// Check wants what belongs together. port is the prefix of the flags: http or xds.
+func (f Files) Check(port string) error {
+	switch {
+	case !f.Given(), f.Cert != "" && f.Key != "":
+		return nil
+	case f.Cert == "" && f.Key == "":
+		return fmt.Errorf("--%s-client-ca means nothing without TLS: pass --%s-cert and --%s-key too", port, port, port)
+	default:
+		return fmt.Errorf("--%s-cert and --%s-key belong together: pass both", port, port)
+	}
+}
+
+// Server returns the configuration of a TLS server that reads f again when it has
+// changed: new connections get what is in the files, those that exist go on. With
+// a ClientCA, auth says whether a client must show a certificate; a certificate
+// that is shown must be good. protos are the application protocols, as in ALPN.
+func Server(f Files, auth tls.ClientAuthType, logger *slog.Logger, protos ...string) (*tls.Config, error) {
+	read := func() (*tls.Config, error) { return f.config(auth, protos) }
+	paths := slices.DeleteFunc([]string{f.Cert, f.Key, f.ClientCA}, func(s string) bool { return s == "" })
+	current, err := reload.New(logger, read, paths...)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, NextProtos: protos,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.Get(), nil },
+	}, nil
+}
+
+func (f Files) config(auth tls.ClientAuthType, protos []string) (*tls.Config, error) {
+	certPEM, err := reload.ReadFile(f.Cert, maxFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate: %w", err)
+	}
+	keyPEM, err := reload.ReadFile(f.Key, maxFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the key: %w", err)
+	}
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("%s with %s: %w", f.Cert, f.Key, err)
+	}
+	// Tickets would let in, for days, a client whose CA is not trusted any more.
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS12, NextProtos: protos, Certificates: []tls.Certificate{pair},
+		SessionTicketsDisabled: true,
+	}
+	if f.ClientCA == "" {
+		return config, nil
+	}
+	config.ClientAuth = auth
+	config.ClientCAs, err = readCA(f.ClientCA)
+	return config, err
+}
+
+func readCA(path string) (*x509.CertPool, error) {
+	b, err := reload.ReadFile(path, maxFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the client CA: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("client CA %s holds no PEM certificate", path)
+	}
+	return pool, nil
+}
+
+var errNoName = errors.New("the client certificate names nobody: it wants a SPIFFE id or a common name")
+
+// ID returns who a verified connection's client is: the SPIFFE id in its
+// certificate (SPIFFE X509-SVID, section 2: the one URI SAN), else the common
+// name; "" without an error when it showed none.
+func ID(state *tls.ConnectionState) (string, error) {
+	if state == nil || len(state.VerifiedChains) == 0 {
+		return "", nil
+	}
+	cert := state.PeerCertificates[0]
+	for _, uri := range cert.URIs {
+		if uri.Scheme == "spiffe" && len(cert.URIs) == 1 {
+			return uri.String(), nil
+		}
+	}
+	if cert.Subject.CommonName == "" {
+		return "", errNoName
+	}
+	return cert.Subject.CommonName, nil
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+
+	"github.com/spf13/pflag"
+
+	"github.com/rollcall-fleet/rollcall/certs"
+	"github.com/rollcall-fleet/rollcall/eds"
+	"github.com/rollcall-fleet/rollcall/eds/middleware"
+	"github.com/rollcall-fleet/rollcall/exposure"
+)
+
+// What to pass to lock an address.
+const (
+	lockGossip = "--gossip-key-file FILE (rollcall keygen gossip makes one)"
+	lockXDS    = "--xds-cert FILE --xds-key FILE --xds-client-ca FILE (rollcall certs init makes some for trying it out)"
+	lockHTTP   = "--http-cert FILE --http-key FILE with --http-tokens FILE (rollcall keygen token) or --http-client-ca FILE"
+)
+
+// insecureFlag is on every verb that opens an address.
+type insecureFlag struct{ on bool }
+
+func (i *insecureFlag) add(fs *pflag.FlagSet) {
+	fs.BoolVar(&i.on, "insecure", false, "open addresses that other machines can reach without a lock")
+}
+
+// check refuses addresses that are open to other machines. What is open on purpose
+// is logged until stop is called.
+func (i *insecureFlag) check(logger *slog.Logger, addrs ...exposure.Address) (stop func(), err error) {
+	open, err := exposure.Check(i.on, addrs...)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return exposure.Warn(logger, open), nil
+}
+
+// gossipAddresses are the addresses of a member of the pool. serves is the IP
+// address that it gossips at unless it is told another.
+func gossipAddresses(p *poolFlags, serves netip.Addr) []exposure.Address {
+	locked := p.keyFile != ""
+	gossip := p.gossip.Addr()
+	if !gossip.IsValid() {
+		gossip = serves
+	}
+	return []exposure.Address{
+		{Flag: "--gossip", Addr: gossip, Locked: locked, Lock: lockGossip},
+		{Flag: "--advertise", Addr: p.advertise.Addr(), Locked: locked, Lock: lockGossip},
+	}
+}
+
+// accessFlags say who gets in at the ports of an EDS server.
+type accessFlags struct {
+	insecure insecureFlag
+	access   eds.Access
+}
+
+func (a *accessFlags) add(fs *pflag.FlagSet) {
+	a.insecure.add(fs)
+	x := &a.access
+	fs.StringVar(&x.Tokens, "http-tokens", "", "file of bearer tokens for the HTTP port (rollcall keygen token); read again when it changes")
+	fs.StringSliceVar(&x.Operators, "http-operators", nil, "SPIFFE ids or common names of client certificates that may decide")
+	fs.StringSliceVar(&x.Viewers, "http-viewers", nil, "SPIFFE ids or common names of client certificates that may read")
+	fs.StringSliceVar(&x.Hosts, "http-host", nil, "further names at which the HTTP port is asked, beside loopback names and --http; * for any")
+	fs.IntVar(&x.Rate, "http-rate", middleware.DefaultRate, "requests a second of one address, but for discovery; 0: no limit")
+	fs.IntVar(&x.DiscoveryRate, "http-discovery-rate", middleware.DefaultDiscoveryRate, "discovery requests a second of one address; 0: no limit")
+	fs.StringVar(&x.Policy, "xds-policy", "", "YAML file of the services that each Envoy may read, by certificate or node id; read again when it changes")
+	fs.IntVar(&x.Clients, "xds-max-clients", 100_000, "most streams and polling clients at a time")
+	fs.IntVar(&x.Streams, "xds-max-streams", 10_000, "most streams of one connection; further ones wait")
+	fs.IntVar(&x.Names, "xds-max-names", 10_000, "most services in one stream's subscription")
+	certFlags(fs, &a.access.HTTP, "http", "the HTTP port")
+	certFlags(fs, &a.access.XDS, "xds", "the gRPC port")
+}
+
+func certFlags(fs *pflag.FlagSet, f *certs.Files, port, what string) {
+	fs.StringVar(&f.Cert, port+"-cert", "", "PEM certificate chain of "+what+"; read again when it changes")
+	fs.StringVar(&f.Key, port+"-key", "", "PEM key of --"+port+"-cert")
+	fs.StringVar(&f.ClientCA, port+"-client-ca", "", "PEM certificates of those who sign the certificates of clients of "+what)
+}
+
+// apply checks the flags, and the addresses that opts open.
+func (a *accessFlags) apply(opts *eds.Options, pool *poolFlags) (stop func(), err error) {
+	for port, files := range map[string]certs.Files{"http": a.access.HTTP, "xds": a.access.XDS} {
+		if err := files.Check(port); err != nil {
+			return nil, usageError{err}
+		}
+	}
+	if err := a.checkLimits(); err != nil {
+		return nil, usageError{err}
+	}
+	opts.Access = a.access
+	return a.insecure.check(opts.Logger, append(gossipAddresses(pool, netip.Addr{}),
+		exposure.Address{Flag: "--http", Addr: opts.HTTP.Addr(), Locked: a.httpLocked(), Lock: lockHTTP},
+		exposure.Address{Flag: "--xds", Addr: opts.XDS.Addr(), Locked: a.access.XDS.ClientCA != "", Lock: lockXDS},
+	)...)
+}
+
+// httpLocked wants TLS too: without it a token is anybody's who listens.
+func (a *accessFlags) httpLocked() bool {
+	return a.access.HTTP.Cert != "" && (a.access.Tokens != "" || a.access.HTTP.ClientCA != "")
+}
+
+func (a *accessFlags) checkLimits() error {
+	for flag, n := range map[string]int{"http-rate": a.access.Rate, "http-discovery-rate": a.access.DiscoveryRate} {
+		if n < 0 || n > 1_000_000 {
+			return fmt.Errorf("--%s is %d, give 0 (no limit) to 1000000", flag, n)
+		}
+	}
+	for flag, n := range map[string]int{"xds-max-clients": a.access.Clients, "xds-max-streams": a.access.Streams, "xds-max-names": a.access.Names} {
+		if n < 1 || n > 1_000_000 {
+			return fmt.Errorf("--%s is %d, give 1 to 1000000", flag, n)
+		}
+	}
+	if a.access.HTTP.ClientCA == "" && len(a.access.Viewers)+len(a.access.Operators) > 0 {
+		return errors.New("--http-viewers and --http-operators are about client certificates: pass --http-client-ca too")
+	}
+	return nil
+}

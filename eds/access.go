@@ -1,0 +1,77 @@
+package eds
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net/http"
+	"net/netip"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rollcall-fleet/rollcall/certs"
+	"github.com/rollcall-fleet/rollcall/eds/auth"
+	"github.com/rollcall-fleet/rollcall/eds/middleware"
+)
+
+// Access says who gets in at the ports of an EDS server, and how much one may ask.
+// Zero lets in everybody who reaches them, without a limit to the rate.
+type Access struct {
+	HTTP, XDS certs.Files // TLS
+
+	Tokens             string   // file of bearer tokens, see auth.ParseTokens; ""
+	Viewers, Operators []string // client certificates at the HTTP port, by SPIFFE id or common name
+	Hosts              []string // see middleware.Options
+
+	// Policy is a file that says which Envoy may read which services, see
+	// auth.ParsePolicy; "" lets each read all.
+	Policy string
+
+	Rate, DiscoveryRate int // see middleware.Options
+
+	// The bounds of discovery, see xds.Options; 0: its defaults.
+	Clients, Streams, Names int
+}
+
+// entrance is what Access comes to.
+type entrance struct {
+	httpTLS, xdsTLS *tls.Config // nil: none
+	auth            *auth.Authenticator
+	allows          func(id, service string) bool // nil: all
+	refused         *prometheus.CounterVec
+}
+
+func (a Access) open(logger *slog.Logger) (e entrance, err error) {
+	e.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "rollcall_refused_total", Help: "Requests, streams and subscriptions that were refused, by reason.",
+	}, []string{"reason"})
+	if a.HTTP.Given() {
+		// Probes and the console's page come without a certificate.
+		if e.httpTLS, err = certs.Server(a.HTTP, tls.VerifyClientCertIfGiven, logger, "h2", "http/1.1"); err != nil {
+			return e, err
+		}
+	}
+	if a.XDS.Given() {
+		if e.xdsTLS, err = certs.Server(a.XDS, tls.RequireAndVerifyClientCert, logger, "h2"); err != nil {
+			return e, err
+		}
+	}
+	if a.Policy != "" {
+		if e.allows, err = auth.FollowPolicy(a.Policy, logger); err != nil {
+			return e, err
+		}
+	}
+	e.auth, err = auth.New(auth.Options{
+		TokenFile: a.Tokens, ClientCA: a.HTTP.ClientCA != "", Viewers: a.Viewers, Operators: a.Operators, Logger: logger,
+	})
+	return e, err
+}
+
+func (e entrance) count(reason string) { e.refused.WithLabelValues(reason).Inc() }
+
+// guard puts what a refuses before next.
+func (e entrance) guard(next http.Handler, a Access, listen netip.Addr, logger *slog.Logger) http.Handler {
+	return middleware.New(next, middleware.Options{
+		Auth: e.auth, Listen: listen, Hosts: a.Hosts, Rate: a.Rate, DiscoveryRate: a.DiscoveryRate,
+		MaxBody: middleware.DefaultMaxBody, Refused: e.count, Logger: logger,
+	})
+}

@@ -1,0 +1,24 @@
+package eds
+
+import (
+	"context"
+
+	"github.com/rollcall-fleet/rollcall/eds/debug"
+	"github.com/rollcall-fleet/rollcall/eds/middleware"
+)
+
+// serveDebug opens the debug port, which refuses anything but loopback.
+func serveDebug(stops *stopper, failed chan<- error, opts Options) error {
+	if err := debug.CheckAddress(opts.Debug); err != nil {
+		return err
+	}
+	lis, err := listen("--debug", opts.Debug)
+	if err != nil {
+		return err
+	}
+	stops.add(closing(lis))
+	server := debug.NewServer(middleware.Options{Listen: opts.Debug.Addr(), Logger: opts.Logger})
+	stops.goServe(failed, func(ctx context.Context) error { return serveHTTP(ctx, server, lis) })
+	opts.Logger.Info("debug port is open to this machine", "address", lis.Addr())
+	return nil
+}

@@ -1,0 +1,196 @@
+// Package middleware stands before every handler of an EDS server's HTTP port: it
+// decides who is let in, keeps other sites' pages out of the browser of somebody
+// who is, and bounds what one address may ask. What it refuses is answered with a
+// problem document and counted.
+package middleware
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/eds/auth"
+)
+
+// ActorHeader carries the name of an authenticated request's author to the
+// handlers. What a client sends in it is dropped.
+const ActorHeader = "X-Rollcall-Actor"
+
+// What a request is refused for, as it is counted.
+const (
+	RefusedRate        = "http_rate"
+	RefusedHost        = "http_host"
+	RefusedCrossOrigin = "http_cross_origin"
+	RefusedIdentity    = "http_identity" // none, or a wrong one
+	RefusedRole        = "http_role"     // may not do that
+)
+
+// The default Options.
+const (
+	DefaultRate          = 1000
+	DefaultDiscoveryRate = 20_000
+	DefaultMaxBody       = 1 << 20
+)
+
+// Options say what is refused.
+type Options struct {
+	Auth   *auth.Authenticator // nil lets in everybody
+	Listen netip.Addr          // of the port
+	Hosts  []string            // further names at which it is asked; "*" for any
+
+	Rate          int   // requests a second of one address, but for discovery; 0: no limit
+	DiscoveryRate int   // the same for discovery, where each Envoy polls for each cluster
+	MaxBody       int64 // bytes; 0: no limit beyond the handlers' own
+
+	Refused func(reason string) // called for each refusal; nil: nobody
+	Logger  *slog.Logger
+}
+
+// guarded is the handler that New returns.
+type guarded struct {
+	Options
+	hosts            hosts
+	rates, discovery *rates
+	sites            *http.CrossOriginProtection
+	next             http.Handler
+}
+
+// New returns next behind what o refuses. It starts no goroutine.
+func New(next http.Handler, o Options) http.Handler {
+	if o.Refused == nil {
+		o.Refused = func(string) {}
+	}
+	return &guarded{
+		Options: o, next: next, hosts: newHosts(o.Listen, o.Hosts), sites: http.NewCrossOriginProtection(),
+		rates: newRates(o.Rate), discovery: newRates(o.DiscoveryRate),
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (g *guarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	setHeaders(w.Header())
+	if no := g.check(r); no != nil {
+		g.Refused(no.reason)
+		g.Logger.Debug("request refused", "reason", no.reason, "remote", r.RemoteAddr, "method", r.Method, "path", r.URL.Path, "detail", no.detail)
+		no.answer(w)
+		return
+	}
+	if g.MaxBody > 0 {
+		r.Body = http.MaxBytesReader(w, r.Body, g.MaxBody)
+	}
+	g.next.ServeHTTP(w, r)
+}
+
+// setHeaders sets what every answer has unless its handler knows better: nothing
+// that is not a page of ours may act as one.
+func setHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+}
+
+// check returns why a request is refused, nil when it is not; it then carries its
+// author's name.
+func (g *guarded) check(r *http.Request) *refusal {
+	kind := kindOf(r)
+	rates := g.rates
+	if kind == discovery {
+		rates = g.discovery
+	}
+	if !rates.allow(remote(r), time.Now()) {
+		return &refusal{http.StatusTooManyRequests, RefusedRate, "too many requests from this address: ask again in a second"}
+	}
+	// Envoy sends its cluster's name as Host, and no Origin, as browsers do.
+	if (kind != discovery || r.Header.Get("Origin") != "") && !g.hosts.allows(r.Host) {
+		return &refusal{http.StatusMisdirectedRequest, RefusedHost, fmt.Sprintf("this server is not known as %q: ask by its address, or start it with --http-host %[1]s", hostOf(r.Host))}
+	}
+	if err := g.sites.Check(r); err != nil {
+		return &refusal{http.StatusForbidden, RefusedCrossOrigin, "a page of another site may change nothing here: " + err.Error()}
+	}
+	r.Header.Del(ActorHeader)
+	if g.Auth == nil {
+		return nil
+	}
+	return g.authorize(r, kind)
+}
+
+func (g *guarded) authorize(r *http.Request, kind kind) *refusal {
+	id, err := g.Auth.Identify(r)
+	switch {
+	case kind == public:
+		return nil
+	case err != nil:
+		return &refusal{http.StatusUnauthorized, RefusedIdentity, err.Error()}
+	case id.Name == "":
+		return &refusal{http.StatusUnauthorized, RefusedIdentity, "who is asking? Send a token (Authorization: Bearer TOKEN) or a client certificate"}
+	case kind == reading && !id.Role.May(auth.Viewer):
+		return &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s has no role here: it takes viewer or operator", id.Name)}
+	case kind == deciding && !id.Role.May(auth.Operator):
+		return &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s may not do that: it takes an operator", id.Name)}
+	}
+	r.Header.Set(ActorHeader, id.Name)
+	return nil
+}
+
+func remote(r *http.Request) netip.Addr {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{} // all of those share one allowance
+	}
+	return addr.Addr()
+}
+
+// refusal is a request's answer when it does not get through.
+type refusal struct {
+	status int
+	reason string
+	detail string
+}
+
+// answer writes an RFC 9457 problem document.
+func (n *refusal) answer(w http.ResponseWriter) {
+	h := w.Header()
+	switch n.status {
+	case http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", `Bearer realm="rollcall"`)
+	case http.StatusTooManyRequests:
+		h.Set("Retry-After", "1")
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", "application/problem+json")
+	w.WriteHeader(n.status)
+	_ = json.NewEncoder(w).Encode(map[string]any{ // the client is gone, there is nobody to tell
+		"type": "about:blank", "title": http.StatusText(n.status), "status": n.status, "detail": n.detail,
+	})
+}
+
+// kind is what a request is about.
+type kind int
+
+const (
+	public    kind = iota // says nothing of the fleet: probes of this process, the console's page
+	discovery             // an Envoy's
+	reading
+	deciding
+)
+
+// kindOf looks at the path as the router does: encoded, and not made clean.
+func kindOf(r *http.Request) kind {
+	switch path := r.URL.EscapedPath(); {
+	case path == "/v2/discovery:endpoints", path == "/v3/discovery:endpoints", strings.HasPrefix(path, "/v1/registration/"):
+		return discovery
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return deciding
+	case path == "/", path == "/openapi.yaml", path == "/healthz", path == "/readyz", strings.HasPrefix(path, "/console/"):
+		return public
+	default:
+		return reading
+	}
+}

@@ -1,0 +1,68 @@
+package middleware
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// maxAddresses bounds how many addresses are told apart; further ones share one
+// allowance.
+const maxAddresses = 10_000
+
+// rates bounds the requests of each address. Its methods may be called from any
+// goroutine.
+type rates struct {
+	perSecond rate.Limit // 0: no limit
+	burst     int
+
+	mu     sync.Mutex
+	swept  time.Time
+	by     map[netip.Addr]*rate.Limiter
+	others *rate.Limiter
+}
+
+// newRates allows a second's worth of requests, and once another one, at a time.
+func newRates(perSecond int) *rates {
+	r := &rates{perSecond: rate.Limit(perSecond), burst: 2 * perSecond, by: make(map[netip.Addr]*rate.Limiter)}
+	r.others = rate.NewLimiter(r.perSecond, r.burst)
+	return r
+}
+
+func (r *rates) allow(addr netip.Addr, now time.Time) bool {
+	return r.perSecond == 0 || r.of(whole(addr), now).AllowN(now, 1)
+}
+
+func (r *rates) of(addr netip.Addr, now time.Time) *rate.Limiter {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l, ok := r.by[addr]; ok {
+		return l
+	}
+	if len(r.by) >= maxAddresses && now.Sub(r.swept) >= time.Second {
+		r.swept = now
+		for addr, l := range r.by {
+			if l.TokensAt(now) >= float64(r.burst) { // as good as new
+				delete(r.by, addr)
+			}
+		}
+	}
+	if len(r.by) >= maxAddresses {
+		return r.others
+	}
+	l := rate.NewLimiter(r.perSecond, r.burst)
+	r.by[addr] = l
+	return l
+}
+
+// whole is what one party has: an IPv4 address, or 64 bits of IPv6.
+func whole(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap().WithZone("")
+	if addr.Is4() || !addr.IsValid() {
+		return addr
+	}
+	p, _ := addr.Prefix(64) // of a valid address
+	return p.Addr()
+}

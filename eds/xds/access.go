@@ -1,0 +1,64 @@
+package xds
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+
+	"github.com/rollcall-fleet/rollcall/certs"
+)
+
+// What a client is refused for, as it is counted.
+const (
+	refusedClient = "xds_clients"
+	refusedNames  = "xds_names"
+	refusedRead   = "xds_policy"
+)
+
+// allowed returns an error that names the first service that the client may not read.
+func (s *Server) allowed(id string, names []string, all bool) error {
+	if s.opts.Allows == nil {
+		return nil
+	}
+	if all {
+		names = append([]string{wildcardName}, names...)
+	}
+	for _, name := range names {
+		if !s.opts.Allows(id, name) {
+			s.opts.Refused(refusedRead)
+			s.logger.Warn("client may not read a service", "id", shorten(id, maxNode), "service", shorten(name, maxNode))
+			return fmt.Errorf("%q may not read service %q: the policy of this EDS server does not list it", shorten(id, maxNode), shorten(name, maxNode))
+		}
+	}
+	return nil
+}
+
+// certID is who a stream's client is by its certificate; "" without one. A
+// certificate that names nobody has no id that a policy could list.
+func certID(ctx context.Context) string {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return ""
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok {
+		return ""
+	}
+	return named(certs.ID(&info.State))
+}
+
+func requestID(r *http.Request) string { return named(certs.ID(r.TLS)) }
+
+// nobody is the id of a client whose certificate names none: its word for its node
+// must not do instead.
+const nobody = "(no name in the certificate)"
+
+func named(id string, err error) string {
+	if err != nil {
+		return nobody
+	}
+	return id
+}

@@ -1,0 +1,96 @@
+// Package reload keeps values that are read from files and follows those files.
+// A file that has become unreadable or wrong changes nothing: what was good stays
+// in force, and the log says so.
+package reload
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// every is how often files are looked at, at most.
+const every = time.Second
+
+// Value is a T read from files. Its methods may be called from any goroutine.
+type Value[T any] struct {
+	logger *slog.Logger
+	read   func() (T, error)
+	paths  []string
+
+	mu     sync.Mutex // guards what follows
+	looked time.Time
+	seen   []os.FileInfo // as they were before the last read, good or not; nil for one that is missing
+	value  T
+}
+
+// New reads the value for the first time. read opens paths itself; the error is its.
+func New[T any](logger *slog.Logger, read func() (T, error), paths ...string) (*Value[T], error) {
+	v := &Value[T]{logger: logger, read: read, paths: paths, looked: time.Now()}
+	v.seen = v.look()
+	var err error
+	v.value, err = read()
+	return v, err
+}
+
+// Get returns the value, from the files as they were a second ago at most.
+func (v *Value[T]) Get() T {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if time.Since(v.looked) < every {
+		return v.value
+	}
+	v.looked = time.Now()
+	// Looked at before it is read: a file that changes in between is read again.
+	now := v.look()
+	if same(now, v.seen) {
+		return v.value
+	}
+	v.seen = now
+	files := strings.Join(v.paths, " ")
+	value, err := v.read()
+	if err != nil {
+		v.logger.Error("changed files cannot be used, what was read before stays in force", "files", files, "error", err)
+		return v.value
+	}
+	v.logger.Info("changed files are in force", "files", files)
+	v.value = value
+	return value
+}
+
+func (v *Value[T]) look() []os.FileInfo {
+	seen := make([]os.FileInfo, len(v.paths))
+	for i, path := range v.paths {
+		if info, err := os.Stat(path); err == nil {
+			seen[i] = info
+		}
+	}
+	return seen
+}
+
+func same(a, b []os.FileInfo) bool {
+	for i := range a {
+		if (a[i] == nil) != (b[i] == nil) {
+			return false
+		}
+		if a[i] != nil && !(os.SameFile(a[i], b[i]) && a[i].Size() == b[i].Size() && a[i].ModTime().Equal(b[i].ModTime())) {
+			return false
+		}
+	}
+	return true
+}
+
+// ReadFile is os.ReadFile for files of at most limit bytes.
+func ReadFile(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > limit {
+		return nil, fmt.Errorf("%s is %d bytes long, at most %d are allowed", path, info.Size(), limit)
+	}
+	return os.ReadFile(path)
+}

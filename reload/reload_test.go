@@ -1,0 +1,74 @@
+package reload
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAChangedFileIsReadWithinASecondAndABadOneChangesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	read := func() (string, error) {
+		b, err := os.ReadFile(path)
+		if string(b) == "bad" {
+			err = errors.New("it is bad")
+		}
+		return string(b), err
+	}
+	if _, err := New(slog.New(slog.DiscardHandler), read, path); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("a missing file: error %v", err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		write(t, path, "one")
+		var log strings.Builder
+		v, err := New(slog.New(slog.NewTextHandler(&log, nil)), read, path)
+		if err != nil || v.Get() != "one" {
+			t.Fatal(err)
+		}
+		for _, step := range []struct{ content, want, logged string }{
+			{"two", "two", "are in force"},
+			{"bad", "two", "it is bad"},
+			{"", "", "are in force"},
+			{"three", "three", "are in force"},
+		} {
+			log.Reset()
+			before := v.Get()
+			write(t, path, step.content)
+			if got := v.Get(); got != before {
+				t.Errorf("%q was read at once", got)
+			}
+			time.Sleep(every)
+			if got := v.Get(); got != step.want || strings.Count(log.String(), step.logged) != 1 {
+				t.Errorf("after %q: %q, logged %q", step.content, got, log.String())
+			}
+			time.Sleep(every)
+			v.Get()
+			if strings.Count(log.String(), "\n") != 1 {
+				t.Errorf("logged again: %s", log.String())
+			}
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(every)
+		if got := v.Get(); got != "three" {
+			t.Errorf("without the file: %q", got)
+		}
+	})
+}
