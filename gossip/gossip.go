@@ -53,6 +53,10 @@ type Pool struct {
 	members      *members
 	delegate     *delegate
 	probeTimeout time.Duration
+	encode       func(fleet.Member) ([]byte, error) // what to announce, signed if it is to be
+	envelopes    *envelopes
+	challenges   challenges
+	counts       *counts
 	missing      chan struct{} // capacity one
 	receipts     chan Receipt  // bounded; never waited for
 	update       chan struct{} // capacity one; asks the announcer to publish
@@ -93,10 +97,10 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gossip: %w", err)
 	}
-	quiet := newThrottle()
+	quiet, count := newThrottle(), &counts{}
 	p := &Pool{
-		id: opts.Member.ID, log: opts.Logger, quiet: quiet,
-		members: newMembers(opts.Member.ID.String(), opts.Logger, quiet),
+		id: opts.Member.ID, log: opts.Logger, quiet: quiet, counts: count, encode: opts.encode, envelopes: opts.envelopes(),
+		members: newMembers(opts.Member.ID.String(), opts.Logger, quiet, opts.admission(count)),
 		missing: make(chan struct{}, 1), receipts: make(chan Receipt, keepReceipts), update: make(chan struct{}, 1),
 		rested:   make(chan struct{}),
 		revision: opts.Member.Revision, announced: time.Now(), failed: make(chan error, 1), wedged: make(chan struct{}),

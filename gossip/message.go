@@ -28,7 +28,22 @@ const (
 	messageWord messageKind = 2
 	// messageReceipt tells a member how far its word has come. The body is a receipt.
 	messageReceipt messageKind = 3
+
+	// messageChallenge asks a member to repeat the body to the sender, at once.
+	messageChallenge messageKind = 0x40
+	// messageAnswer does so.
+	messageAnswer messageKind = 0x41
+	// messageKeyQuery asks a member about its keys, or to change them. The body is a
+	// key query.
+	messageKeyQuery messageKind = 0x42
+	// messageKeyAnswer is what it says. The body is a key answer.
+	messageKeyAnswer messageKind = 0x43
 )
+
+// known reports whether this version understands the kind.
+func (k messageKind) known() bool {
+	return k >= messageMissing && k <= messageReceipt || k >= messageChallenge && k <= messageKeyAnswer
+}
 
 const (
 	headSize    = 1 + 2*len(uuid.UUID{})
@@ -61,7 +76,7 @@ func decodeMessage(b []byte) (message, error) {
 		return message{}, fmt.Errorf("message is %d bytes long, at most %d are allowed", len(b), maxMessage)
 	}
 	m := message{kind: messageKind(b[0])}
-	if m.kind < messageMissing || m.kind > messageReceipt {
+	if !m.kind.known() {
 		return message{}, errUnknownKind
 	}
 	if len(b) < headSize || (m.kind == messageMissing && len(b) != headSize) {

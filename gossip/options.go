@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log"
@@ -46,6 +47,16 @@ type Options struct {
 	// are accepted. None: no encryption.
 	Keys [][]byte
 
+	// SigningKey signs what this member announces, and in an EDS server what it tells
+	// others: the key of its service, or that of the EDS servers. Nil: no signature.
+	SigningKey ed25519.PrivateKey
+
+	// EDSKeys are the EDS servers' public keys: nobody is taken for one, or believed
+	// what only they may say, without a signature by one of these. None: anybody is.
+	EDSKeys []ed25519.PublicKey
+
+	Bounds // of the pool as this member sees it
+
 	Profile Profile // of timers; default LAN
 
 	Logger    *slog.Logger         // nil: slog.Default
@@ -79,7 +90,10 @@ func (o *Options) prepare() ([]byte, error) {
 	if o.Profile, err = ParseProfile(string(o.Profile)); err != nil {
 		return nil, err
 	}
-	return fleet.Encode(o.Member)
+	if err := o.Bounds.prepare(); err != nil {
+		return nil, err
+	}
+	return o.encode(o.Member)
 }
 
 // checkAddresses refuses what others could not reach this process at.
@@ -119,9 +133,10 @@ func (o *Options) create(p *Pool, logger *log.Logger) (*memberlist.Memberlist, e
 	conf.Label = o.Fleet
 	conf.Transport = transport
 	conf.Logger = logger
-	conf.Delegate, conf.Events, conf.Conflict = p.delegate, p.members, p.members
+	conf.Delegate, conf.Events, conf.Conflict, conf.Alive = p.delegate, p.members, p.members, p.members
 	p.probeTimeout = conf.ProbeTimeout
 	advertise := o.advertise(port)
+	conf.CIDRsAllowed = o.cidrs(advertise.Addr())
 	conf.AdvertiseAddr, conf.AdvertisePort = advertise.Addr().String(), int(advertise.Port())
 	var err error
 	if len(o.Keys) > 0 {
