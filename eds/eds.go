@@ -47,6 +47,7 @@ type Options struct {
 	Fleet     string
 	Keys      [][]byte
 	Profile   gossip.Profile
+	Trust     Trust
 	DataDir   string // made when missing
 
 	ProbeInterval time.Duration // between two probes of an endpoint; 0 stands for 1 s
@@ -92,11 +93,16 @@ func Run(ctx context.Context, opts Options) (err error) {
 	members, err := gossip.Start(gossip.Options{
 		Member: self, Fleet: opts.Fleet, Bind: opts.Gossip, Advertise: opts.Advertise,
 		Seeds: opts.Seeds, Remembered: addresses(remembered), Keys: opts.Keys, Profile: opts.Profile, Logger: opts.Logger,
+		SigningKey: opts.Trust.EDSKey, EDSKeys: opts.Trust.edsKeys(), Bounds: opts.Trust.Bounds,
 	})
 	if err != nil {
 		return err
 	}
 	stops.add(func() error { return leave(members) })
+	admission, err := newAdmission(opts.Trust, opts.Fleet, members.Vouch, remembered, opts.Logger)
+	if err != nil {
+		return err
+	}
 
 	server := xds.New(xds.Options{Logger: opts.Logger})
 	prober := probe.New(probe.Options{
@@ -109,13 +115,16 @@ func Run(ctx context.Context, opts Options) (err error) {
 	observe := func(kind string, took time.Duration) { ackTimes.WithLabelValues(kind).Observe(took.Seconds()) }
 	receipts := newReceipts(server.Standings, server.Acked(), members.SendReceipt, observe, opts.Logger)
 	decisions := newLoop(loopOptions{
-		pool: members, overrides: overrides, prober: prober, logger: opts.Logger,
+		pool: members, overrides: overrides, prober: prober, admission: admission, logger: opts.Logger,
 		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: max(registry.DefaultRound, 2*opts.ProbeInterval+registry.DefaultRound/2)},
 		seeds:    len(opts.Seeds) > 0, remembered: remembered,
 		publish: []func(*registry.Snapshot){server.Update, mem.update, receipts.update},
 	})
 	metrics, err := newMetrics(decisions.Snapshot, server.Clients, ackTimes)
 	if err != nil {
+		return err
+	}
+	if err := errors.Join(metrics.Register(admission.total), metrics.Register(refusals{admission, members.Refused, opts.Trust.bounds()})); err != nil {
 		return err
 	}
 	web := &http.Server{
@@ -130,6 +139,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 
 	failed := make(chan error, 2)
 	stops.goRun(prober.Run)
+	stops.goRun(admission.run)
 	stops.goRun(receipts.run)
 	stops.goRun(decisions.run)
 	stops.goRun(func(ctx context.Context) { remind(ctx, decisions.Snapshot, members.TellMissing, opts.Logger) })

@@ -44,6 +44,7 @@ type loopOptions struct {
 	pool      pool
 	overrides *override.Store
 	prober    prober
+	admission *admission
 	registry  registry.Options
 	logger    *slog.Logger
 
@@ -139,6 +140,8 @@ func (l *loop) run(ctx context.Context) {
 			l.settling.hasJoined(time.Now())
 		case <-l.overrides.Changed():
 		case <-l.prober.Changed():
+		case <-l.admission.voucher.Changed():
+		case <-l.admission.owners.changed:
 		case c := <-l.confirms:
 			c.held <- l.registry.Confirm(c.service)
 		case <-timer.C:
@@ -159,9 +162,10 @@ func (l *loop) run(ctx context.Context) {
 // nothing changes (never, if zero).
 func (l *loop) decide() time.Time {
 	now := time.Now()
-	members, evidence := l.recalled(now), l.prober.Evidence()
+	members, unproven := l.admission.admit(now, l.recalled(now))
+	evidence := l.prober.Evidence()
 	overrides, revision := l.overrides.List()
-	settled, settleDue := l.settling.at(now, l.untried(evidence), l.mute(evidence))
+	settled, settleDue := l.settling.at(now, unproven || l.untried(evidence), l.mute(evidence))
 	snap, due := l.registry.Decide(registry.Input{
 		Now: now, Settled: settled, Revision: revision, Members: members, Overrides: overrides,
 		Evidence: evidence, Woke: l.prober.Woke(),

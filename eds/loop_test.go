@@ -31,6 +31,7 @@ type world struct {
 	net       *memnet.Network
 	endpoints *endpoints
 	last      uint16
+	trust     Trust
 }
 
 // play runs f in a bubble of virtual time with a world of its own.
@@ -110,8 +111,12 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *server {
 	prober := probe.New(probe.Options{
 		Dial: w.endpoints.dial, Ping: func(ctx context.Context, t probe.Target) bool { return s.pool.Ping(ctx, t.ID, t.Gossip) },
 	})
+	admission, err := newAdmission(w.trust, opts.Fleet, s.pool.Vouch, remembered, slog.New(slog.DiscardHandler))
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	s.loop = newLoop(loopOptions{
-		pool: s.pool, overrides: overrides, prober: prober, logger: slog.New(slog.DiscardHandler),
+		pool: s.pool, overrides: overrides, prober: prober, admission: admission, logger: slog.New(slog.DiscardHandler),
 		registry: registry.Options{Guard: registry.DefaultGuard, GuardHold: registry.DefaultGuardHold, Round: registry.DefaultRound},
 		seeds:    len(opts.Seeds) > 0, remembered: remembered,
 		publish: []func(*registry.Snapshot){s.record, mem.update},
@@ -120,6 +125,7 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *server {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.run(ctx) })
 	wg.Go(func() { mem.run(ctx) })
+	wg.Go(func() { admission.run(ctx) })
 	wg.Go(func() { prober.Run(ctx) })
 	s.stop = func() {
 		cancel()
