@@ -57,9 +57,16 @@ type Pool struct {
 	envelopes    *envelopes
 	challenges   challenges
 	counts       *counts
-	missing      chan struct{} // capacity one
-	receipts     chan Receipt  // bounded; never waited for
-	update       chan struct{} // capacity one; asks the announcer to publish
+	queries      chan message // bounded; never waited for
+
+	keying  sync.Mutex // guards keyring
+	keyring keyring
+
+	asking   sync.Mutex // guards asked
+	asked    map[uuid.UUID]chan KeyAnswer
+	missing  chan struct{} // capacity one
+	receipts chan Receipt  // bounded; never waited for
+	update   chan struct{} // capacity one; asks the announcer to publish
 
 	ctx    context.Context // done once the pool is to be shut down
 	cancel context.CancelFunc
@@ -100,6 +107,7 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 	quiet, count := newThrottle(), &counts{}
 	p := &Pool{
 		id: opts.Member.ID, log: opts.Logger, quiet: quiet, counts: count, encode: opts.encode, envelopes: opts.envelopes(),
+		queries: make(chan message, keyQueries),
 		members: newMembers(opts.Member.ID.String(), opts.Logger, quiet, opts.admission(count)),
 		missing: make(chan struct{}, 1), receipts: make(chan Receipt, keepReceipts), update: make(chan struct{}, 1),
 		rested:   make(chan struct{}),
@@ -123,6 +131,7 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 		r.run(ctx)
 	})
 	p.wg.Go(p.announcer)
+	p.wg.Go(p.keyKeeper)
 	return p, nil
 }
 

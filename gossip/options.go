@@ -47,6 +47,10 @@ type Options struct {
 	// are accepted. None: no encryption.
 	Keys [][]byte
 
+	// KeyFile is where Keys come from. It is written when they are rotated; "": a
+	// restart brings the old ones back.
+	KeyFile string
+
 	// SigningKey signs what this member announces, and in an EDS server what it tells
 	// others: the key of its service, or that of the EDS servers. Nil: no signature.
 	SigningKey ed25519.PrivateKey
@@ -142,6 +146,7 @@ func (o *Options) create(p *Pool, logger *log.Logger) (*memberlist.Memberlist, e
 	if len(o.Keys) > 0 {
 		conf.Keyring, err = memberlist.NewKeyring(o.Keys, o.Keys[0])
 	}
+	p.keyring = keyring{ring: conf.Keyring, file: o.KeyFile}
 	var list *memberlist.Memberlist
 	if err == nil {
 		list, err = memberlist.Create(conf)

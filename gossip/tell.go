@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -140,6 +141,15 @@ func (p *Pool) accept(m message) error {
 		return nil
 	case m.kind == messageAnswer:
 		p.challenges.answer(m)
+		return nil
+	case m.kind == messageKeyAnswer:
+		return p.keysAnswered(m)
+	case m.kind == messageKeyQuery:
+		m.body = bytes.Clone(m.body)
+		select {
+		case p.queries <- m:
+		default:
+		}
 		return nil
 	case m.kind == messageMissing:
 		p.log.Log(noContext, p.quiet.level("missing", slog.LevelInfo), "another member holds this one for dead", "member", m.sender)
