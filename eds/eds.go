@@ -46,6 +46,7 @@ type Options struct {
 	Seeds     []string
 	Fleet     string
 	Keys      [][]byte
+	KeyFile   string // of Keys, written when they are rotated
 	Profile   gossip.Profile
 	Trust     Trust
 	DataDir   string // made when missing
@@ -93,7 +94,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	members, err := gossip.Start(gossip.Options{
 		Member: self, Fleet: opts.Fleet, Bind: opts.Gossip, Advertise: opts.Advertise,
 		Seeds: opts.Seeds, Remembered: addresses(remembered), Keys: opts.Keys, Profile: opts.Profile, Logger: opts.Logger,
-		SigningKey: opts.Trust.EDSKey, EDSKeys: opts.Trust.edsKeys(), Bounds: opts.Trust.Bounds,
+		KeyFile: opts.KeyFile, SigningKey: opts.Trust.EDSKey, EDSKeys: opts.Trust.edsKeys(), Bounds: opts.Trust.Bounds,
 	})
 	if err != nil {
 		return err
@@ -130,6 +131,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	web := &http.Server{
 		Handler: api.New(api.Options{
 			Registry: decisions, Overrides: overrides, Discovery: server, Clients: server.Clients, Standings: server.Standings,
+			Keys:    keyring{members},
 			Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}), Logger: opts.Logger,
 		}),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,

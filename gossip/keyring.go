@@ -33,6 +33,15 @@ func FingerprintOf(key []byte) Fingerprint {
 	return Fingerprint(sum[:8])
 }
 
+// ParseFingerprint reads what String writes.
+func ParseFingerprint(s string) (Fingerprint, error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(Fingerprint{}) {
+		return Fingerprint{}, fmt.Errorf("fingerprint %.32q is not 16 hexadecimal digits", s)
+	}
+	return Fingerprint(b), nil
+}
+
 // String is in hexadecimal.
 func (f Fingerprint) String() string { return hex.EncodeToString(f[:]) }
 

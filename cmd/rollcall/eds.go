@@ -15,9 +15,10 @@ import (
 
 func newEDS() *cobra.Command {
 	var (
-		opts eds.Options
-		pool poolFlags
-		logs logFlags
+		opts  eds.Options
+		pool  poolFlags
+		logs  logFlags
+		trust edsTrust
 	)
 	c := &cobra.Command{
 		Use:   "eds",
@@ -42,7 +43,10 @@ console is at the root of the HTTP address.`,
 				return usageError{fmt.Errorf("--probe-interval is %s, give 100ms to 1m", opts.ProbeInterval)}
 			}
 			opts.Gossip, opts.Advertise, opts.Seeds, opts.Fleet = pool.gossip, pool.advertise, pool.join, pool.fleet
-			opts.Profile = pool.profile
+			opts.Profile, opts.KeyFile = pool.profile, pool.keyFile
+			if opts.Trust, err = trust.trust(); err != nil {
+				return err
+			}
 			return eds.Run(c.Context(), opts)
 		},
 	}
@@ -53,6 +57,7 @@ console is at the root of the HTTP address.`,
 	c.Flags().Float64Var(&opts.Guard, "guard", registry.DefaultGuard, "share of a service that may fall silent at once before it is held as it is; 0 turns it off")
 	c.Flags().DurationVar(&opts.GuardHold, "guard-hold", registry.DefaultGuardHold, "the longest that the guard holds")
 	pool.add(c.Flags(), "127.0.0.1:7946", nil)
+	trust.add(c.Flags())
 	logs.add(c.Flags())
 	return c
 }

@@ -75,7 +75,7 @@ flag on the command line wins over the environment.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 	})
-	root.AddCommand(newEDS(), newUpstream(), newRun(), newRegister(), newEnvoy(), newKeygen(), newDemo(), newVersion())
+	root.AddCommand(newEDS(), newUpstream(), newRun(), newRegister(), newEnvoy(), newKeygen(), newKeys(), newDemo(), newVersion())
 	return root
 }
 

@@ -16,6 +16,7 @@ func newUpstream() *cobra.Command {
 		opts    hello.Options
 		pool    poolFlags
 		logs    logFlags
+		trust   memberTrust
 		port    uint16
 		address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 		listen  netip.Addr
@@ -48,6 +49,9 @@ what it serves. SIGTERM drains it: no request is lost.`,
 			}
 			opts.GossipAdvertise, opts.Seeds, opts.Fleet = pool.advertise, pool.join, pool.fleet
 			opts.Profile = pool.profile
+			if opts.Trust, err = trust.options(opts.Service.Name, pool.keyFile); err != nil {
+				return err
+			}
 			return hello.Run(c.Context(), opts)
 		},
 	}
@@ -59,6 +63,7 @@ what it serves. SIGTERM drains it: no request is lost.`,
 	fs.DurationVar(&opts.DrainTimeout, "drain-timeout", upstream.DefaultDrainTimeout, "how long to wait at most until no Envoy sends requests any more")
 	pool.add(fs, "", []string{"127.0.0.1:7946"})
 	fs.Lookup("gossip").Usage = "address to gossip on; port 0 picks one (default --address:0)"
+	trust.add(fs)
 	logs.add(fs)
 	return c
 }

@@ -89,9 +89,9 @@ func newRig(t *testing.T) *rig {
 	discovery.Update(reg.Snapshot())
 	r := &rig{T: t, registry: reg, store: store, discovery: discovery, opts: Options{
 		Registry: reg, Overrides: store, Discovery: discovery,
-		Standings: discovery.Standings,
-		Clients:   func() []xds.Client { return append(discovery.Clients(), stubborn()) },
-		Metrics:   promhttp.HandlerFor(prometheus.NewRegistry(), promhttp.HandlerOpts{}), Logger: logger,
+		Standings: discovery.Standings, Keys: &ring{},
+		Clients: func() []xds.Client { return append(discovery.Clients(), stubborn()) },
+		Metrics: promhttp.HandlerFor(prometheus.NewRegistry(), promhttp.HandlerOpts{}), Logger: logger,
 	}}
 	server := httptest.NewServer(New(r.opts))
 	t.Cleanup(server.Close)
