@@ -41,8 +41,8 @@ key is named by the beginning of its fingerprint. A member that has a
 		RunE: help,
 	}
 	c.PersistentFlags().StringVar(&server, "server", server, "an EDS server's HTTP address, as a URL")
-	verb := func(use, short string, args cobra.PositionalArgs, call func(ctx context.Context, args []string) (api.Keys, error)) {
-		c.AddCommand(&cobra.Command{Use: use, Short: short, Args: args, RunE: func(c *cobra.Command, args []string) error {
+	verb := func(use, example, short string, args cobra.PositionalArgs, call func(ctx context.Context, args []string) (api.Keys, error)) {
+		c.AddCommand(&cobra.Command{Use: use, Short: short, Example: "  rollcall keys " + example, Args: args, RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), keysTimeout)
 			defer cancel()
 			keys, err := call(ctx, args)
@@ -52,20 +52,20 @@ key is named by the beginning of its fingerprint. A member that has a
 			return printKeys(c.OutOrStdout(), keys)
 		}})
 	}
-	verb("list", "Show the keys' fingerprints, and how many members have and use each", noArgs, func(ctx context.Context, _ []string) (api.Keys, error) {
+	verb("list", "list --server http://127.0.0.1:8080", "Show the keys' fingerprints, and how many members have and use each", noArgs, func(ctx context.Context, _ []string) (api.Keys, error) {
 		return callKeys(ctx, http.MethodGet, server, "", nil)
 	})
-	verb("add KEYFILE", "Have all members accept the first key of a file", oneArg, func(ctx context.Context, args []string) (api.Keys, error) {
+	verb("add KEYFILE", "add new.key", "Have all members accept the first key of a file", oneArg, func(ctx context.Context, args []string) (api.Keys, error) {
 		keys, err := gossip.ReadKeyFile(args[0])
 		if err != nil {
 			return api.Keys{}, err
 		}
 		return callKeys(ctx, http.MethodPost, server, "", map[string]string{"key": base64.StdEncoding.EncodeToString(keys[0])})
 	})
-	verb("use FINGERPRINT", "Have all members encrypt with a key that all have", oneArg, func(ctx context.Context, args []string) (api.Keys, error) {
+	verb("use FINGERPRINT", "use 3f2a", "Have all members encrypt with a key that all have", oneArg, func(ctx context.Context, args []string) (api.Keys, error) {
 		return callKeys(ctx, http.MethodPut, server, args[0], nil)
 	})
-	verb("remove FINGERPRINT", "Have all members forget a key that nobody encrypts with", oneArg, func(ctx context.Context, args []string) (api.Keys, error) {
+	verb("remove FINGERPRINT", "remove 91c0", "Have all members forget a key that nobody encrypts with", oneArg, func(ctx context.Context, args []string) (api.Keys, error) {
 		return callKeys(ctx, http.MethodDelete, server, args[0], nil)
 	})
 	return c
