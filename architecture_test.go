@@ -70,6 +70,9 @@ func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 		"eds/middleware":     {memberlist, controlPlane},
 		"certs":              {memberlist, controlPlane, own + "eds", own + "gossip"},
 		"exposure":           {memberlist, controlPlane, own + "eds", own + "gossip"},
+		"eds/admit":          {memberlist, controlPlane, own + "gossip", "net/http"},
+		"eds/vouch":          {memberlist, controlPlane, own + "gossip"},
+		"keyfile":            {memberlist, controlPlane, own + "gossip", own + "eds"},
 	} {
 		p, ok := rooms[room]
 		if !ok {

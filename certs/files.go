@@ -17,14 +17,14 @@ import (
 // maxFile bounds a file of certificates, in bytes.
 const maxFile = 4 << 20
 
-// Files are PEM files of a TLS server.
+// Files are PEM files of one side of TLS.
 type Files struct {
 	Cert, Key string // the chain and its key; both or neither
-	ClientCA  string // who signs clients' certificates; "" asks clients for none
+	PeerCA    string // who signs the other side's certificates; "" asks clients for none, and trusts servers as the system does
 }
 
 // Given reports whether there is to be TLS at all.
-func (f Files) Given() bool { return f.Cert != "" || f.Key != "" || f.ClientCA != "" }
+func (f Files) Given() bool { return f.Cert != "" || f.Key != "" || f.PeerCA != "" }
 
 // Check wants what belongs together. port is the prefix of the flags: http or xds.
 func (f Files) Check(port string) error {
@@ -40,11 +40,11 @@ func (f Files) Check(port string) error {
 
 // Server returns the configuration of a TLS server that reads f again when it has
 // changed: new connections get what is in the files, those that exist go on. With
-// a ClientCA, auth says whether a client must show a certificate; a certificate
+// a PeerCA, auth says whether a client must show a certificate; a certificate
 // that is shown must be good. protos are the application protocols, as in ALPN.
 func Server(f Files, auth tls.ClientAuthType, logger *slog.Logger, protos ...string) (*tls.Config, error) {
 	read := func() (*tls.Config, error) { return f.config(auth, protos) }
-	paths := slices.DeleteFunc([]string{f.Cert, f.Key, f.ClientCA}, func(s string) bool { return s == "" })
+	paths := slices.DeleteFunc([]string{f.Cert, f.Key, f.PeerCA}, func(s string) bool { return s == "" })
 	current, err := reload.New(logger, read, paths...)
 	if err != nil {
 		return nil, err
@@ -73,24 +73,50 @@ func (f Files) config(auth tls.ClientAuthType, protos []string) (*tls.Config, er
 		MinVersion: tls.VersionTLS12, NextProtos: protos, Certificates: []tls.Certificate{pair},
 		SessionTicketsDisabled: true,
 	}
-	if f.ClientCA == "" {
+	if f.PeerCA == "" {
 		return config, nil
 	}
 	config.ClientAuth = auth
-	config.ClientCAs, err = readCA(f.ClientCA)
+	config.ClientCAs, err = readCA(f.PeerCA)
 	return config, err
 }
 
 func readCA(path string) (*x509.CertPool, error) {
 	b, err := reload.ReadFile(path, maxFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the client CA: %w", err)
+		return nil, fmt.Errorf("read the CA: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(b) {
-		return nil, fmt.Errorf("client CA %s holds no PEM certificate", path)
+		return nil, fmt.Errorf("CA file %s holds no PEM certificate", path)
 	}
 	return pool, nil
+}
+
+// Client returns the configuration of a TLS client that trusts the PeerCA of f, or
+// what the system trusts, and shows its certificate if there is one. It is nil when f
+// names no file.
+func Client(f Files) (*tls.Config, error) {
+	switch {
+	case !f.Given():
+		return nil, nil
+	case (f.Cert == "") != (f.Key == ""):
+		return nil, errors.New("--cert and --key belong together: pass both")
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+		if err != nil {
+			return nil, fmt.Errorf("%s with %s: %w", f.Cert, f.Key, err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	if f.PeerCA == "" {
+		return config, nil
+	}
+	var err error
+	config.RootCAs, err = readCA(f.PeerCA)
+	return config, err
 }
 
 var errNoName = errors.New("the client certificate names nobody: it wants a SPIFFE id or a common name")

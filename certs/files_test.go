@@ -30,9 +30,9 @@ type place struct {
 func newPlace(t *testing.T) *place {
 	dir := t.TempDir()
 	p := &place{T: t, ca: newCA(t), files: Files{
-		Cert: filepath.Join(dir, "s.pem"), Key: filepath.Join(dir, "s-key.pem"), ClientCA: filepath.Join(dir, "ca.pem"),
+		Cert: filepath.Join(dir, "s.pem"), Key: filepath.Join(dir, "s-key.pem"), PeerCA: filepath.Join(dir, "ca.pem"),
 	}}
-	p.write(p.files.ClientCA, p.ca.PEM)
+	p.write(p.files.PeerCA, p.ca.PEM)
 	p.serverCert("first")
 	return p
 }
@@ -189,7 +189,7 @@ func TestARotationIsForNewConnectionsAndDropsNone(t *testing.T) {
 
 		t.Log("a CA that is not trusted any more lets nobody in, whoever was in before")
 		p.serverCert("last")
-		p.write(p.files.ClientCA, newCA(t).PEM)
+		p.write(p.files.PeerCA, newCA(t).PEM)
 		time.Sleep(time.Second)
 		if c, err := connect(server, client); err == nil {
 			t.Error("a client of the old CA got in")

@@ -8,12 +8,14 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -33,6 +35,8 @@ type Options struct {
 	Servers []string      // URLs or host:port, in the order in which they are tried; DefaultServer when empty
 	Actor   string        // who decides, for the audit; "" lets the server say
 	Timeout time.Duration // of a request; DefaultTimeout when 0
+	Token   string        // shown to the servers, which must be https:// or on this machine; "" for none
+	TLS     *tls.Config   // for https:// servers; nil for what the system trusts
 }
 
 // Client asks the API. Any goroutine may call it, several at a time.
@@ -40,17 +44,22 @@ type Client struct {
 	servers []string
 	actor   string
 	timeout time.Duration
+	token   string
 	http    *http.Client
 }
 
-// New returns a Client, or an error that names the server which is none. Close
+// New returns a Client, or an error that names the server which is none, or which
+// would be shown the token where others can read it. Close
 // ends its idle connections.
 func New(opts Options) (*Client, error) {
-	c := &Client{actor: opts.Actor, timeout: cmp.Or(opts.Timeout, DefaultTimeout)}
+	c := &Client{actor: opts.Actor, timeout: cmp.Or(opts.Timeout, DefaultTimeout), token: opts.Token}
 	for _, s := range opts.Servers {
 		server, err := parseServer(s)
 		if err != nil {
 			return nil, err
+		}
+		if opts.Token != "" && inTheClear(server) {
+			return nil, fmt.Errorf("the token would be sent to %s in the clear: give an https:// URL", server)
 		}
 		c.servers = append(c.servers, server)
 	}
@@ -58,7 +67,7 @@ func New(opts Options) (*Client, error) {
 		c.servers = []string{DefaultServer}
 	}
 	c.http = &http.Client{
-		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 3 * time.Second}).DialContext, ForceAttemptHTTP2: true},
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 3 * time.Second}).DialContext, ForceAttemptHTTP2: true, TLSClientConfig: opts.TLS},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil
@@ -77,6 +86,16 @@ func parseServer(s string) (string, error) {
 		return "", fmt.Errorf("%q is not the URL of an EDS server, such as %s", s, DefaultServer)
 	}
 	return strings.TrimRight(u.String(), "/"), nil
+}
+
+// inTheClear reports whether what is sent to server can be read on the way.
+func inTheClear(server string) bool {
+	u, err := url.Parse(server)
+	if err != nil || u.Scheme == "https" {
+		return err != nil
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() != "localhost" && (err != nil || !ip.IsLoopback())
 }
 
 // request is one question.
@@ -170,6 +189,9 @@ func (c *Client) newRequest(ctx context.Context, server string, r request) (*htt
 	}
 	set("If-Match", r.match)
 	set("X-Rollcall-Actor", c.actor)
+	if c.token != "" {
+		set("Authorization", "Bearer "+c.token)
+	}
 	return req, nil
 }
 

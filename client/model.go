@@ -215,3 +215,24 @@ func (t Tags) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(all)
 }
+
+// Keys are what the members of the pool say of their keys.
+type Keys struct {
+	Members  int          `json:"members"` // live ones
+	Keys     []Key        `json:"keys"`
+	Silent   []string     `json:"silent"` // members that did not answer
+	Problems []KeyProblem `json:"problems"`
+}
+
+// Key is one key, and how many members have it.
+type Key struct {
+	Fingerprint string `json:"fingerprint"`
+	Members     int    `json:"members"` // that accept it
+	Primary     int    `json:"primary"` // that encrypt with it
+}
+
+// KeyProblem is why a member did not do as it was asked, or not for good.
+type KeyProblem struct {
+	Member  string `json:"member"`
+	Problem string `json:"problem"`
+}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 )
 
 // Answer is what a server said, as a value and as it came.
@@ -123,6 +124,33 @@ func (c *Client) Members(ctx context.Context) (Answer[[]Member], error) {
 // Clients returns the xDS clients of the server that answers.
 func (c *Client) Clients(ctx context.Context) (Answer[[]Follower], error) {
 	return get[[]Follower](ctx, c, "/clients", nil, "clients")
+}
+
+// Keys returns the keys that the pool's gossip is encrypted with. Every member is
+// asked, by the server: this and the other requests about keys want a Timeout of 20 s.
+func (c *Client) Keys(ctx context.Context) (Answer[Keys], error) {
+	return get[Keys](ctx, c, "/keys", nil, "")
+}
+
+// AddKey has every member accept key too, which is 16, 24 or 32 bytes long.
+func (c *Client) AddKey(ctx context.Context, key []byte) (Answer[Keys], error) {
+	return fetch[Keys](ctx, c, request{method: http.MethodPost, path: "/keys", body: map[string][]byte{"key": key}}, "")
+}
+
+// UseKey has every member encrypt with the key whose fingerprint begins so. It is
+// refused while one lacks that key.
+func (c *Client) UseKey(ctx context.Context, fingerprint string) (Answer[Keys], error) {
+	return fetch[Keys](ctx, c, request{method: http.MethodPut, path: keyPath(fingerprint)}, "")
+}
+
+// RemoveKey has every member forget the key whose fingerprint begins so. It is
+// refused while one encrypts with it.
+func (c *Client) RemoveKey(ctx context.Context, fingerprint string) (Answer[Keys], error) {
+	return fetch[Keys](ctx, c, request{method: http.MethodDelete, path: keyPath(fingerprint)}, "")
+}
+
+func keyPath(fingerprint string) string {
+	return "/keys/" + url.PathEscape(strings.ToLower(fingerprint))
 }
 
 func servicePath(name string) string { return "/edsservice/" + url.PathEscape(name) }

@@ -33,8 +33,8 @@ func newLocked(t *testing.T) *locked {
 	l := &locked{harness: newHarness(t), dir: t.TempDir()}
 	ca, err := certs.NewCA("test CA", 0)
 	l.ca = must(t, ca, err)
-	l.files = certs.Files{Cert: l.at("eds.pem"), Key: l.at("eds-key.pem"), ClientCA: l.at("ca.pem")}
-	l.write(l.files.ClientCA, ca.PEM)
+	l.files = certs.Files{Cert: l.at("eds.pem"), Key: l.at("eds-key.pem"), PeerCA: l.at("ca.pem")}
+	l.write(l.files.PeerCA, ca.PEM)
 	l.issue("eds", certs.Leaf{Name: "first", Hosts: []string{"127.0.0.1"}})
 	l.issue("envoy", certs.Leaf{Name: "envoy", ID: certs.EnvoyID})
 	token, line, err := auth.NewToken(auth.Identity{Name: "olaf", Role: auth.Operator})
@@ -72,9 +72,9 @@ func (l *locked) issue(name string, leaf certs.Leaf) {
 func (l *locked) start(api envoy.API, args ...string) {
 	l.t.Helper()
 	f := l.files
-	l.eds(append([]string{"--http-cert", f.Cert, "--http-key", f.Key, "--http-client-ca", f.ClientCA, "--http-tokens", l.at("tokens"),
-		"--xds-cert", f.Cert, "--xds-key", f.Key, "--xds-client-ca", f.ClientCA}, args...)...)
-	l.envoy(api, "--tls-ca", f.ClientCA, "--tls-cert", l.at("envoy.pem"), "--tls-key", l.at("envoy-key.pem"), "--no-retries")
+	l.eds(append([]string{"--http-cert", f.Cert, "--http-key", f.Key, "--http-client-ca", f.PeerCA, "--http-tokens", l.at("tokens"),
+		"--xds-cert", f.Cert, "--xds-key", f.Key, "--xds-client-ca", f.PeerCA}, args...)...)
+	l.envoy(api, "--tls-ca", f.PeerCA, "--tls-cert", l.at("envoy.pem"), "--tls-key", l.at("envoy-key.pem"), "--no-retries")
 }
 
 // served is the common name of the certificate that a port serves now.
@@ -169,10 +169,35 @@ func TestALockedServerAnswersOnlyWhoItKnows(t *testing.T) {
 	}
 }
 
+// The verbs get in with a token or with a certificate, and decide in that name.
+func TestTheVerbsAskALockedServer(t *testing.T) {
+	t.Parallel()
+	l := newLocked(t)
+	l.issue("ann", certs.Leaf{Name: "ann"})
+	l.write(l.at("olaf.token"), []byte(l.token+"\n"))
+	l.start(envoy.GRPC, "--http-viewers", "ann")
+	server := []string{"--server", "https://" + l.Addresses.HTTP, "--ca", l.files.PeerCA}
+	ask := func(want int, says string, args ...string) {
+		t.Helper()
+		if code, out := rollcall(t, append(args, server...)...); code != want || !strings.Contains(out, says) {
+			t.Errorf("%q: exit code %d, want %d with %q:\n%s", args, code, want, says, out)
+		}
+	}
+	olaf, ann := []string{"--token-file", l.at("olaf.token")}, []string{"--cert", l.at("ann.pem"), "--key", l.at("ann-key.pem")}
+	drain := []string{"drain", l.Service, "127.0.0.1:9"}
+	ask(1, "who is asking", "members")
+	ask(0, "eds", append([]string{"members"}, ann...)...)
+	ask(1, "it takes an operator", append(drain, ann...)...)
+	ask(0, "", append(drain, olaf...)...)
+	ask(0, "olaf", append([]string{"overrides"}, olaf...)...)
+	server = []string{"--server", "http://192.0.2.1:8080"}
+	ask(2, "in the clear", append([]string{"members"}, olaf...)...)
+}
+
 func TestAnOpenAddressIsRefusedAndItsLockNamed(t *testing.T) {
 	t.Parallel()
 	for flag, lock := range map[string]string{"--http": "--http-tokens", "--xds": "--xds-client-ca", "--gossip": "--gossip-key-file"} {
-		code, out := rollcall(t, "eds", flag, "0.0.0.0:0", "--data-dir", t.TempDir())
+		code, out := rollcall(t, "eds", flag, "192.0.2.1:0", "--data-dir", t.TempDir())
 		if code != 2 || !strings.Contains(out, lock) || !strings.Contains(out, "--insecure") {
 			t.Errorf("%s: exit code %d:\n%s", flag, code, out)
 		}

@@ -61,7 +61,7 @@ func (a Access) open(logger *slog.Logger) (e entrance, err error) {
 		}
 	}
 	e.auth, err = auth.New(auth.Options{
-		TokenFile: a.Tokens, ClientCA: a.HTTP.ClientCA != "", Viewers: a.Viewers, Operators: a.Operators, Logger: logger,
+		TokenFile: a.Tokens, ClientCA: a.HTTP.PeerCA != "", Viewers: a.Viewers, Operators: a.Operators, Logger: logger,
 	})
 	return e, err
 }

@@ -47,6 +47,7 @@ type loopOptions struct {
 	overrides *override.Store
 	behind    func() bool // another EDS server may know decisions that are not known here
 	prober    prober
+	admission *admission
 	registry  registry.Options
 	logger    *slog.Logger
 
@@ -150,6 +151,8 @@ func (l *loop) run(ctx context.Context) {
 			l.settling.hasJoined(time.Now())
 		case <-l.overrides.Changed():
 		case <-l.prober.Changed():
+		case <-l.admission.voucher.Changed():
+		case <-l.admission.owners.changed:
 		case c := <-l.confirms:
 			held := l.registry.Confirm(c.service)
 			confirmed = append(confirmed, func() { c.held <- held })
@@ -176,11 +179,12 @@ func (l *loop) run(ctx context.Context) {
 func (l *loop) decide() time.Time {
 	now := time.Now()
 	revised := l.prober.Revision()
-	members, evidence := l.recalled(now), l.prober.Evidence()
+	members, unproven := l.admission.admit(now, l.recalled(now))
+	evidence := l.prober.Evidence()
 	overrides, revision := l.overrides.InForce()
 	settled, settleDue := true, time.Time{}
 	if !l.settling.settled { // finding out costs a look at every target
-		settled, settleDue = l.settling.at(now, l.unknown(evidence), l.mute(evidence))
+		settled, settleDue = l.settling.at(now, l.unknown(unproven, evidence), l.mute(evidence))
 	}
 	snap, due := l.registry.Decide(registry.Input{
 		Now: now, Settled: settled, Revision: revision, Members: members, Overrides: overrides,
@@ -236,12 +240,19 @@ func (l *loop) mute(evidence map[probe.Key]probe.Evidence) bool {
 }
 
 // unknown says how long it may still take until what gossip cannot tell is known:
-// how each endpoint answers, and what other EDS servers were told by operators.
-func (l *loop) unknown(evidence map[probe.Key]probe.Evidence) time.Duration {
-	if untried := l.untried(evidence); untried > 0 || !l.behind() {
+// that members are where they say, how each endpoint answers, and what other EDS
+// servers were told by operators.
+func (l *loop) unknown(unproven bool, evidence map[probe.Key]probe.Evidence) time.Duration {
+	switch untried := l.untried(evidence); {
+	case untried > 0:
 		return untried
+	case unproven:
+		return settleProbe
+	case l.behind():
+		return settleShare
+	default:
+		return 0
 	}
-	return settleShare
 }
 
 // untried says how long first probes may still take, if some endpoint had none.

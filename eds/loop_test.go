@@ -32,6 +32,7 @@ type world struct {
 	net       *memnet.Network
 	endpoints *endpoints
 	last      uint16
+	trust     Trust
 }
 
 // play runs f in a bubble of virtual time with a world of its own.
@@ -85,7 +86,7 @@ func (w *world) kill(p *gossip.Pool) {
 }
 
 // server is an EDS server as far as virtual time reaches: pool and registry.
-type server struct {
+type node struct {
 	*loop
 	pool *gossip.Pool
 	stop func()
@@ -94,7 +95,7 @@ type server struct {
 	snapshot []*registry.Snapshot // every one that was published
 }
 
-func (w *world) eds(opts gossip.Options, db *bbolt.DB) *server {
+func (w *world) eds(opts gossip.Options, db *bbolt.DB) *node {
 	w.t.Helper()
 	overrides, err := override.NewStore(db, override.Options{})
 	if err != nil {
@@ -107,7 +108,7 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *server {
 		w.t.Fatal(err)
 	}
 	opts.Remembered = addresses(remembered)
-	s := &server{}
+	s := &node{}
 	sharer := share.New(share.Options{
 		Self: self.ID, Store: overrides, Logger: slog.New(slog.DiscardHandler),
 		Send: func(to fleet.Member, b []byte) error { return s.pool.Share(to, b) },
@@ -118,8 +119,12 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *server {
 	prober := probe.New(probe.Options{
 		Dial: w.endpoints.dial, Ping: func(ctx context.Context, t probe.Target) bool { return s.pool.Ping(ctx, t.ID, t.Gossip) },
 	})
+	admission, err := newAdmission(w.trust, opts.Fleet, s.pool.Vouch, remembered, slog.New(slog.DiscardHandler))
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	s.loop = newLoop(loopOptions{
-		pool: s.pool, overrides: overrides, behind: sharer.Behind, prober: prober, logger: slog.New(slog.DiscardHandler),
+		pool: s.pool, overrides: overrides, behind: sharer.Behind, prober: prober, admission: admission, logger: slog.New(slog.DiscardHandler),
 		registry: registry.Options{Guard: registry.DefaultGuard, GuardHold: registry.DefaultGuardHold, Round: registry.DefaultRound},
 		seeds:    len(opts.Seeds) > 0, remembered: remembered,
 		publish: []func(*registry.Snapshot){s.record, mem.update, endings.update, func(snap *registry.Snapshot) { sharer.Members(snap.Members) }},
@@ -131,6 +136,7 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *server {
 	wg.Go(func() { overrides.Run(ctx) })
 	wg.Go(func() { sharer.Run(ctx) })
 	wg.Go(func() { endings.run(ctx) })
+	wg.Go(func() { admission.run(ctx) })
 	wg.Go(func() { prober.Run(ctx) })
 	s.stop = func() {
 		cancel()
@@ -141,21 +147,21 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *server {
 	return s
 }
 
-func (s *server) record(snap *registry.Snapshot) {
+func (s *node) record(snap *registry.Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.snapshot = append(s.snapshot, snap)
 }
 
 // forget starts what least looks at anew.
-func (s *server) forget() {
+func (s *node) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.snapshot = nil
 }
 
 // least is the smallest number of endpoints ever served.
-func (s *server) least() int {
+func (s *node) least() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	least := served(s.Snapshot())

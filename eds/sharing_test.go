@@ -10,7 +10,7 @@ import (
 )
 
 // exclude has an operator take a host out, at s.
-func (s *server) exclude(t *testing.T, host, reason string) {
+func (s *node) exclude(t *testing.T, host, reason string) {
 	t.Helper()
 	_, _, err := s.overrides.Edit(override.Edit{
 		Key: override.Key{Service: service, Host: host}, Actor: "ann", Reason: reason,
@@ -25,7 +25,7 @@ func (s *server) exclude(t *testing.T, host, reason string) {
 }
 
 // decided is what s holds about a host.
-func (s *server) decided(host string) (override.Override, bool) {
+func (s *node) decided(host string) (override.Override, bool) {
 	return s.overrides.Get(override.Key{Service: service, Host: host}.ID())
 }
 
@@ -54,7 +54,7 @@ func TestTwoServersThatWereCutOffFromEachOtherAgreeWithinTwoSeconds(t *testing.T
 		w.net.Heal(b.pool.Self().Gossip)
 		w.within(time.Minute, "they see each other again", func() bool { return alive(a.Snapshot()) == 2 && alive(b.Snapshot()) == 2 })
 		w.within(2*time.Second, "they agree", func() bool { return a.overrides.Digest() == b.overrides.Digest() })
-		for _, s := range []*server{a, b} {
+		for _, s := range []*node{a, b} {
 			o, _ := s.decided(both)
 			_, l := s.decided(left)
 			_, r := s.decided(right)

@@ -39,6 +39,7 @@ type wire struct {
 	Probe    ProbeKind         `json:"p,omitempty"` // absent: http
 	Path     string            `json:"q,omitempty"` // absent: /healthz
 	OnBehalf bool              `json:"o,omitempty"`
+	Signed   string            `json:"x,omitempty"` // see Sign
 }
 
 // maxYear is the last one that RFC 3339, and so a time in JSON, can write.
@@ -53,7 +54,7 @@ func Encode(m Member) ([]byte, error) {
 	if err := m.check(); err != nil {
 		return nil, err
 	}
-	w := wire{Version: FormatVersion, Role: m.Role, Started: m.Started.UnixMilli(), Revision: m.Revision}
+	w := wire{Version: FormatVersion, Role: m.Role, Started: m.Started.UnixMilli(), Revision: m.Revision, Signed: m.Signature}
 	if m.Role == RoleUpstream {
 		e := m.Endpoint
 		w.Service, w.Addr, w.Region, w.Zone = m.Service, e.Addr.String(), e.Locality.Region, e.Locality.Zone
@@ -73,9 +74,17 @@ func Encode(m Member) ([]byte, error) {
 	}
 	b := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 	if len(b) > MaxMeta {
-		return nil, fmt.Errorf("metadata is %d bytes long, at most %d fit: shorten the service name, the locality or the tags", len(b), MaxMeta)
+		return nil, tooLong(len(b), m.Signature)
 	}
 	return b, nil
+}
+
+func tooLong(n int, signature string) error {
+	hint := ""
+	if signature != "" {
+		hint = fmt.Sprintf(" (the signature takes %d)", signatureRoom)
+	}
+	return fmt.Errorf("metadata is %d bytes long%s, at most %d fit: shorten the service name, the locality or the tags", n, hint, MaxMeta)
 }
 
 // Decode reads metadata from the network. The result is valid whenever the error
@@ -110,7 +119,7 @@ func Decode(b []byte) (Member, error) {
 }
 
 func (w wire) member() (Member, error) {
-	m := Member{Version: w.Version, Role: w.Role, Started: time.UnixMilli(w.Started).UTC(), Revision: w.Revision}
+	m := Member{Version: w.Version, Role: w.Role, Started: time.UnixMilli(w.Started).UTC(), Revision: w.Revision, Signature: w.Signed}
 	if m.Role == RoleUpstream {
 		addr, err := netip.ParseAddrPort(w.Addr)
 		if err != nil {
@@ -141,6 +150,9 @@ func (w wire) member() (Member, error) {
 func (m Member) check() error {
 	if m.Started.UnixMilli() <= 0 || m.Started.Year() > maxYear {
 		return fmt.Errorf("start time is not between 1970 and %d", maxYear)
+	}
+	if err := checkSignature(m.Signature); err != nil {
+		return err
 	}
 	switch m.Role {
 	case RoleEDS:

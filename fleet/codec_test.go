@@ -209,7 +209,9 @@ func TestALaterVersionIsNamedInTheMember(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, m := range []fleet.Member{full(), plain()} {
+	signed := plain()
+	signed.Signature = strings.Repeat("A", 86)
+	for _, m := range []fleet.Member{full(), plain(), signed} {
 		b, err := fleet.Encode(m)
 		if err != nil {
 			f.Fatal(err)

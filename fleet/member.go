@@ -74,6 +74,10 @@ type Member struct {
 	// one, whichever way it came.
 	Revision uint64
 
+	// Signature is the proof that Sign makes, base64; "" without one. That it is there
+	// says nothing: see Verify.
+	Signature string
+
 	// Set for RoleUpstream only, but for Endpoint.Health, which is Draining for any
 	// member that is about to leave.
 	Service  string

@@ -22,7 +22,7 @@ func (p *Pool) Announce(m fleet.Member) (uint64, error) {
 		return 0, err
 	}
 	m.Revision = p.revision
-	meta, err := fleet.Encode(m)
+	meta, err := p.encode(m)
 	if err != nil {
 		return 0, fmt.Errorf("announce: %w", err)
 	}
@@ -30,7 +30,7 @@ func (p *Pool) Announce(m fleet.Member) (uint64, error) {
 		return p.revision, nil
 	}
 	m.Revision++
-	if meta, err = fleet.Encode(m); err != nil {
+	if meta, err = p.encode(m); err != nil {
 		return 0, fmt.Errorf("announce: %w", err)
 	}
 	p.revision = m.Revision

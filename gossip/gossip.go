@@ -54,9 +54,20 @@ type Pool struct {
 	delegate     *delegate
 	shared       func(fleet.Member, []byte) // nil when nothing is shared
 	probeTimeout time.Duration
-	missing      chan struct{} // capacity one
-	receipts     chan Receipt  // bounded; never waited for
-	update       chan struct{} // capacity one; asks the announcer to publish
+	encode       func(fleet.Member) ([]byte, error) // what to announce, signed if it is to be
+	envelopes    *envelopes
+	challenges   challenges
+	counts       *counts
+	queries      chan message // bounded; never waited for
+
+	keying  sync.Mutex // guards keyring
+	keyring keyring
+
+	asking   sync.Mutex // guards asked
+	asked    map[uuid.UUID]chan KeyAnswer
+	missing  chan struct{} // capacity one
+	receipts chan Receipt  // bounded; never waited for
+	update   chan struct{} // capacity one; asks the announcer to publish
 
 	ctx    context.Context // done once the pool is to be shut down
 	cancel context.CancelFunc
@@ -94,10 +105,11 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gossip: %w", err)
 	}
-	quiet := newThrottle()
+	quiet, count := newThrottle(), &counts{}
 	p := &Pool{
-		id: opts.Member.ID, log: opts.Logger, quiet: quiet, shared: opts.Shared,
-		members: newMembers(opts.Member.ID.String(), opts.Logger, quiet),
+		id: opts.Member.ID, log: opts.Logger, quiet: quiet, shared: opts.Shared, counts: count, encode: opts.encode, envelopes: opts.envelopes(),
+		queries: make(chan message, keyQueries),
+		members: newMembers(opts.Member.ID.String(), opts.Logger, quiet, opts.admission(count)),
 		missing: make(chan struct{}, 1), receipts: make(chan Receipt, keepReceipts), update: make(chan struct{}, 1),
 		rested:   make(chan struct{}),
 		revision: opts.Member.Revision, announced: time.Now(), failed: make(chan error, 1), wedged: make(chan struct{}),
@@ -120,6 +132,7 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 		r.run(ctx)
 	})
 	p.wg.Go(p.announcer)
+	p.wg.Go(p.keyKeeper)
 	return p, nil
 }
 

@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"crypto/ed25519"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -158,4 +159,27 @@ func sees(t *testing.T, p *Pool, id uuid.UUID, want func(fleet.Member) bool) fle
 
 func is(l fleet.Liveness) func(fleet.Member) bool {
 	return func(m fleet.Member) bool { return m.Liveness == l }
+}
+
+func keysOf(keys ...ed25519.PublicKey) []ed25519.PublicKey { return keys }
+
+// eventually waits for what signals nothing itself.
+func eventually(t *testing.T, ok func() bool, complaint string) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(30 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatal(complaint)
+		}
+	}
+}
+
+func noAdmission() admission {
+	o := Options{}
+	_ = o.Bounds.prepare()
+	return o.admission(&counts{})
 }

@@ -24,18 +24,20 @@ const (
 // memberlist's write lock: they copy, never wait for a reader, and never call
 // back into memberlist.
 type members struct {
-	name    string // this process's
-	log     *slog.Logger
-	quiet   *throttle
+	name  string // this process's
+	log   *slog.Logger
+	quiet *throttle
+	admission
 	changed chan struct{} // capacity one
 	joined  chan struct{}
 
-	mu     sync.Mutex
-	byName map[string]*record
-	roster roster
-	gone   int  // how many records are not alive
-	met    bool // joined is closed
-	closed bool // memberlist can still report after its shutdown
+	mu      sync.Mutex
+	byName  map[string]*record
+	roster  roster
+	gone    int                // how many records are not alive
+	perAddr map[netip.Addr]int // how many are, by where they gossip
+	met     bool               // joined is closed
+	closed  bool               // memberlist can still report after its shutdown
 }
 
 type record struct {
@@ -48,23 +50,23 @@ var (
 	_ memberlist.ConflictDelegate = (*members)(nil)
 )
 
-func newMembers(name string, log *slog.Logger, quiet *throttle) *members {
+func newMembers(name string, log *slog.Logger, quiet *throttle, admission admission) *members {
 	return &members{
-		name: name, log: log, quiet: quiet, byName: make(map[string]*record),
+		name: name, log: log, quiet: quiet, admission: admission, byName: make(map[string]*record), perAddr: make(map[netip.Addr]int),
 		changed: make(chan struct{}, 1), joined: make(chan struct{}),
 	}
 }
 
 // NotifyJoin implements memberlist.EventDelegate.
-func (ms *members) NotifyJoin(n *memberlist.Node) { ms.put(n.Name, read(n)) }
+func (ms *members) NotifyJoin(n *memberlist.Node) { ms.put(n.Name, ms.read(n)) }
 
 // NotifyUpdate implements memberlist.EventDelegate.
-func (ms *members) NotifyUpdate(n *memberlist.Node) { ms.put(n.Name, read(n)) }
+func (ms *members) NotifyUpdate(n *memberlist.Node) { ms.put(n.Name, ms.read(n)) }
 
 // NotifyLeave implements memberlist.EventDelegate. It does not say whether the
 // member left or crashed; its last word does.
 func (ms *members) NotifyLeave(n *memberlist.Node) {
-	m := read(n)
+	m := ms.read(n)
 	m.Liveness = fleet.Dead
 	ms.put(n.Name, m)
 }
@@ -76,6 +78,7 @@ func (ms *members) NotifyConflict(existing, other *memberlist.Node) {
 	if existing.Name == ms.name {
 		msg = "another process claims this one's id and is ignored"
 	}
+	ms.counts.conflicts.Add(1)
 	level := ms.quiet.level("conflict "+existing.Name, slog.LevelWarn)
 	ms.log.Log(noContext, level, msg, "id", existing.Name, "gossip", address(existing), "claimed_from", address(other))
 }
@@ -102,12 +105,10 @@ func (ms *members) record(name string, m fleet.Member) bool {
 	if m.Liveness == fleet.Dead && m.Quarantine == "" && m.Endpoint.Health == fleet.Draining {
 		m.Liveness = fleet.Left
 	}
-	if old != nil && old.Liveness != fleet.Alive {
-		ms.gone--
+	if old != nil {
+		ms.count(old.Member, -1)
 	}
-	if m.Liveness != fleet.Alive {
-		ms.gone++
-	}
+	ms.count(m, 1)
 	ms.byName[name] = &record{Member: m}
 	ms.roster.note(name, m.ID)
 	if ms.gone > maxGone {
@@ -119,6 +120,18 @@ func (ms *members) record(name string, m fleet.Member) bool {
 	}
 	ms.signal()
 	return m.Quarantine != "" && (old == nil || old.Quarantine != m.Quarantine)
+}
+
+// count adds n to how many members there are like m. The caller holds mu.
+func (ms *members) count(m fleet.Member, n int) {
+	if m.Liveness != fleet.Alive {
+		ms.gone += n
+		return
+	}
+	addr := m.Gossip.Addr()
+	if ms.perAddr[addr] += n; ms.perAddr[addr] == 0 {
+		delete(ms.perAddr, addr)
+	}
 }
 
 // newer is what the member said, with what gossip observed of it meanwhile.
@@ -234,9 +247,12 @@ func (ms *members) close() {
 
 // read copies a node, alive, into the fleet's terms. What it says of itself is
 // believed only when all of it can be understood.
-func read(n *memberlist.Node) fleet.Member {
+func (ms *members) read(n *memberlist.Node) fleet.Member {
 	m, err := fleet.Decode(n.Meta)
 	id, idErr := parseName(n.Name)
+	if m.ID = id; err == nil {
+		err = ms.vet(m)
+	}
 	if idErr != nil {
 		err = idErr
 	}

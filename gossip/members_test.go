@@ -28,7 +28,7 @@ func node(t *testing.T, host byte, health fleet.Health) *memberlist.Node {
 func newTestMembers(t *testing.T) *members {
 	t.Helper()
 	self := node(t, 1, fleet.Healthy)
-	ms := newMembers(self.Name, slog.New(slog.DiscardHandler), newThrottle())
+	ms := newMembers(self.Name, slog.New(slog.DiscardHandler), newThrottle(), noAdmission())
 	ms.NotifyJoin(self)
 	return ms
 }

@@ -35,7 +35,22 @@ const (
 	// messageShare is between two EDS servers. What is in the body is their own
 	// business.
 	messageShare messageKind = 4
+
+	// messageChallenge asks a member to repeat the body to the sender, at once.
+	messageChallenge messageKind = 0x40
+	// messageAnswer does so.
+	messageAnswer messageKind = 0x41
+	// messageKeyQuery asks a member about its keys, or to change them. The body is a
+	// key query.
+	messageKeyQuery messageKind = 0x42
+	// messageKeyAnswer is what it says. The body is a key answer.
+	messageKeyAnswer messageKind = 0x43
 )
+
+// known reports whether this version understands the kind.
+func (k messageKind) known() bool {
+	return k >= messageMissing && k <= messageShare || k >= messageChallenge && k <= messageKeyAnswer
+}
 
 const (
 	headSize    = 1 + 2*len(uuid.UUID{})
@@ -68,7 +83,7 @@ func decodeMessage(b []byte) (message, error) {
 		return message{}, fmt.Errorf("message of kind %d is %d bytes long, which is too much", b[0], len(b))
 	}
 	m := message{kind: messageKind(b[0])}
-	if m.kind < messageMissing || m.kind > messageShare {
+	if !m.kind.known() {
 		return message{}, errUnknownKind
 	}
 	if len(b) < headSize || (m.kind == messageMissing && len(b) != headSize) {

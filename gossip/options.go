@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log"
@@ -51,6 +52,20 @@ type Options struct {
 	// several goroutines; it must not block, and may keep the bytes. nil: none is taken.
 	Shared func(from fleet.Member, b []byte)
 
+	// KeyFile is where Keys come from. It is written when they are rotated; "": a
+	// restart brings the old ones back.
+	KeyFile string
+
+	// SigningKey signs what this member announces, and in an EDS server what it tells
+	// others: the key of its service, or that of the EDS servers. Nil: no signature.
+	SigningKey ed25519.PrivateKey
+
+	// EDSKeys are the EDS servers' public keys: nobody is taken for one, or believed
+	// what only they may say, without a signature by one of these. None: anybody is.
+	EDSKeys []ed25519.PublicKey
+
+	Bounds // of the pool as this member sees it
+
 	Profile Profile // of timers; default LAN
 
 	Logger    *slog.Logger         // nil: slog.Default
@@ -94,7 +109,10 @@ func (o *Options) prepare() ([]byte, error) {
 	if o.Profile, err = ParseProfile(string(o.Profile)); err != nil {
 		return nil, err
 	}
-	return fleet.Encode(o.Member)
+	if err := o.Bounds.prepare(); err != nil {
+		return nil, err
+	}
+	return o.encode(o.Member)
 }
 
 // checkAddresses refuses what others could not reach this process at.
@@ -134,14 +152,16 @@ func (o *Options) create(p *Pool, logger *log.Logger) (*memberlist.Memberlist, e
 	conf.Label = o.Fleet
 	conf.Transport = transport
 	conf.Logger = logger
-	conf.Delegate, conf.Events, conf.Conflict = p.delegate, p.members, p.members
+	conf.Delegate, conf.Events, conf.Conflict, conf.Alive = p.delegate, p.members, p.members, p.members
 	p.probeTimeout = conf.ProbeTimeout
 	advertise := o.advertise(port)
+	conf.CIDRsAllowed = o.cidrs(advertise.Addr())
 	conf.AdvertiseAddr, conf.AdvertisePort = advertise.Addr().String(), int(advertise.Port())
 	var err error
 	if len(o.Keys) > 0 {
 		conf.Keyring, err = memberlist.NewKeyring(o.Keys, o.Keys[0])
 	}
+	p.keyring = keyring{ring: conf.Keyring, file: o.KeyFile}
 	var list *memberlist.Memberlist
 	if err == nil {
 		list, err = memberlist.Create(conf)

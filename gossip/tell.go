@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"net/netip"
 
 	"github.com/google/uuid"
-	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
@@ -97,8 +97,7 @@ func (p *Pool) send(m fleet.Member, msg message) error {
 	if !m.Gossip.IsValid() {
 		return errors.New("its gossip address is not known")
 	}
-	to := &memberlist.Node{Name: m.ID.String(), Addr: m.Gossip.Addr().AsSlice(), Port: m.Gossip.Port()}
-	return p.list.SendReliable(to, msg.encode())
+	return p.list.SendReliable(nodeOf(m), p.envelopes.seal(m.ID, msg))
 }
 
 // Missing receives when another member said that it holds this one for dead. It
@@ -112,9 +111,12 @@ func (p *Pool) Receipts() <-chan Receipt { return p.receipts }
 
 // receive takes a message from another member. It must not block.
 func (p *Pool) receive(b []byte) {
-	m, err := decodeMessage(b)
+	m, err := p.envelopes.open(b)
 	if err == nil {
 		err = p.accept(m)
+	}
+	if errors.Is(err, errUnsigned) || errors.Is(err, errReplayed) {
+		p.counts.forged.Add(1)
 	}
 	if err != nil && !errors.Is(err, errUnknownKind) {
 		p.log.Log(noContext, p.quiet.level("message", slog.LevelWarn), "ignored a message that cannot be read", "reason", err)
@@ -126,10 +128,28 @@ func (p *Pool) accept(m message) error {
 	case m.kind == messageWord:
 		word, err := decodeWord(m)
 		if err == nil {
+			err = p.members.vet(word)
+		}
+		if err == nil {
 			p.members.hear(word)
 		}
 		return err
 	case m.member != p.id: // it was for who had the address before
+		return nil
+	case m.kind == messageChallenge:
+		p.challenged(m)
+		return nil
+	case m.kind == messageAnswer:
+		p.challenges.answer(m)
+		return nil
+	case m.kind == messageKeyAnswer:
+		return p.keysAnswered(m)
+	case m.kind == messageKeyQuery:
+		m.body = bytes.Clone(m.body)
+		select {
+		case p.queries <- m:
+		default:
+		}
 		return nil
 	case m.kind == messageMissing:
 		p.log.Log(noContext, p.quiet.level("missing", slog.LevelInfo), "another member holds this one for dead", "member", m.sender)

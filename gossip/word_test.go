@@ -12,7 +12,7 @@ import (
 // said is n's node with another word of its own, and that word.
 func said(t *testing.T, n *memberlist.Node, revision uint64, change func(*fleet.Member)) (*memberlist.Node, fleet.Member) {
 	t.Helper()
-	m := read(n)
+	m := newTestMembers(t).read(n)
 	m.Revision = revision
 	change(&m)
 	meta, err := fleet.Encode(m)
@@ -77,7 +77,7 @@ func TestWhoSaidThatItDrainsHasLeftAlthoughGossipHasNotSaidSo(t *testing.T) {
 
 func TestAWordOfAStrangerIsIgnored(t *testing.T) {
 	ms := newTestMembers(t)
-	ms.hear(read(node(t, 2, fleet.Healthy)))
+	ms.hear(ms.read(node(t, 2, fleet.Healthy)))
 	if n := len(ms.list()); n != 1 {
 		t.Errorf("%d members are listed", n)
 	}

@@ -31,6 +31,7 @@ type options struct {
 	keys            [][]byte
 	fleet           string
 	profile         gossip.Profile
+	trust           trust
 
 	drainTimeout    time.Duration
 	shutdownTimeout time.Duration

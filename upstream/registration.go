@@ -110,6 +110,7 @@ func (o *options) join(m *fleet.Member, remembered []netip.AddrPort) (*gossip.Po
 	pool, err := gossip.Start(gossip.Options{
 		Member: *m, Fleet: o.fleet, Bind: o.gossip, Advertise: o.gossipAdvertise, Seeds: o.seeds,
 		Remembered: remembered, Keys: o.keys, Profile: o.profile, Logger: o.log,
+		KeyFile: o.trust.keyFile, SigningKey: o.trust.serviceKey, EDSKeys: o.trust.edsKeys, Bounds: o.trust.bounds,
 	})
 	if err != nil {
 		return nil, err

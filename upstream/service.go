@@ -41,8 +41,7 @@ func newMember(ln net.Addr, svc Service, opts options) (fleet.Member, error) {
 		},
 		Probe: opts.probe,
 	}
-	_, err = fleet.Encode(m)
-	return m, err
+	return m, opts.check(m)
 }
 
 // now is the time as metadata carries it.

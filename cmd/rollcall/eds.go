@@ -19,6 +19,7 @@ func newEDS() *cobra.Command {
 		pool   poolFlags
 		logs   logFlags
 		access accessFlags
+		trust  edsTrust
 	)
 	c := &cobra.Command{
 		Use:   "eds",
@@ -47,12 +48,15 @@ console is at the root of the HTTP address.`,
 				return err
 			}
 			opts.Gossip, opts.Advertise, opts.Seeds, opts.Fleet = pool.gossip, pool.advertise, pool.join, pool.fleet
-			opts.Profile = pool.profile
+			opts.Profile, opts.KeyFile = pool.profile, pool.keyFile
 			stop, err := access.apply(&opts, &pool)
 			if err != nil {
 				return err
 			}
 			defer stop()
+			if opts.Trust, err = trust.trust(); err != nil {
+				return err
+			}
 			return eds.Run(c.Context(), opts)
 		},
 	}
@@ -65,6 +69,7 @@ console is at the root of the HTTP address.`,
 	c.Flags().DurationVar(&opts.GuardHold, "guard-hold", registry.DefaultGuardHold, "the longest that the guard holds")
 	pool.add(c.Flags(), "127.0.0.1:7946", nil)
 	access.add(c.Flags())
+	trust.add(c.Flags())
 	logs.add(c.Flags())
 	return c
 }

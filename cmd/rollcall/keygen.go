@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/gossip"
+	"github.com/rollcall-fleet/rollcall/keyfile"
 )
 
 func newKeygen() *cobra.Command {
@@ -31,5 +33,41 @@ func newKeygen() *cobra.Command {
 		},
 	})
 	c.AddCommand(newKeygenToken())
+	c.AddCommand(&cobra.Command{
+		Use:   "service NAME",
+		Short: "Print a new private key of a service, and to standard error its public line",
+		Long: `Makes a service somebody's: its upstreams take the private key with --service-key,
+the EDS servers the public line in the file of --service-keys. To replace a key, add
+the new line, give the new key to all upstreams, then take the old line away.`,
+		Example: "  (umask 077; rollcall keygen service payments > payments.key 2>> service.keys)",
+		Args:    oneArg,
+		RunE: func(c *cobra.Command, args []string) error {
+			return printPair(c, func() (string, string, error) { return keyfile.NewService(args[0]) })
+		},
+	}, &cobra.Command{
+		Use:     "eds",
+		Short:   "Print a new private key of the EDS servers, and to standard error the public one",
+		Example: "  (umask 077; rollcall keygen eds > eds.key 2> eds.pub)",
+		Args:    noArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return printPair(c, keyfile.NewEDS) },
+	})
 	return c
+}
+
+func printPair(c *cobra.Command, pair func() (private, public string, err error)) error {
+	private, public, err := pair()
+	if err != nil {
+		return usageError{err}
+	}
+	_, err = fmt.Fprintln(c.OutOrStdout(), private)
+	_, errPublic := fmt.Fprintln(c.ErrOrStderr(), public)
+	return errors.Join(err, errPublic)
+}
+
+// oneArg is cobra.ExactArgs(1) as a usage error.
+func oneArg(c *cobra.Command, args []string) error {
+	if err := cobra.ExactArgs(1)(c, args); err != nil {
+		return usageError{err}
+	}
+	return nil
 }

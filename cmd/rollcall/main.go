@@ -70,7 +70,7 @@ flag on the command line wins over the environment.`,
 	root.SetFlagErrorFunc(flagError)
 	root.Version = versionLine()
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(newEDS(), newUpstream(), newRun(), newRegister(), newEnvoy(), newKeygen(), newCerts(), newDemo(), newVersion())
+	root.AddCommand(newEDS(), newUpstream(), newRun(), newRegister(), newEnvoy(), newKeygen(), newKeys(), newCerts(), newDemo(), newVersion())
 	root.AddCommand(newServices(), newHosts(), newDrain(), newExclude(), newForce(), newUndrain(), newWeight(), newUndo(), newPin(), newUnpin(),
 		newOverrides(), newAudit(), newClients(), newMembers(), newWatch())
 	strictCompletion(root)

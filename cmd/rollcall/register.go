@@ -56,6 +56,7 @@ type memberFlags struct {
 	health       string
 	drainTimeout time.Duration
 	pool         poolFlags
+	trust        memberTrust
 	logs         logFlags
 	insecure     insecureFlag
 }
@@ -68,6 +69,7 @@ func (m *memberFlags) add(fs *pflag.FlagSet) {
 	fs.DurationVar(&m.drainTimeout, "drain-timeout", upstream.DefaultDrainTimeout, "how long to wait at most until no Envoy sends requests any more")
 	m.pool.add(fs, "", []string{"127.0.0.1:7946"})
 	fs.Lookup("gossip").Usage = "address to gossip on; port 0 picks one (default the IP address from which --address is reached)"
+	m.trust.add(fs)
 	m.logs.add(fs)
 	m.insecure.add(fs)
 }
@@ -91,14 +93,18 @@ func (m *memberFlags) endpoint(addr netip.AddrPort) (run.Endpoint, error) {
 	if e.Health, err = run.ParseHealth(m.health, addr); err != nil {
 		return e, usageError{fmt.Errorf("--health: %w", err)}
 	}
+	trust, err := m.trust.options(e.Service.Name, m.pool.keyFile)
+	if err != nil {
+		return e, err
+	}
 	e.Address = addr
 	if err := fleet.CheckAddr(addr); err != nil {
 		return e, usageError{fmt.Errorf("address of the endpoint: %w", err)}
 	}
-	e.Pool = []upstream.Option{
+	e.Pool = append([]upstream.Option{
 		upstream.WithFleet(m.pool.fleet), upstream.WithSeeds(m.pool.join...), upstream.WithKeys(keys...),
 		upstream.WithGossip(m.pool.gossip), upstream.WithGossipAdvertise(m.pool.advertise),
 		upstream.WithProfile(m.pool.profile), upstream.WithDrainTimeout(m.drainTimeout),
-	}
+	}, trust...)
 	return e, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 	"sigs.k8s.io/yaml"
 
+	"github.com/rollcall-fleet/rollcall/certs"
 	"github.com/rollcall-fleet/rollcall/client"
 )
 
@@ -57,6 +58,11 @@ type remoteFlags struct {
 	servers []string
 	actor   string
 	output  string
+
+	token string      // file
+	certs certs.Files // PeerCA: who signs the servers' certificates
+
+	timeout time.Duration // of a request; 0: the client's own
 }
 
 // outputs are what -o takes.
@@ -65,6 +71,10 @@ var outputs = []string{"table", "json", "yaml"}
 func (r *remoteFlags) add(c *cobra.Command) {
 	fs := c.Flags()
 	fs.StringSliceVar(&r.servers, "server", []string{client.DefaultServer}, "EDS servers' HTTP API, tried in order, comma-separated or repeated")
+	fs.StringVar(&r.token, "token-file", "", "file with the token to show to the servers (rollcall keygen token)")
+	fs.StringVar(&r.certs.PeerCA, "ca", "", "PEM certificates of those who sign the servers' certificates (default what the system trusts)")
+	fs.StringVar(&r.certs.Cert, "cert", "", "PEM client certificate to show to the servers")
+	fs.StringVar(&r.certs.Key, "key", "", "PEM key of --cert")
 	fs.StringVarP(&r.output, "output", "o", "table", "table, json or yaml; json is what the API answers")
 	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("server", cobra.NoFileCompletions)
@@ -80,15 +90,39 @@ func (r *remoteFlags) client() (*client.Client, error) {
 	if !slices.Contains(outputs, r.output) {
 		return nil, usageError{fmt.Errorf("--output %q is none of %s", r.output, strings.Join(outputs, ", "))}
 	}
-	return r.connect(0)
+	return r.connect(r.timeout)
 }
 
 func (r *remoteFlags) connect(timeout time.Duration) (*client.Client, error) {
-	c, err := client.New(client.Options{Servers: r.servers, Actor: r.actor, Timeout: timeout})
+	tlsConfig, err := certs.Client(r.certs)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	token, err := readToken(r.token)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--token-file: %w", err)}
+	}
+	c, err := client.New(client.Options{Servers: r.servers, Actor: r.actor, Timeout: timeout, Token: token, TLS: tlsConfig})
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--server: %w", err)}
 	}
 	return c, nil
+}
+
+// readToken returns the token in a file; "" without one.
+func readToken(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(b))
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("%s does not hold one token, as rollcall keygen token prints it", path)
+	}
+	return token, nil
 }
 
 // print writes document, or with -o table what table writes.

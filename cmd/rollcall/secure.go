@@ -78,7 +78,7 @@ func (a *accessFlags) add(fs *pflag.FlagSet) {
 func certFlags(fs *pflag.FlagSet, f *certs.Files, port, what string) {
 	fs.StringVar(&f.Cert, port+"-cert", "", "PEM certificate chain of "+what+"; read again when it changes")
 	fs.StringVar(&f.Key, port+"-key", "", "PEM key of --"+port+"-cert")
-	fs.StringVar(&f.ClientCA, port+"-client-ca", "", "PEM certificates of those who sign the certificates of clients of "+what)
+	fs.StringVar(&f.PeerCA, port+"-client-ca", "", "PEM certificates of those who sign the certificates of clients of "+what)
 }
 
 // apply checks the flags, and the addresses that opts open.
@@ -94,13 +94,13 @@ func (a *accessFlags) apply(opts *eds.Options, pool *poolFlags) (stop func(), er
 	opts.Access = a.access
 	return a.insecure.check(opts.Logger, append(gossipAddresses(pool, netip.Addr{}),
 		exposure.Address{Flag: "--http", Addr: opts.HTTP.Addr(), Locked: a.httpLocked(), Lock: lockHTTP},
-		exposure.Address{Flag: "--xds", Addr: opts.XDS.Addr(), Locked: a.access.XDS.ClientCA != "", Lock: lockXDS},
+		exposure.Address{Flag: "--xds", Addr: opts.XDS.Addr(), Locked: a.access.XDS.PeerCA != "", Lock: lockXDS},
 	)...)
 }
 
 // httpLocked wants TLS too: without it a token is anybody's who listens.
 func (a *accessFlags) httpLocked() bool {
-	return a.access.HTTP.Cert != "" && (a.access.Tokens != "" || a.access.HTTP.ClientCA != "")
+	return a.access.HTTP.Cert != "" && (a.access.Tokens != "" || a.access.HTTP.PeerCA != "")
 }
 
 func (a *accessFlags) checkLimits() error {
@@ -114,7 +114,7 @@ func (a *accessFlags) checkLimits() error {
 			return fmt.Errorf("--%s is %d, give 1 to 1000000", flag, n)
 		}
 	}
-	if a.access.HTTP.ClientCA == "" && len(a.access.Viewers)+len(a.access.Operators) > 0 {
+	if a.access.HTTP.PeerCA == "" && len(a.access.Viewers)+len(a.access.Operators) > 0 {
 		return errors.New("--http-viewers and --http-operators are about client certificates: pass --http-client-ca too")
 	}
 	return nil

@@ -12,10 +12,10 @@ func newKeygenToken() *cobra.Command {
 	var name, role string
 	c := &cobra.Command{
 		Use:   "token",
-		Short: "Print a new bearer token for the HTTP port, and the line that lets it in",
-		Long: `Prints two lines: the token, for its owner, and the line for the file that is given
-to rollcall eds as --http-tokens. The line does not give the token away.`,
-		Example: "  rollcall keygen token --role operator --name alice",
+		Short: "Print a new bearer token for the HTTP port, and to standard error the line that lets it in",
+		Long: `Prints the token, for its owner, and to standard error the line for the file that is
+given to rollcall eds as --http-tokens. The line does not give the token away.`,
+		Example: "  (umask 077; rollcall keygen token --role operator --name alice > alice.token 2>> tokens)",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := required(c.Flags(), "name"); err != nil {
@@ -25,12 +25,12 @@ to rollcall eds as --http-tokens. The line does not give the token away.`,
 			if err != nil {
 				return usageError{fmt.Errorf("--role: %w", err)}
 			}
-			token, line, err := auth.NewToken(auth.Identity{Name: name, Role: r})
-			if err != nil {
-				return usageError{fmt.Errorf("--name: %w", err)}
-			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s\n%s\n", token, line)
-			return err
+			return printPair(c, func() (token, line string, err error) {
+				if token, line, err = auth.NewToken(auth.Identity{Name: name, Role: r}); err != nil {
+					err = fmt.Errorf("--name: %w", err)
+				}
+				return token, line, err
+			})
 		},
 	}
 	c.Flags().StringVar(&role, "role", string(auth.Viewer), "viewer or operator")

@@ -19,6 +19,7 @@ func newUpstream() *cobra.Command {
 		port     uint16
 		address  = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 		listen   netip.Addr
+		trust    memberTrust
 	)
 	c := &cobra.Command{
 		Use:   "upstream",
@@ -59,6 +60,9 @@ what it serves. SIGTERM drains it: no request is lost.`,
 				return err
 			}
 			defer stop()
+			if opts.Trust, err = trust.options(opts.Service.Name, pool.keyFile); err != nil {
+				return err
+			}
 			collectSeldom()
 			return hello.Run(c.Context(), opts)
 		},
@@ -71,6 +75,7 @@ what it serves. SIGTERM drains it: no request is lost.`,
 	fs.DurationVar(&opts.DrainTimeout, "drain-timeout", upstream.DefaultDrainTimeout, "how long to wait at most until no Envoy sends requests any more")
 	pool.add(fs, "", []string{"127.0.0.1:7946"})
 	fs.Lookup("gossip").Usage = "address to gossip on; port 0 picks one (default --address:0)"
+	trust.add(fs)
 	logs.add(fs)
 	insecure.add(fs)
 	return c

@@ -55,7 +55,8 @@ type Options struct {
 	Clients   func() []xds.Client // the xDS clients there are now
 	Standings func(service string) xds.Standings
 	Events    func(lastID string) (*events.Reader, error) // GET /events
-	Metrics   http.Handler                                // GET /metrics
+	Keys      Keyring
+	Metrics   http.Handler // GET /metrics
 	Logger    *slog.Logger
 }
 
@@ -99,6 +100,10 @@ func newRouter(opts Options) *mux.Router {
 	on(http.MethodDelete, "/guards/"+serviceVar, a.confirmGuard)
 	get("/members", a.listMembers)
 	get("/clients", a.listClients)
+	get("/keys", a.listKeys)
+	on(http.MethodPost, "/keys", a.addKey)
+	on(http.MethodPut, "/keys/{fingerprint:[0-9a-f]+}", a.useKey)
+	on(http.MethodDelete, "/keys/{fingerprint:[0-9a-f]+}", a.removeKey)
 
 	r.HandleFunc("/v3/discovery:endpoints", opts.Discovery.ServeRESTv3).Methods(http.MethodPost)
 	r.HandleFunc("/v2/discovery:endpoints", opts.Discovery.ServeRESTv2).Methods(http.MethodPost)

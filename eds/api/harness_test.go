@@ -92,7 +92,7 @@ func newRig(t *testing.T) *rig {
 	hub := events.New(events.Options{Overrides: store.InForce, Clients: discovery.Clients})
 	r := &rig{hub: hub, T: t, registry: reg, store: store, discovery: discovery, opts: Options{
 		Registry: reg, Overrides: store, Discovery: discovery,
-		Standings: discovery.Standings, Events: hub.Subscribe,
+		Standings: discovery.Standings, Events: hub.Subscribe, Keys: &ring{},
 		Clients: func() []xds.Client { return append(discovery.Clients(), stubborn()) },
 		Metrics: promhttp.HandlerFor(prometheus.NewRegistry(), promhttp.HandlerOpts{}), Logger: logger,
 	}}

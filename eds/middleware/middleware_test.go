@@ -169,8 +169,8 @@ func TestRolesDecideWhatMayBeDone(t *testing.T) {
 	if got := d.ask("PUT", "http://localhost/edsservice/a", "Authorization", bearer[auth.Operator], ActorHeader, "root").Body.String(); got != "olaf" {
 		t.Errorf("the actor is %q, want olaf", got)
 	}
-	if got := newDoor(Options{}).ask("PUT", "http://localhost/edsservice/a", ActorHeader, "root").Body.String(); got != "" {
-		t.Errorf("nobody was asked for a name, and the actor is %q", got)
+	if got := newDoor(Options{}).ask("PUT", "http://localhost/edsservice/a", ActorHeader, "root").Body.String(); got != "root" {
+		t.Errorf("nobody has to prove a name, and the actor is %q", got)
 	}
 }
 

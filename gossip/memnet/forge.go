@@ -1,10 +1,14 @@
 package memnet
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"net/netip"
+)
 
 // What memberlist 0.7.0 puts before a packet's content.
 const (
 	hasLabel = 244
+	alive    = 4
 	dead     = 5
 )
 
@@ -12,11 +16,27 @@ const (
 // with this label that node is dead, as of an incarnation: what anybody can send
 // who is no member at all.
 func Death(label, node, from string, incarnation uint32) []byte {
-	b := append([]byte{hasLabel, byte(len(label))}, label...)
-	b = append(b, dead, 0x80|3) // a msgpack map of three
+	b := packet(label, dead, 3)
 	b = binary.BigEndian.AppendUint32(append(text(b, "Incarnation"), 0xce), incarnation)
 	b = text(text(b, "Node"), node)
 	return text(text(b, "From"), from)
+}
+
+// Alive is the unencrypted packet that tells the pool of a member at an IPv4 address.
+func Alive(label, node string, at netip.AddrPort, incarnation uint32, meta []byte) []byte {
+	b := packet(label, alive, 6)
+	b = binary.BigEndian.AppendUint32(append(text(b, "Incarnation"), 0xce), incarnation)
+	b = text(text(b, "Node"), node)
+	b = text(text(b, "Addr"), string(at.Addr().AsSlice()))
+	b = binary.BigEndian.AppendUint16(append(text(b, "Port"), 0xcd), at.Port())
+	b = text(text(b, "Meta"), string(meta))
+	return text(text(b, "Vsn"), "\x01\x05\x02\x00\x00\x00") // protocol 1 to 5, 2 spoken
+}
+
+// packet begins a packet whose content is a msgpack map of so many fields.
+func packet(label string, kind byte, fields byte) []byte {
+	b := append([]byte{hasLabel, byte(len(label))}, label...)
+	return append(b, kind, 0x80|fields)
 }
 
 // text appends a msgpack string.

@@ -31,11 +31,12 @@ type Options struct {
 	Advertise netip.AddrPort // needed when Listen is 0.0.0.0 or [::]; port 0: the one listened on
 
 	Fleet           string
-	Seeds           []string       // host:port of members to join through
-	Gossip          netip.AddrPort // invalid: the IP address of Listen, port 0
-	GossipAdvertise netip.AddrPort // invalid: Gossip
-	Keys            [][]byte       // of 16, 24 or 32 bytes; the first one encrypts
-	Profile         gossip.Profile // default gossip.LAN
+	Seeds           []string          // host:port of members to join through
+	Gossip          netip.AddrPort    // invalid: the IP address of Listen, port 0
+	GossipAdvertise netip.AddrPort    // invalid: Gossip
+	Keys            [][]byte          // of 16, 24 or 32 bytes; the first one encrypts
+	Profile         gossip.Profile    // default gossip.LAN
+	Trust           []upstream.Option // what it proves, and whom it believes
 
 	DrainTimeout time.Duration // how long to wait at most until no Envoy sends requests any more; 0 is no wait
 	Logger       *slog.Logger  // nil discards
@@ -79,7 +80,7 @@ func Run(ctx context.Context, opts Options) error {
 }
 
 func (o Options) upstream() []upstream.Option {
-	return []upstream.Option{
+	return append([]upstream.Option{
 		upstream.WithAdvertise(o.Advertise),
 		upstream.WithFleet(o.Fleet),
 		upstream.WithSeeds(o.Seeds...),
@@ -89,7 +90,7 @@ func (o Options) upstream() []upstream.Option {
 		upstream.WithProfile(o.Profile),
 		upstream.WithDrainTimeout(o.DrainTimeout),
 		upstream.WithLogger(o.Logger),
-	}
+	}, o.Trust...)
 }
 
 // handler answers every path but the health path, which is upstream's, with the id

@@ -1,0 +1,74 @@
+package eds
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-fleet/rollcall/eds/api"
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip"
+)
+
+// holders are members with their keys, which they change as they are asked to.
+type holders struct {
+	keys   map[uuid.UUID][]gossip.Fingerprint
+	silent uuid.UUID
+	asked  []gossip.KeyOp
+}
+
+func (h *holders) Members() []fleet.Member {
+	var all []fleet.Member
+	for id := range h.keys {
+		all = append(all, fleet.Member{ID: id, Liveness: fleet.Alive})
+	}
+	return all
+}
+
+func (h *holders) AskKeys(_ context.Context, q gossip.KeyQuery) []gossip.KeyAnswer {
+	h.asked = append(h.asked, q.Op)
+	var all []gossip.KeyAnswer
+	for id, keys := range h.keys {
+		if id != h.silent {
+			all = append(all, gossip.KeyAnswer{Member: id, Keys: keys})
+		}
+	}
+	return all
+}
+
+func TestNobodyIsLockedOutByARotation(t *testing.T) {
+	a, b := uuid.UUID{1}, uuid.UUID{2}
+	old, next := gossip.Fingerprint{0x11}, gossip.Fingerprint{0x22}
+	for _, c := range []struct {
+		name   string
+		of     holders
+		remove bool
+		key    string
+		want   string
+	}{
+		{"use what all have", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, next}, b: {old, next}}}, false, "22", ""},
+		{"use what one has not", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, next}, b: {old}}}, false, "22", "1 of 2 members have key 22"},
+		{"use what nobody has", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old}, b: {old}}}, false, "22", "0 keys have"},
+		{"use while one is silent", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, next}, b: {old, next}}, silent: b}, false, "22", "1 of 2 members did not say"},
+		{"use what is not clear", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, {0x1f}}, b: {old}}}, false, "1", "2 keys have"},
+		{"remove what nobody uses", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {next, old}, b: {next, old}}}, true, "11", ""},
+		{"remove what one uses", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {next, old}, b: {old, next}}}, true, "11", "1 of 2 members encrypt with key 11"},
+		{"remove while one is silent", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {next, old}, b: {next, old}}, silent: a}, true, "11", "did not say"},
+	} {
+		k := keyring{&c.of}
+		do, op := k.Use, gossip.UseKey
+		if c.remove {
+			do, op = k.Remove, gossip.RemoveKey
+		}
+		_, err := do(t.Context(), c.key)
+		if _, refused := errors.AsType[api.KeyRefused](err); refused != (c.want != "") || refused && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error is %v, want %q", c.name, err, c.want)
+		}
+		if did := c.of.asked[len(c.of.asked)-1] == op; did != (c.want == "") {
+			t.Errorf("%s: members were asked to %v", c.name, c.of.asked)
+		}
+	}
+}

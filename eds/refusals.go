@@ -1,0 +1,69 @@
+package eds
+
+import (
+	"cmp"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rollcall-fleet/rollcall/eds/admit"
+	"github.com/rollcall-fleet/rollcall/gossip"
+)
+
+var (
+	descRefusedNow = prometheus.NewDesc("rollcall_members_refused", "Members that may have no endpoint now, by cause.", []string{"cause"}, nil)
+	descGossip     = prometheus.NewDesc("rollcall_gossip_refused_total", "What gossip refused: claims of another's id, forged messages and members, strangers' addresses, members over a bound.", []string{"cause"}, nil)
+	descBounds     = prometheus.NewDesc("rollcall_bound", "The most there may be of something.", []string{"of"}, nil)
+)
+
+// newRefusals counts members as they are refused.
+func newRefusals() *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "rollcall_members_refused_total", Help: "Members that were refused an endpoint, by cause.",
+	}, []string{"cause"})
+	for _, c := range admit.Causes {
+		v.WithLabelValues(string(c))
+	}
+	return v
+}
+
+// refusals shows what is refused, and the bounds.
+type refusals struct {
+	admission *admission
+	gossip    func() gossip.Refused
+	bounds    map[string]int
+}
+
+// Describe implements prometheus.Collector.
+func (r refusals) Describe(ch chan<- *prometheus.Desc) {
+	ch <- descRefusedNow
+	ch <- descGossip
+	ch <- descBounds
+}
+
+// Collect implements prometheus.Collector.
+func (r refusals) Collect(ch chan<- prometheus.Metric) {
+	now := *r.admission.refused.Load()
+	for _, c := range admit.Causes {
+		ch <- prometheus.MustNewConstMetric(descRefusedNow, prometheus.GaugeValue, float64(now[c]), string(c))
+	}
+	g := r.gossip()
+	for cause, n := range map[string]uint64{
+		"conflict": g.Conflicts, "forged": g.Forged, "stranger": g.Strangers,
+		"members": g.Crowded, "members_per_address": g.CrowdedAddr, "joins": g.Hurried,
+	} {
+		ch <- prometheus.MustNewConstMetric(descGossip, prometheus.CounterValue, float64(n), cause)
+	}
+	for of, n := range r.bounds {
+		ch <- prometheus.MustNewConstMetric(descBounds, prometheus.GaugeValue, float64(n), of)
+	}
+}
+
+// bounds are those that t sets, with the defaults filled in.
+func (t Trust) bounds() map[string]int {
+	return map[string]int{
+		"members":             cmp.Or(t.Bounds.MaxMembers, gossip.DefaultMaxMembers),
+		"members_per_address": cmp.Or(t.Bounds.MaxMembersPerAddr, gossip.DefaultMaxMembersPerAddr),
+		"services":            cmp.Or(t.MaxServices, admit.DefaultMaxServices),
+		"endpoints":           cmp.Or(t.MaxEndpoints, admit.DefaultMaxEndpoints),
+	}
+}

@@ -1,0 +1,171 @@
+package eds
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/rollcall-fleet/rollcall/eds/api"
+	"github.com/rollcall-fleet/rollcall/eds/events"
+	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/override/share"
+	"github.com/rollcall-fleet/rollcall/eds/probe"
+	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/eds/xds"
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip"
+)
+
+// server is the parts of an EDS server. Run makes them step by step, each of what
+// the steps before have made, and owns them.
+type server struct {
+	opts   Options
+	stops  stopper
+	failed chan error // with room for every part that serves
+	self   fleet.Member
+
+	// Made by open.
+	has        acquired
+	enter      entrance
+	overrides  *override.Store
+	memory     *memory
+	remembered []fleet.Member
+
+	// Made by join.
+	sharer    *share.Sharer
+	members   *gossip.Pool
+	admission *admission
+
+	// Made by connect.
+	discovery *xds.Server
+	prober    *probe.Prober
+	receipts  *receipts
+	endings   *endings
+	hub       *events.Hub
+	decisions *loop
+	web       *http.Server
+}
+
+func newServer(opts Options) *server {
+	return &server{
+		opts: opts, failed: make(chan error, 3),
+		self: fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion},
+	}
+}
+
+// open takes what this server alone can have, and reads what it keeps.
+func (s *server) open() (err error) {
+	if s.has, err = acquire(s.opts, &s.stops); err != nil {
+		return err
+	}
+	if s.overrides, err = override.NewStore(s.has.db, override.Options{Logger: s.opts.Logger}); err != nil {
+		return err
+	}
+	if s.enter, err = s.opts.Access.open(s.opts.Logger); err != nil {
+		return err
+	}
+	s.memory = newMemory(s.has.db, s.self.ID, s.opts.Logger)
+	s.remembered, err = s.memory.recall()
+	return err
+}
+
+// join makes this server a member of the pool.
+func (s *server) join() (err error) {
+	opts := s.opts
+	s.sharer = share.New(share.Options{
+		Self: s.self.ID, Store: s.overrides, Logger: opts.Logger,
+		Send: func(to fleet.Member, b []byte) error { return s.members.Share(to, b) }, // from start on
+	})
+	s.members, err = gossip.Start(gossip.Options{
+		Member: s.self, Fleet: opts.Fleet, Bind: opts.Gossip, Advertise: opts.Advertise,
+		Seeds: opts.Seeds, Remembered: addresses(s.remembered), Keys: opts.Keys, Profile: opts.Profile, Logger: opts.Logger,
+		KeyFile: opts.KeyFile, SigningKey: opts.Trust.EDSKey, EDSKeys: opts.Trust.edsKeys(), Bounds: opts.Trust.Bounds,
+		Shared: s.sharer.Receive,
+	})
+	if err != nil {
+		return err
+	}
+	s.stops.add(func() error { return leave(s.members) })
+	s.admission, err = newAdmission(opts.Trust, opts.Fleet, s.members.Vouch, s.remembered, opts.Logger)
+	return err
+}
+
+// connect makes the parts between the pool and those who ask.
+func (s *server) connect() error {
+	opts := s.opts
+	s.discovery = xds.New(xds.Options{
+		Logger: opts.Logger, TLS: s.enter.xdsTLS, Allows: s.enter.allows, Refused: s.enter.count,
+		MaxClients: opts.Access.Clients, MaxStreams: opts.Access.Streams, MaxNames: opts.Access.Names,
+	})
+	s.prober = probe.New(probe.Options{
+		Interval: opts.ProbeInterval,
+		Ping: func(ctx context.Context, t probe.Target) bool {
+			return t.Gossip.IsValid() && s.members.Ping(ctx, t.ID, t.Gossip)
+		},
+	})
+	ackTimes := newAckTimes()
+	observe := func(kind string, took time.Duration) { ackTimes.WithLabelValues(kind).Observe(took.Seconds()) }
+	s.receipts = newReceipts(s.discovery.Standings, s.discovery.Acked(), s.members.SendReceipt, observe, opts.Logger)
+	s.endings = newEndings(s.overrides, opts.Logger)
+	s.hub = events.New(events.Options{Overrides: s.overrides.InForce, Clients: s.discovery.Clients})
+	s.decisions = newLoop(loopOptions{
+		pool: s.members, overrides: s.overrides, behind: s.sharer.Behind, prober: s.prober, admission: s.admission, logger: opts.Logger,
+		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: max(registry.DefaultRound, 2*opts.ProbeInterval+registry.DefaultRound/2)},
+		seeds:    len(opts.Seeds) > 0, remembered: s.remembered, probes: opts.ProbeInterval,
+		publish: []func(*registry.Snapshot){
+			s.discovery.Update, s.memory.update, s.receipts.update, s.endings.update, s.hub.Update,
+			func(snap *registry.Snapshot) { s.sharer.Members(snap.Members) },
+		},
+	})
+	metrics, err := newMetrics(s.decisions.Snapshot, s.discovery.Count, ackTimes, s.enter.refused,
+		s.admission.total, refusals{s.admission, s.members.Refused, opts.Trust.bounds()})
+	if err != nil {
+		return err
+	}
+	s.web = s.newWeb(metrics)
+	return nil
+}
+
+// newWeb makes the server of the HTTP port.
+func (s *server) newWeb(metrics prometheus.Gatherer) *http.Server {
+	opts := s.opts
+	web := &http.Server{
+		Handler: s.enter.guard(api.New(api.Options{
+			Registry: s.decisions, Overrides: s.overrides, Discovery: s.discovery, Clients: s.discovery.Clients, Standings: s.discovery.Standings,
+			Events: s.hub.Subscribe, Keys: keyring{s.members},
+			Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}), Logger: opts.Logger,
+		}), opts.Access, opts.HTTP.Addr(), opts.Logger),
+		TLSConfig:         s.enter.httpTLS,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
+	}
+	web.RegisterOnShutdown(s.hub.Close)
+	return web
+}
+
+// start starts everything, so that it stops in reverse order.
+func (s *server) start() error {
+	if s.opts.Debug.IsValid() {
+		if err := serveDebug(&s.stops, s.failed, s.opts); err != nil {
+			return err
+		}
+	}
+	for _, run := range []func(context.Context){
+		s.overrides.Run, s.sharer.Run, s.endings.run, s.hub.Run, s.prober.Run, s.admission.run, s.receipts.run, s.decisions.run,
+		func(ctx context.Context) { remind(ctx, s.decisions.Snapshot, s.members.TellMissing, s.opts.Logger) },
+		s.memory.run,
+	} {
+		s.stops.goRun(run)
+	}
+	s.stops.goServe(s.failed, func(ctx context.Context) error { return s.discovery.Serve(ctx, s.has.xds) })
+	s.stops.goServe(s.failed, func(ctx context.Context) error { return serveHTTP(ctx, s.web, s.has.http) })
+	s.opts.Logger.Info("eds server runs", "http", s.has.http.Addr(), "xds", s.has.xds.Addr(),
+		"gossip", s.members.Self().Gossip, "id", s.self.ID, "data_dir", s.opts.DataDir)
+	return nil
+}

@@ -1,0 +1,130 @@
+package vouch
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func member(n byte) fleet.Member {
+	return fleet.Member{ID: uuid.UUID{n}, Gossip: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, n}), 7946)}
+}
+
+// crowd answers for who is there, and counts who was asked.
+type crowd struct {
+	mu    sync.Mutex
+	there map[uuid.UUID]bool
+	asked map[uuid.UUID]int
+}
+
+func (c *crowd) ask(ctx context.Context, m fleet.Member) bool {
+	c.mu.Lock()
+	c.asked[m.ID]++
+	there := c.there[m.ID]
+	c.mu.Unlock()
+	if !there {
+		select {
+		case <-ctx.Done():
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+	return there
+}
+
+func play(t *testing.T, known []fleet.Member, f func(*Voucher, *crowd)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		c := &crowd{there: make(map[uuid.UUID]bool), asked: make(map[uuid.UUID]int)}
+		v := New(c.ask, known)
+		ctx, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { v.Run(ctx) })
+		f(v, c)
+		stop()
+		wg.Wait()
+	})
+}
+
+func TestAMemberIsAskedUntilItHasAnswered(t *testing.T) {
+	play(t, nil, func(v *Voucher, c *crowd) {
+		here, late, gone := member(1), member(2), member(3)
+		c.there[here.ID] = true
+		v.Watch([]fleet.Member{here, late, gone})
+		synctest.Wait()
+		<-v.Changed()
+		if s := v.State(here); s != Proven {
+			t.Errorf("who answers at once is %d", s)
+		}
+		if s := v.State(late); s != Unasked {
+			t.Errorf("before there is an outcome it is %d", s)
+		}
+		time.Sleep(300 * time.Millisecond)
+		if s := v.State(late); s != Silent {
+			t.Errorf("who does not answer is %d", s)
+		}
+		c.mu.Lock()
+		c.there[late.ID] = true
+		c.mu.Unlock()
+		time.Sleep(time.Second)
+		if s := v.State(late); s != Proven {
+			t.Errorf("who answers later is %d", s)
+		}
+		time.Sleep(10 * time.Minute)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.asked[here.ID] != 1 {
+			t.Errorf("who has answered was asked %d times", c.asked[here.ID])
+		}
+		if n := c.asked[gone.ID]; n < 15 || n > 40 {
+			t.Errorf("who never answers was asked %d times in ten minutes", n)
+		}
+	})
+}
+
+func TestAProofIsOfOneAddress(t *testing.T) {
+	m := member(1)
+	play(t, []fleet.Member{m}, func(v *Voucher, c *crowd) {
+		v.Watch([]fleet.Member{m})
+		synctest.Wait()
+		if s := v.State(m); s != Proven || c.asked[m.ID] != 0 {
+			t.Errorf("who was proven before a restart is %d, and was asked %d times", s, c.asked[m.ID])
+		}
+		moved := m
+		moved.Gossip = member(2).Gossip
+		if s := v.State(moved); s != Unasked {
+			t.Errorf("at another address it is %d", s)
+		}
+	})
+}
+
+func TestWhoIsGoneIsForgotten(t *testing.T) {
+	play(t, nil, func(v *Voucher, c *crowd) {
+		var all []fleet.Member
+		for i := range 200 {
+			all = append(all, member(byte(i)))
+			c.there[all[i].ID] = i%2 == 0
+		}
+		v.Watch(all)
+		time.Sleep(time.Second)
+		v.Watch(nil)
+		synctest.Wait()
+		if n := len(v.states); n != 0 {
+			t.Errorf("%d states are kept", n)
+		}
+		before := c.asked[all[1].ID]
+		time.Sleep(time.Minute)
+		if c.asked[all[1].ID] != before {
+			t.Error("who is gone is still asked")
+		}
+	})
+}
