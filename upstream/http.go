@@ -37,7 +37,9 @@ func (r *Registration) Handler(next http.Handler) http.Handler {
 	healthz := r.Healthz()
 	path := probePath(r.Member().Probe)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if path != "" && req.URL.Path == path {
+		probe := path != "" && req.URL.Path == path
+		noteRequest(req, probe)
+		if probe {
 			healthz.ServeHTTP(w, req)
 			return
 		}

@@ -105,8 +105,8 @@ func servers(members []fleet.Member) (ids []uuid.UUID, until time.Time) {
 }
 
 // awaitGone waits until every EDS server of the pool has said that no Envoy has
-// the endpoint any more.
-func (r *Registration) awaitGone(ctx context.Context, revision uint64) error {
+// the endpoint any more, and returns how many Envoys those are that might have had it.
+func (r *Registration) awaitGone(ctx context.Context, revision uint64) (clients int, err error) {
 	if time.Since(r.since) < 2*meet && len(r.opts.seeds) > 0 {
 		select {
 		case <-r.Joined():
@@ -127,20 +127,20 @@ func (r *Registration) awaitGone(ctx context.Context, revision uint64) error {
 			behind = append(behind, "an eds server has just gone, its Envoys have to find another")
 		}
 		if len(behind) == 0 {
-			return r.settle(ctx, clients)
+			return clients, r.settle(ctx, clients)
 		}
 		if r.Member().Endpoint.Health != fleet.Draining {
-			return fmt.Errorf("undrained meanwhile: %w", ErrNotDrained)
+			return 0, fmt.Errorf("undrained meanwhile: %w", ErrNotDrained)
 		}
 		select {
 		case <-changed:
 		case <-look.C:
 		case <-timeout.C:
-			return fmt.Errorf("drained for %s: %w: %s", r.opts.drainTimeout, ErrNotDrained, strings.Join(behind, "; "))
+			return 0, fmt.Errorf("drained for %s: %w: %s", r.opts.drainTimeout, ErrNotDrained, strings.Join(behind, "; "))
 		case <-ctx.Done():
-			return ctx.Err()
+			return 0, ctx.Err()
 		case <-r.done:
-			return ErrClosed
+			return 0, ErrClosed
 		}
 	}
 }

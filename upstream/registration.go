@@ -166,9 +166,15 @@ func (r *Registration) SetHealthy(healthy bool) error {
 // error is ctx's own, or one that wraps ErrNotDrained and says who was missing.
 // Undrain ends it with ErrNotDrained, too.
 func (r *Registration) Drain(ctx context.Context) error {
+	_, err := r.drain(ctx)
+	return err
+}
+
+// drain is Drain, and returns how many Envoys have let go.
+func (r *Registration) drain(ctx context.Context) (clients int, err error) {
 	revision, err := r.setDraining(true)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	return r.awaitGone(ctx, revision)
 }

@@ -29,9 +29,10 @@ func ListenAndServe(ctx context.Context, srv *http.Server, svc Service, opts ...
 
 // Serve serves the registered listener until ctx ends, with srv.Handler wrapped
 // in [Registration.Handler]. Then it drains: it goes on serving until no Envoy
-// sends requests any more, closes the listener, finishes the requests in flight
-// within the shutdown timeout, leaves the pool, and returns nil. It closes the listener and the registration
-// in any case, and returns an error when srv stops by itself, when the
+// sends requests any more and, if there are Envoys, until clients have closed their
+// connections, a second at most; closes the listener, finishes the requests in flight within the
+// shutdown timeout, leaves the pool, and returns nil. It sets srv's ConnState and
+// ConnContext, and calls those that were set. It closes the listener and the registration in any case, and returns an error when srv stops by itself, when the
 // registration has failed, or when requests had to be cut off.
 func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
 	if r.ln == nil {
@@ -42,6 +43,7 @@ func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
 		next = http.DefaultServeMux
 	}
 	srv.Handler = r.Handler(next)
+	open := followConns(srv)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(r.ln) }()
 	select {
@@ -53,13 +55,13 @@ func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
 	case <-ctx.Done():
 	}
 	r.opts.log.Info("draining", "service", r.Member().Service)
-	return errors.Join(r.stop(context.WithoutCancel(ctx), srv), notClosed(<-served))
+	return errors.Join(r.stop(context.WithoutCancel(ctx), srv, open), notClosed(<-served))
 }
 
 // stop takes the steps of a graceful stop in order, and each whatever became of
 // the one before.
-func (r *Registration) stop(ctx context.Context, srv *http.Server) error {
-	drained := r.Drain(ctx)
+func (r *Registration) stop(ctx context.Context, srv *http.Server, open *conns) error {
+	clients, drained := r.drain(ctx)
 	switch {
 	case errors.Is(drained, ErrNotDrained):
 		r.opts.log.Warn("stopping all the same", "error", drained)
@@ -68,6 +70,9 @@ func (r *Registration) stop(ctx context.Context, srv *http.Server) error {
 		drained = nil
 	default:
 		r.opts.log.Info("drained", "service", r.Member().Service)
+	}
+	if clients > 0 {
+		open.wait(ctx)
 	}
 	shut := r.shutdown(ctx, srv)
 	return errors.Join(drained, shut, r.Close())
