@@ -17,7 +17,7 @@ const database = "5432"
 func (m *Machines) Impostors(ctx context.Context, host, victim int) error {
 	target := m.Net.Addr(victim)
 	common := []string{"register", "--service", "myservice", "--address", target + ":" + database, "--health", "exec:true",
-		"--join", m.Net.Addr(0) + ":7946"}
+		"--join", m.Net.Addr(0) + ":7946", "--insecure"}
 	for name, more := range map[string][]string{
 		"declares":   {"--gossip", m.Net.Addr(host) + ":17946"},
 		"advertises": {"--gossip", m.Net.Addr(host) + ":17947", "--advertise", target + ":17947"},
