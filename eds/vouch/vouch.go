@@ -16,9 +16,19 @@ import (
 
 const (
 	atOnce     = 512                    // challenges under way; each is bounded by the profile's probe timeout
+	asideMost  = 128                    // and beside them, those of members that have not answered several
+	several    = 3                      // challenges: whoever does not exist must not keep others waiting
 	firstRetry = 100 * time.Millisecond // after a challenge that was not answered; doubles up to lastRetry
-	lastRetry  = 30 * time.Second
+	lastRetry  = 5 * time.Second
+	roundsMost = 10 * time.Second
+	keepProofs = 20_000 // of members that are not watched any more
 )
+
+// Rounds is how long n members may take to be proven that are there, the first
+// challenges of which may come before they know who asks.
+func Rounds(n int) time.Duration {
+	return min(roundsMost, time.Duration(several+n/atOnce)*time.Second)
+}
 
 // State says how far a member is proven.
 type State int
@@ -44,6 +54,7 @@ type Voucher struct {
 	changed chan struct{}       // capacity one
 	watched chan []fleet.Member // capacity one, latest wins
 	turns   *semaphore.Weighted
+	aside   *semaphore.Weighted
 
 	handover sync.Mutex // between two Watch calls
 
@@ -56,7 +67,7 @@ type Voucher struct {
 // members were proven before a restart.
 func New(ask func(context.Context, fleet.Member) bool, known []fleet.Member) *Voucher {
 	v := &Voucher{ask: ask, changed: make(chan struct{}, 1), watched: make(chan []fleet.Member, 1),
-		turns: semaphore.NewWeighted(atOnce), states: make(map[key]State)}
+		turns: semaphore.NewWeighted(atOnce), aside: semaphore.NewWeighted(asideMost), states: make(map[key]State)}
 	for _, m := range known {
 		v.states[keyOf(m)] = Proven
 	}
@@ -64,7 +75,9 @@ func New(ask func(context.Context, fleet.Member) bool, known []fleet.Member) *Vo
 }
 
 // Watch makes members those that are to be proven, in place of those before. What
-// is known of those that stay is kept, what is known of others is forgotten.
+// is known of those that stay is kept. Of the others it is kept who was proven, as far
+// as there is room: that stays true, and a pool that was out of sight for long must
+// not be out of service when it is back.
 func (v *Voucher) Watch(members []fleet.Member) {
 	v.handover.Lock()
 	defer v.handover.Unlock()
@@ -132,12 +145,16 @@ func (v *Voucher) Run(ctx context.Context) {
 
 // prove challenges m until it has answered or ctx ends.
 func (v *Voucher) prove(ctx context.Context, m fleet.Member) {
-	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
-		if v.turns.Acquire(ctx, 1) != nil {
+	turns := v.turns
+	for i, pause := 1, firstRetry; ; i, pause = i+1, min(2*pause, lastRetry) {
+		if i > several {
+			turns = v.aside
+		}
+		if turns.Acquire(ctx, 1) != nil {
 			return
 		}
 		answered := v.ask(ctx, m)
-		v.turns.Release(1)
+		turns.Release(1)
 		if ctx.Err() != nil {
 			return
 		}
@@ -172,8 +189,12 @@ func (v *Voucher) note(ctx context.Context, m fleet.Member, s State) {
 func (v *Voucher) forget(wanted map[key]bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for k := range v.states {
-		if !wanted[k] {
+	aside := 0
+	for k, state := range v.states {
+		if wanted[k] {
+			continue
+		}
+		if aside++; state != Proven || aside > keepProofs {
 			delete(v.states, k)
 			v.revision++
 		}

@@ -85,7 +85,7 @@ func TestAMemberIsAskedUntilItHasAnswered(t *testing.T) {
 		if c.asked[here.ID] != 1 {
 			t.Errorf("who has answered was asked %d times", c.asked[here.ID])
 		}
-		if n := c.asked[gone.ID]; n < 15 || n > 40 {
+		if n := c.asked[gone.ID]; n < 100 || n > 150 {
 			t.Errorf("who never answers was asked %d times in ten minutes", n)
 		}
 	})
@@ -107,7 +107,7 @@ func TestAProofIsOfOneAddress(t *testing.T) {
 	})
 }
 
-func TestWhoIsGoneIsForgotten(t *testing.T) {
+func TestWhoIsGoneIsForgottenButForItsProof(t *testing.T) {
 	play(t, nil, func(v *Voucher, c *crowd) {
 		var all []fleet.Member
 		for i := range 200 {
@@ -118,13 +118,39 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 		time.Sleep(time.Second)
 		v.Watch(nil)
 		synctest.Wait()
-		if n := len(v.states); n != 0 {
-			t.Errorf("%d states are kept", n)
+		if n := len(v.states); n != 100 {
+			t.Errorf("%d states are kept, want those of who was proven", n)
+		}
+		if s := v.State(all[0]); s != Proven {
+			t.Errorf("who was proven and is back is %d", s)
 		}
 		before := c.asked[all[1].ID]
 		time.Sleep(time.Minute)
 		if c.asked[all[1].ID] != before {
 			t.Error("who is gone is still asked")
+		}
+	})
+}
+
+// However many do not exist, who does is asked in time.
+func TestWhoNeverAnswersKeepsNobodyWaiting(t *testing.T) {
+	play(t, nil, func(v *Voucher, c *crowd) {
+		var all []fleet.Member
+		for i := range 10 * atOnce {
+			m := member(1)
+			m.ID = uuid.NewSHA1(uuid.Nil, []byte{byte(i >> 8), byte(i)})
+			all = append(all, m)
+		}
+		v.Watch(all)
+		time.Sleep(time.Minute)
+		here := member(2)
+		c.mu.Lock()
+		c.there[here.ID] = true
+		c.mu.Unlock()
+		v.Watch(append(all, here))
+		time.Sleep(10 * time.Millisecond)
+		if s := v.State(here); s != Proven {
+			t.Errorf("who is there is %d", s)
 		}
 	})
 }
