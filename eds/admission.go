@@ -84,9 +84,9 @@ func (a *admission) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// admit quarantines those of members that may have no endpoint, and reports whether
-// one of those that are there was not asked yet. Only the loop may call it.
-func (a *admission) admit(now time.Time, members []fleet.Member) ([]fleet.Member, bool) {
+// admit quarantines those of members that may have no endpoint. Only the loop may
+// call it.
+func (a *admission) admit(now time.Time, members []fleet.Member) admit.Result {
 	r := a.gate.Admit(members)
 	if r.Moved {
 		a.voucher.Watch(r.Prove)
@@ -97,7 +97,7 @@ func (a *admission) admit(now time.Time, members []fleet.Member) ([]fleet.Member
 		a.logger.Log(context.Background(), a.level(now), "member is refused", "id", n.Member.ID, "service", n.Member.Service,
 			"gossip", n.Member.Gossip, "address", n.Member.Endpoint.Addr, "cause", n.Cause, "reason", n.Member.Quarantine)
 	}
-	return r.Members, r.Pending
+	return r
 }
 
 func (a *admission) level(now time.Time) slog.Level {

@@ -17,7 +17,7 @@ import (
 // The defaults of Options.
 const (
 	DefaultMaxServices  = 5_000
-	DefaultMaxEndpoints = 5_000
+	DefaultMaxEndpoints = 10_000
 )
 
 // Cause is why a member is refused, in a word.
@@ -96,7 +96,8 @@ type Result struct {
 	Members []fleet.Member // all of them, the refused ones quarantined
 	Prove   []fleet.Member // those of whom Proofs count
 	Moved   bool           // Prove is not what it was
-	Pending bool           // some of those were not asked yet
+	Pending int            // how many of those are alive and not proven yet
+	Fresh   bool           // somebody may have an endpoint who could not have one before
 	News    []Refusal
 	Refused map[Cause]int // how many are refused now
 }
@@ -107,7 +108,7 @@ func (g *Gate) Admit(members []fleet.Member) Result {
 	owners, proofs := g.opts.Owners(), g.opts.Proofs.Revision()
 	afresh := g.result.Refused == nil || owners != g.owners || proofs != g.proofs
 	if !afresh && len(members) == len(g.members) && (len(members) == 0 || &members[0] == &g.members[0]) {
-		g.result.News, g.result.Moved = nil, false
+		g.result.News, g.result.Moved, g.result.Fresh = nil, false, false
 		return g.result
 	}
 	g.owners, g.proofs = owners, proofs
@@ -159,7 +160,11 @@ func (g *Gate) conclude(moved bool) {
 		if moved && e.proves {
 			r.Prove = append(r.Prove, *e.m)
 		}
-		r.Pending = r.Pending || e.unasked && e.m.Liveness == fleet.Alive
+		if e.cause == Unproven && e.m.Liveness == fleet.Alive {
+			r.Pending++
+		}
+		r.Fresh = r.Fresh || e.place != "" && !e.placed
+		e.placed = e.place != ""
 		if e.cause != "" {
 			if len(r.Refused) == 0 {
 				r.Members = slices.Clone(g.members)

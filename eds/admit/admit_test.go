@@ -97,8 +97,8 @@ func TestAMemberSpeaksForItsOwnAddressOnly(t *testing.T) {
 		if news := len(r.News) == 1; news != (c.cause != "" && c.state != vouch.Unasked) {
 			t.Errorf("%s: news are %v", c.name, r.News)
 		}
-		if r.Pending != (c.state == vouch.Unasked && c.allow == nil) {
-			t.Errorf("%s: pending is %t", c.name, r.Pending)
+		if pending := r.Pending == 1; pending != (c.cause == Unproven) {
+			t.Errorf("%s: pending are %d", c.name, r.Pending)
 		}
 	}
 }

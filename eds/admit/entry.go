@@ -18,6 +18,7 @@ type entry struct {
 
 	own    verdict // of itself, whatever the others are
 	place  string  // the service in which it takes up one
+	placed bool    // it had one after the last Admit
 	cause  Cause   // "": it is admitted, or none that could be
 	reason string
 	told   Cause // which was news last
