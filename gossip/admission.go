@@ -132,7 +132,8 @@ func (ms *members) NotifyAlive(n *memberlist.Node) error {
 		ms.counts.strangers.Add(1)
 		return errStranger
 	}
-	if old := ms.byName[n.Name]; old != nil && old.Liveness == fleet.Alive {
+	old := ms.byName[n.Name]
+	if old != nil && old.Liveness == fleet.Alive {
 		return nil
 	}
 	switch {
@@ -142,7 +143,7 @@ func (ms *members) NotifyAlive(n *memberlist.Node) error {
 	case ms.perAddr[addr] >= ms.MaxMembersPerAddr:
 		ms.counts.crowdedAddr.Add(1)
 		return errCrowdedAddr
-	case !ms.takeRoom(time.Now()):
+	case old == nil && !ms.takeRoom(time.Now()): // old news of known ones comes often, and is no news
 		ms.counts.hurried.Add(1)
 		return errHurried
 	}

@@ -43,7 +43,17 @@ type members struct {
 type record struct {
 	fleet.Member
 	hidden bool // gone for longer than keepGone
+
+	// While Member is ahead of gossip, by a word that came directly: what gossip said
+	// last, and when the word came.
+	behind *fleet.Member
+	heard  time.Time
 }
+
+// wordKeeps is how long a word that came directly stands without gossip saying as
+// much, which takes less than a minute in a pool of 10,000 that churns. Nobody signs
+// words: one that another member made up must not stay.
+const wordKeeps = 2 * time.Minute
 
 var (
 	_ memberlist.EventDelegate    = (*members)(nil)
@@ -99,7 +109,9 @@ func (ms *members) record(name string, m fleet.Member) bool {
 		return false
 	}
 	old := ms.byName[name]
+	now := &record{}
 	if old != nil && m.Quarantine == "" && m.Revision < old.Revision {
+		now.behind, now.heard = new(m), old.heard
 		m = newer(old.Member, m) // what it told us directly was ahead of gossip
 	}
 	if m.Liveness == fleet.Dead && m.Quarantine == "" && m.Endpoint.Health == fleet.Draining {
@@ -109,7 +121,8 @@ func (ms *members) record(name string, m fleet.Member) bool {
 		ms.count(old.Member, -1)
 	}
 	ms.count(m, 1)
-	ms.byName[name] = &record{Member: m}
+	now.Member = m
+	ms.byName[name] = now
 	ms.roster.note(name, m.ID)
 	if ms.gone > maxGone {
 		ms.dropOldest()
@@ -148,8 +161,11 @@ func (ms *members) hear(word fleet.Member) {
 	if ms.closed || old == nil || old.Liveness != fleet.Alive || word.Revision <= old.Revision || word.Role != old.Role {
 		return
 	}
+	if old.behind == nil {
+		old.behind = new(old.Member)
+	}
 	word.Gossip, word.Liveness, word.Since = old.Gossip, fleet.Alive, time.Now()
-	old.Member = word
+	old.Member, old.heard = word, word.Since
 	ms.roster.note(word.ID.String(), word.ID)
 	ms.signal()
 }
@@ -167,11 +183,19 @@ func (ms *members) dropOldest() {
 	ms.gone--
 }
 
-// sweep hides and forgets members that are gone for long.
+// sweep hides and forgets members that are gone for long, and takes back words that
+// gossip does not bear out.
 func (ms *members) sweep(now time.Time) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	for name, r := range ms.byName {
+		if r.behind != nil && r.Liveness == fleet.Alive && now.Sub(r.heard) >= wordKeeps {
+			said := *r.behind
+			said.Since = now
+			r.Member, r.behind = said, nil
+			ms.roster.note(name, r.ID)
+			ms.signal()
+		}
 		age := now.Sub(r.Since)
 		if r.Liveness == fleet.Alive || age < keepGone {
 			continue

@@ -3,6 +3,7 @@ package gossip
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -100,5 +101,44 @@ func TestAMemberOwnsWhatItWasTold(t *testing.T) {
 		if m.Service != "myservice" || m.Gossip.Addr() == netip.IPv4Unspecified() {
 			t.Errorf("the member changed with memberlist's memory: %+v", m)
 		}
+	}
+}
+
+// Nobody signs a word that comes directly: if gossip does not bear it out, it goes.
+func TestAWordThatGossipDoesNotBearOutIsTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ms := newTestMembers(t)
+		n := node(t, 2, fleet.Healthy)
+		ms.NotifyJoin(n)
+		said, _ := ms.find(uuid.MustParse(n.Name))
+		word := said
+		word.Revision, word.Endpoint.Health = math.MaxUint64, fleet.Draining
+		ms.hear(word)
+		for range 2 { // gossip repeats itself meanwhile
+			if got, _ := ms.find(said.ID); got.Endpoint.Health != fleet.Draining {
+				t.Fatalf("the word is not heeded: %+v", got)
+			}
+			ms.NotifyUpdate(n)
+		}
+		time.Sleep(wordKeeps)
+		ms.sweep(time.Now())
+		if got, _ := ms.find(said.ID); got.Endpoint.Health != fleet.Healthy || got.Revision != said.Revision {
+			t.Errorf("after %s it is %+v", wordKeeps, got)
+		}
+	})
+}
+
+// memberlist hands over old news of members that are gone, in every exchange.
+func TestOldNewsOfKnownMembersTakesNoRoomFromNewOnes(t *testing.T) {
+	ms := newTestMembers(t)
+	ms.MaxMembers, ms.MaxMembersPerAddr, ms.room = 10, 10, 10
+	gone := node(t, 2, fleet.Healthy)
+	ms.NotifyJoin(gone)
+	ms.NotifyLeave(gone)
+	for range 100 {
+		_ = ms.NotifyAlive(gone)
+	}
+	if err := ms.NotifyAlive(node(t, 3, fleet.Healthy)); err != nil {
+		t.Errorf("a new member is refused: %v", err)
 	}
 }
