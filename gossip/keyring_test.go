@@ -174,3 +174,21 @@ func FuzzMessages(f *testing.F) {
 		}
 	})
 }
+
+// FuzzKeyFile reads files of keys: what is taken is some keys of a good length.
+func FuzzKeyFile(f *testing.F) {
+	for _, seed := range []string{"", "# none", "AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAA== # new\n\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n", "AAAA", "not base64"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		keys, err := parseKeys(text)
+		if err == nil && len(keys) == 0 {
+			t.Errorf("%q holds no key, and is taken", text)
+		}
+		for _, key := range keys {
+			if n := len(key); err == nil && n != 16 && n != 24 && n != 32 {
+				t.Errorf("%q: a key of %d bytes is taken", text, n)
+			}
+		}
+	})
+}
