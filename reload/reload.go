@@ -23,7 +23,8 @@ type Value[T any] struct {
 
 	mu     sync.Mutex // guards what follows
 	looked time.Time
-	seen   []os.FileInfo // as they were before the last read, good or not; nil for one that is missing
+	seen   []os.FileInfo // as they were before the last good read; nil for one that is missing
+	failed string        // what was wrong with the last read; "": nothing
 	value  T
 }
 
@@ -49,13 +50,16 @@ func (v *Value[T]) Get() T {
 	if same(now, v.seen) {
 		return v.value
 	}
-	v.seen = now
 	files := strings.Join(v.paths, " ")
 	value, err := v.read()
-	if err != nil {
-		v.logger.Error("changed files cannot be used, what was read before stays in force", "files", files, "error", err)
+	if err != nil { // which may pass
+		if v.failed != err.Error() {
+			v.failed = err.Error()
+			v.logger.Error("changed files cannot be used, what was read before stays in force", "files", files, "error", err)
+		}
 		return v.value
 	}
+	v.seen, v.failed = now, ""
 	v.logger.Info("changed files are in force", "files", files)
 	v.value = value
 	return value

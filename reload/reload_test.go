@@ -72,3 +72,33 @@ func TestAChangedFileIsReadWithinASecondAndABadOneChangesNothing(t *testing.T) {
 		}
 	})
 }
+
+func TestAFileThatCouldNotBeReadIsReadAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	broken := false
+	read := func() (string, error) {
+		if broken {
+			return "", errors.New("too many open files")
+		}
+		b, err := os.ReadFile(path)
+		return string(b), err
+	}
+	synctest.Test(t, func(t *testing.T) {
+		write(t, path, "one")
+		v, err := New(slog.New(slog.DiscardHandler), read, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, path, "two")
+		broken = true
+		time.Sleep(every)
+		if got := v.Get(); got != "one" {
+			t.Fatalf("got %q", got)
+		}
+		broken = false
+		time.Sleep(every)
+		if got := v.Get(); got != "two" {
+			t.Errorf("once it can be read: %q", got)
+		}
+	})
+}
