@@ -223,7 +223,7 @@ func TestASlowReaderIsCutOffAndTheOthersAreNot(t *testing.T) {
 func TestReadersAreBoundedAndEndWithTheHub(t *testing.T) {
 	h := newHub(new([]override.Override))
 	var readers []*Reader
-	for range MaxReaders {
+	for range DefaultMaxReaders {
 		r, err := h.Subscribe("")
 		if err != nil {
 			t.Fatal(err)
@@ -283,4 +283,44 @@ func TestTheHubTellsWhatItIsHandedAndWhoConnects(t *testing.T) {
 		<-r.Done()
 		synctest.Wait()
 	})
+}
+
+func TestAResetHidesNothingThatCameAfterIt(t *testing.T) {
+	h := newHub(new([]override.Override))
+	h.add(many(1))
+	r, err := h.Subscribe("of another server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.add(many(1))
+	<-r.More()
+	if got, err := r.Take(); err != nil || len(got) != 1 || got[0].Kind != Reset {
+		t.Fatalf("got %v, %v", got, err)
+	}
+	select {
+	case <-r.More():
+	default:
+		t.Error("nothing says that there is more")
+	}
+}
+
+// Clients that came while nobody read are no news, or they would push out all else.
+func TestTheFirstReaderIsNotDrownedInClients(t *testing.T) {
+	h := newHub(new([]override.Override))
+	h.Clients = func() []xds.Client {
+		list := make([]xds.Client, Kept+1)
+		for i := range list {
+			list[i].Node = fmt.Sprint(i)
+		}
+		return list
+	}
+	r, err := h.Subscribe("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.look()
+	h.add(many(1))
+	if got, _ := numbers(t, r); len(got) != 1 {
+		t.Errorf("got %d events, want the one that is news", len(got))
+	}
 }

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,10 +20,12 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/xds"
 )
 
+// DefaultMaxReaders is how many may read unless Options say otherwise.
+const DefaultMaxReaders = 256
+
 // The bounds of a Hub.
 const (
-	Kept         = 4096 // events for those that come back, or fall behind
-	MaxReaders   = 256
+	Kept         = 4096        // events for those that come back, or fall behind
 	atOnce       = 256         // events that a reader takes in one go
 	clientsEvery = time.Second // while somebody reads
 )
@@ -38,6 +41,8 @@ var (
 type Options struct {
 	Overrides func() ([]override.Override, uint64) // in force, sorted by key, and their revision
 	Clients   func() []xds.Client
+
+	MaxReaders int // 0 stands for DefaultMaxReaders
 }
 
 // Hub keeps the latest events and hands them to readers. Its methods may be called
@@ -53,6 +58,7 @@ type Hub struct {
 	overrides []override.Override
 	revision  uint64
 	clients   []xds.Client
+	unread    bool // nobody read when clients were to be looked at last
 
 	mu      sync.Mutex // guards what follows
 	ring    []Event    // the latest; event n is at (n-1) % Kept
@@ -65,7 +71,7 @@ type Hub struct {
 func New(opts Options) *Hub {
 	return &Hub{
 		Options: opts, epoch: strings.ReplaceAll(uuid.NewString(), "-", "")[:16], latest: latest.New[*registry.Snapshot](),
-		done: make(chan struct{}), snap: &registry.Snapshot{}, readers: make(map[*Reader]struct{}),
+		done: make(chan struct{}), snap: &registry.Snapshot{}, unread: true, readers: make(map[*Reader]struct{}),
 	}
 }
 
@@ -87,11 +93,23 @@ func (h *Hub) Run(ctx context.Context) {
 			h.add(append(h.decided(), diffSnapshots(h.snap, snap)...))
 			h.snap = snap
 		case <-tick.C:
-			if h.read() { // looking at every client costs something
-				h.add(h.connected())
-			}
+			h.look()
 		}
 	}
+}
+
+// look finds which clients came and went, while somebody reads: it costs something.
+// What piled up while nobody did must not push out all the rest.
+func (h *Hub) look() {
+	reading := h.Readers() > 0
+	if reading {
+		facts := h.connected()
+		if h.unread && len(facts) > Kept/4 {
+			facts = nil
+		}
+		h.add(facts)
+	}
+	h.unread = !reading
 }
 
 // decided lists what operators decided since it was last called.
@@ -114,10 +132,11 @@ func (h *Hub) connected() []fact {
 	return facts
 }
 
-func (h *Hub) read() bool {
+// Readers is how many there are.
+func (h *Hub) Readers() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.readers) > 0
+	return len(h.readers)
 }
 
 // add gives facts a place in the order of events.
@@ -170,7 +189,7 @@ func (h *Hub) Subscribe(lastID string) (*Reader, error) {
 	switch {
 	case h.closed:
 		return nil, ErrClosed
-	case len(h.readers) >= MaxReaders:
+	case len(h.readers) >= cmp.Or(h.MaxReaders, DefaultMaxReaders):
 		return nil, ErrFull
 	}
 	r := &Reader{hub: h, next: h.last, more: make(chan struct{}, 1)}
@@ -220,6 +239,9 @@ func (r *Reader) Take() ([]Event, error) {
 	defer h.mu.Unlock()
 	if r.reset {
 		r.reset = false
+		if r.next < h.last {
+			r.wake()
+		}
 		return []Event{{ID: h.id(r.next), Kind: Reset, Data: []byte("{}")}}, nil
 	}
 	behind := h.last - r.next
