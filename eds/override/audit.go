@@ -19,6 +19,12 @@ const (
 	Revoked   Action = "revoked"
 	Expired   Action = "expired"
 	Overtaken Action = "overtaken" // it came from another server, and a later one was there already
+
+	// What Note is told of: it is no decision of the Store.
+	Confirmed  Action = "confirmed" // that the silent hosts of a service are dead
+	KeyAdded   Action = "key added" // to the pool
+	KeyUsed    Action = "key used"
+	KeyRemoved Action = "key removed"
 )
 
 // What the audit keeps.
@@ -118,6 +124,18 @@ func actionOf(was, now record) Action {
 	default:
 		return Expired
 	}
+}
+
+// Note adds to the audit what an operator did that is not decided here. service may
+// be "". What is noted is not shared with other EDS servers.
+func (s *Store) Note(action Action, service, actor, reason string) error {
+	_, err := s.write(func(b *batch) error {
+		b.note(action, record{Override: Override{
+			Key: Key{Service: service}, Stamp: b.clock.next(b.now), Since: time.UnixMilli(b.now.UnixMilli()).UTC(), Actor: actor, Reason: reason,
+		}}, record{})
+		return nil
+	})
+	return err
 }
 
 // note adds an entry.

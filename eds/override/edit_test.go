@@ -229,14 +229,14 @@ func TestThereIsABoundForDecisionsOfWhateverOrigin(t *testing.T) {
 		}
 		return list
 	}
-	if news, err := s.Merge(many(1, false, MaxInForce+5)); !errors.Is(err, ErrFull) || len(news) != MaxInForce || len(err.Error()) > 1000 {
+	if news, err := s.Merge(many(1, false, DefaultMaxInForce+5)); !errors.Is(err, ErrFull) || len(news) != DefaultMaxInForce || len(err.Error()) > 1000 {
 		t.Errorf("%d are taken, %v", len(news), err)
 	}
 	full := Edit{Key: drained, Change: func(o Override, _ bool) (Override, error) { o.State = Drain; return o, nil }}
 	if _, _, err := s.Edit(full); !errors.Is(err, ErrFull) {
 		t.Errorf("one too many: %v", err)
 	}
-	if news, err := s.Merge(many(2, true, MaxKeys)); !errors.Is(err, ErrFull) || len(news) != MaxKeys-MaxInForce {
+	if news, err := s.Merge(many(2, true, 2*DefaultMaxInForce)); !errors.Is(err, ErrFull) || len(news) != DefaultMaxInForce {
 		t.Errorf("%d tombstones are taken, %v", len(news), err)
 	}
 	full.Key.Host = "10.1.0.0:80"

@@ -1,6 +1,7 @@
 package override
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -13,11 +14,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// The bounds of a Store.
-const (
-	MaxInForce = 10_000 // decisions in force
-	MaxKeys    = 20_000 // and those that ended, which are kept for a while
-)
+// DefaultMaxInForce is how many decisions may be in force unless Options say
+// otherwise. As many again may be kept that have ended.
+const DefaultMaxInForce = 10_000
 
 var (
 	bucket     = []byte("overrides") // by diskKey
@@ -30,6 +29,8 @@ type Options struct {
 	Server uuid.UUID        // stamps decisions; zero: one that is made once and kept in the db
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: none
+
+	MaxInForce int // 0 stands for DefaultMaxInForce
 }
 
 // Store keeps the newest decision about each key. All methods may be called from
@@ -39,6 +40,7 @@ type Store struct {
 	db      *bbolt.DB
 	now     func() time.Time
 	logger  *slog.Logger
+	most    int // in force; twice as many with those that ended
 	changed chan struct{}
 	made    chan struct{}
 	sooner  chan struct{} // expiry has moved ahead
@@ -77,7 +79,7 @@ type record struct {
 // last call to the Store.
 func NewStore(db *bbolt.DB, opts Options) (*Store, error) {
 	s := &Store{
-		db: db, now: opts.Now, logger: opts.Logger, changed: make(chan struct{}, 1), made: make(chan struct{}, 1), sooner: make(chan struct{}, 1), clock: clock{server: opts.Server},
+		db: db, now: opts.Now, logger: opts.Logger, most: cmp.Or(opts.MaxInForce, DefaultMaxInForce), changed: make(chan struct{}, 1), made: make(chan struct{}, 1), sooner: make(chan struct{}, 1), clock: clock{server: opts.Server},
 		all: make(map[Key]record), byID: make(map[string]Key), etags: make(map[string]etag), stale: make(map[Key]bool),
 	}
 	if s.now == nil {

@@ -221,10 +221,10 @@ func (b *batch) decide(o Override) (Override, error) {
 func (b *batch) room(o Override) error {
 	was := b.get(o.Key)
 	switch {
-	case was.Stamp.IsZero() && len(b.store.all)+b.keys >= MaxKeys:
-		return fmt.Errorf("%s: %w: %d are kept, ended ones included", o.Key.Name(), ErrFull, MaxKeys)
-	case !was.inForce && o.InForce(b.now) && b.store.force+b.force >= MaxInForce:
-		return fmt.Errorf("%s: %w: %d are in force", o.Key.Name(), ErrFull, MaxInForce)
+	case was.Stamp.IsZero() && len(b.store.all)+b.keys >= 2*b.store.most:
+		return fmt.Errorf("%s: %w: %d are kept, ended ones included", o.Key.Name(), ErrFull, 2*b.store.most)
+	case !was.inForce && o.InForce(b.now) && b.store.force+b.force >= b.store.most:
+		return fmt.Errorf("%s: %w: %d are in force", o.Key.Name(), ErrFull, b.store.most)
 	}
 	return nil
 }
