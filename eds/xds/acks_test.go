@@ -124,10 +124,10 @@ func TestAcksAreBounded(t *testing.T) {
 	if len(a.pending) > maxPending {
 		t.Errorf("%d responses wait for their ACK", len(a.pending))
 	}
-	for i := range maxNames + 10 {
+	for i := range DefaultMaxNames + 10 {
 		a.pushed(sent{nonce: "n", items: []item{{fmt.Sprint(i), "x"}}}, true)
 	}
-	if len(a.services) > maxNames {
+	if len(a.services) > DefaultMaxNames {
 		t.Errorf("%d names are kept", len(a.services))
 	}
 	a.reject("n", strings.Repeat("é", maxDetail), time.Now())

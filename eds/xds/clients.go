@@ -58,10 +58,9 @@ type NACK struct {
 
 // The bounds of the table of clients.
 const (
-	defaultMaxClients = 100_000
-	maxNode           = 256 // bytes of a node id
-	missedPolls       = 3   // after so many a REST client is gone,
-	minPollLife       = 60 * time.Second
+	maxNode     = 256 // bytes of a node id
+	missedPolls = 3   // after so many a REST client is gone,
+	minPollLife = 60 * time.Second
 
 	// Anybody who can send a request can be many REST clients.
 	pollersShare    = 2  // one client in so many may poll, so that there is room for streams

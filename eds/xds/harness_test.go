@@ -79,12 +79,12 @@ func abrupt(opts Options) *Server {
 	return s
 }
 
-func start(t *testing.T, opts Options) *running {
+func start(t testing.TB, opts Options) *running {
 	t.Helper()
 	return serve(t, abrupt(opts))
 }
 
-func serve(t *testing.T, s *Server) *running {
+func serve(t testing.TB, s *Server) *running {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -26,7 +26,6 @@ import (
 
 // The settings of the gRPC server.
 const (
-	maxStreams     = 10_000           // of one connection: an Envoy without ADS opens one for each cluster
 	maxRequestSize = 4 << 20          // bytes
 	readBuffer     = 4 << 10          // bytes, of each connection: requests are small and Envoys many
 	handshakeTime  = 5 * time.Second  // Stop waits for handshakes, so this bounds Serve too
@@ -74,6 +73,7 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 		grpc.MaxConcurrentStreams(uint32(s.opts.MaxStreams)),
 		grpc.MaxRecvMsgSize(maxRequestSize),
 		grpc.ReadBufferSize(readBuffer),
+		grpc.SharedWriteBuffer(true), // most connections have nothing to write
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minClientPing, PermitWithoutStream: true}),

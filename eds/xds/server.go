@@ -21,6 +21,13 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
+// The bounds, unless Options say otherwise.
+const (
+	DefaultMaxClients = 100_000 // streams and REST clients together
+	DefaultMaxStreams = 10_000  // of one connection: an Envoy without ADS opens one for each cluster
+	DefaultMaxNames   = 10_000  // in the subscription of one stream
+)
+
 // Options are what a Server needs.
 type Options struct {
 	Logger *slog.Logger // nil logs nothing
@@ -77,13 +84,13 @@ func New(opts Options) *Server {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	if opts.MaxClients == 0 {
-		opts.MaxClients = defaultMaxClients
+		opts.MaxClients = DefaultMaxClients
 	}
 	if opts.MaxStreams == 0 {
-		opts.MaxStreams = maxStreams
+		opts.MaxStreams = DefaultMaxStreams
 	}
 	if opts.MaxNames == 0 {
-		opts.MaxNames = maxNames
+		opts.MaxNames = DefaultMaxNames
 	}
 	if opts.Refused == nil {
 		opts.Refused = func(string) {}

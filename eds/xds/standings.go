@@ -63,7 +63,7 @@ func (s standings) find(name string) *standing {
 func (s *standings) put(name string) *standing {
 	i, ok := s.search(name)
 	if !ok {
-		if len(*s) >= maxNames {
+		if len(*s) >= DefaultMaxNames {
 			return nil
 		}
 		*s = slices.Insert(*s, i, standing{name: unique.Make(name)})
@@ -82,7 +82,7 @@ func (s *standings) add(names []string) {
 	byName := func(a, b standing) int { return strings.Compare(a.name.Value(), b.name.Value()) }
 	slices.SortFunc(fresh, byName)
 	fresh = slices.CompactFunc(fresh, func(a, b standing) bool { return a.name == b.name })
-	fresh = fresh[:min(len(fresh), max(maxNames-len(*s), 0))]
+	fresh = fresh[:min(len(fresh), max(DefaultMaxNames-len(*s), 0))]
 	if len(fresh) > 0 {
 		*s = slices.Concat(*s, fresh) // of the right size: most clients ask for all at once
 		slices.SortFunc(*s, byName)

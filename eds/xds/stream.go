@@ -18,7 +18,6 @@ import (
 // The bounds of one stream. reflect.Select, which go-control-plane waits with,
 // panics past 65,536 cases, so the number of types must be bounded.
 const (
-	maxNames   = 10_000
 	maxNameLen = 1024 // bytes; longer ones cannot be a service here (fleet.MaxServiceName)
 	maxTypes   = 32   // that are not ours, on an aggregated stream
 )

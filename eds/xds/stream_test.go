@@ -223,7 +223,7 @@ func TestOtherTypesOnADSAreNeverAnswered(t *testing.T) {
 }
 
 func TestStreamRefusesToGrowWithoutEnd(t *testing.T) {
-	many := make([]string, maxNames+1)
+	many := make([]string, DefaultMaxNames+1)
 	for i := range many {
 		many[i] = fmt.Sprint("service-", i)
 	}
