@@ -38,6 +38,7 @@ type Overrides interface {
 	Get(id string) (override.Override, bool)
 	ServiceTag(service string) string
 	Audit(since time.Time, limit int, before string) ([]override.Entry, error)
+	Note(action override.Action, service, actor, reason string) error
 }
 
 // Discovery answers Envoys that poll over REST, and bounds what it reads of them.
@@ -56,7 +57,8 @@ type Options struct {
 	Standings func(service string) xds.Standings
 	Events    func(lastID string) (*events.Reader, error) // GET /events
 	Keys      Keyring
-	Metrics   http.Handler // GET /metrics
+	Metrics   http.Handler        // GET /metrics
+	Refused   func(reason string) // called for each refusal for lack of room
 	Logger    *slog.Logger
 }
 

@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -22,10 +21,7 @@ func (a *api) streamEvents(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	reader, err := a.Events(r.Header.Get("Last-Event-ID"))
-	switch {
-	case errors.Is(err, events.ErrFull), errors.Is(err, events.ErrClosed):
-		return problemf(http.StatusServiceUnavailable, "%v", err)
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	defer reader.Close()

@@ -139,7 +139,7 @@ func TestADecisionIsTold(t *testing.T) {
 
 func TestTooManyReadersOfEventsAreRefused(t *testing.T) {
 	r := newRig(t)
-	for range events.MaxReaders {
+	for range events.DefaultMaxReaders {
 		if _, err := r.hub.Subscribe(""); err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,10 @@
 package api
 
 import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -10,23 +14,43 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// FuzzHosts reads bodies of POST and PUT: what is taken passes the border check.
-func FuzzHosts(f *testing.F) {
-	f.Add([]byte(payload))
-	for _, tt := range badBodies {
-		if len(tt.body) < 1000 {
-			f.Add([]byte(tt.body))
-		}
+// FuzzRequests sends whole requests to every handler: with whatever path and body,
+// the answer is of the API, a refusal says why, and the server does not fail.
+func FuzzRequests(f *testing.F) {
+	host := "/edsservice/myservice/hosts/" + memberID.String()
+	for _, seed := range []struct{ method, path, contentType, body string }{
+		{"PATCH", host, "application/merge-patch+json", `{"state":"drain","expires_in":"1h","reason":"x"}`},
+		{"PATCH", "/edsservice/myservice/hosts/127.0.0.1:8081", "application/json", `{"load_balancing_weight":5,"tags":{"az":"b","canary":true}}`},
+		{"PATCH", "/edsservice/myservice/hosts/[::1]:80", "application/json", `{"state":null}`},
+		{"PATCH", "/edsservice/a%2fb/hosts/%zz", "application/json", `{}`},
+		{"DELETE", host, "", ""},
+		{"GET", host + "?x=1", "", ""},
+		{"POST", "/edsservice/other?expires_in=1h&reason=x", "application/json", payload},
+		{"PUT", "/edsservice/myservice", "application/json", `{"hosts":[]}`},
+		{"GET", "/overrides/0123456789abcdef", "", ""},
+		{"DELETE", "/overrides/zz", "", ""},
+		{"GET", "/audit?since=24h&limit=3&before=1", "", ""},
+		{"POST", "/keys", "application/json", `{"key":"AAAAAAAAAAAAAAAAAAAAAA=="}`},
+		{"PUT", "/keys/3f2a", "", ""},
+		{"DELETE", "/guards/myservice", "", ""},
+	} {
+		f.Add(seed.method, seed.path, seed.contentType, seed.body)
 	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		hosts, err := decodeHosts(body)
-		if err != nil {
+	h := New(newRig(f).opts)
+	f.Fuzz(func(t *testing.T, method, path, contentType, body string) {
+		head := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", method, path, contentType, len(body))
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(head + body)))
+		if err != nil || strings.HasPrefix(r.URL.Path, "/events") { // which has no end
 			return
 		}
-		for _, h := range hosts {
-			if err := h.Check(); err != nil {
-				t.Errorf("took %+v: %v", h, err)
-			}
+		r.RemoteAddr = "127.0.0.1:4000"
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		switch {
+		case w.Code >= 500 && w.Code != http.StatusServiceUnavailable && w.Code != http.StatusInsufficientStorage:
+			t.Errorf("%s %q: status %d: %s", method, path, w.Code, w.Body)
+		case w.Code >= 400 && r.Method != http.MethodHead && !strings.Contains(path, "/console/") && !strings.Contains(path, "discovery") && !json.Valid(w.Body.Bytes()):
+			t.Errorf("%s %q: status %d and no problem document: %q", method, path, w.Code, w.Body)
 		}
 	})
 }

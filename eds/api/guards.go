@@ -1,9 +1,11 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 
+	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 )
 
@@ -44,6 +46,10 @@ func (a *api) confirmGuard(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	by, err := actor(r)
+	if err != nil {
+		return err
+	}
 	held, err := a.Registry.Confirm(r.Context(), name)
 	if err != nil {
 		return err
@@ -51,7 +57,10 @@ func (a *api) confirmGuard(w http.ResponseWriter, r *http.Request) error {
 	if !held {
 		return problemf(http.StatusNotFound, "no guard holds the service %q", name)
 	}
-	a.Logger.Info("guard let go by an operator", "service", name, "remote", r.RemoteAddr)
+	a.Logger.Info("guard let go by an operator", "service", name, "actor", by, "remote", r.RemoteAddr)
+	if err := a.Overrides.Note(override.Confirmed, name, by, ""); err != nil {
+		return fmt.Errorf("the guard let go, and the audit does not say so: %w", err)
+	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

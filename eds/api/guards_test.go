@@ -28,5 +28,10 @@ func TestAGuardIsShownAndLetsGoWhenConfirmed(t *testing.T) {
 	}
 	r.must(http.StatusNoContent, http.MethodDelete, "/guards/myservice", "")
 	r.must(http.StatusNotFound, http.MethodDelete, "/guards/other", "")
+	check(answers{http.StatusOK, http.MethodGet, "/audit", ""})
+	if body := r.must(http.StatusOK, http.MethodGet, "/audit", "").body; strings.Count(body, `"action"`) != 1 ||
+		!strings.Contains(body, `"action":"confirmed"`) || !strings.Contains(body, `"service":"myservice"`) || !strings.Contains(body, `"actor":"`) {
+		t.Errorf("the audit is %s", body)
+	}
 	r.must(http.StatusBadRequest, http.MethodDelete, "/guards/", "")
 }

@@ -66,7 +66,7 @@ func (m *merged) Confirm(_ context.Context, service string) (bool, error) {
 // rig is the API on a real store, a real discovery server and two members: an
 // upstream of "myservice", and one whose metadata was refused.
 type rig struct {
-	*testing.T
+	testing.TB
 	opts      Options
 	registry  *merged
 	store     *override.Store
@@ -75,8 +75,8 @@ type rig struct {
 	url       string
 }
 
-func newRig(t *testing.T) *rig {
-	db, err := bbolt.Open(filepath.Join(t.TempDir(), "db"), 0o600, nil)
+func newRig(t testing.TB) *rig {
+	db, err := bbolt.Open(filepath.Join(t.TempDir(), "db"), 0o600, &bbolt.Options{NoSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,9 +90,9 @@ func newRig(t *testing.T) *rig {
 	discovery := xds.New(xds.Options{Logger: logger})
 	discovery.Update(reg.Snapshot())
 	hub := events.New(events.Options{Overrides: store.InForce, Clients: discovery.Clients})
-	r := &rig{hub: hub, T: t, registry: reg, store: store, discovery: discovery, opts: Options{
+	r := &rig{hub: hub, TB: t, registry: reg, store: store, discovery: discovery, opts: Options{
 		Registry: reg, Overrides: store, Discovery: discovery,
-		Standings: discovery.Standings, Events: hub.Subscribe, Keys: &ring{},
+		Standings: discovery.Standings, Events: hub.Subscribe, Keys: &ring{}, Refused: func(string) {},
 		Clients: func() []xds.Client { return append(discovery.Clients(), stubborn()) },
 		Metrics: promhttp.HandlerFor(prometheus.NewRegistry(), promhttp.HandlerOpts{}), Logger: logger,
 	}}

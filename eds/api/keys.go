@@ -3,11 +3,14 @@ package api
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/gorilla/mux"
+
+	"github.com/rollcall-fleet/rollcall/eds/override"
 )
 
 // Keyring is the keys that the pool's gossip is encrypted with, over all members.
@@ -92,18 +95,34 @@ func (a *api) addKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || len(key) != 16 && len(key) != 24 && len(key) != 32 {
 		return problemf(http.StatusBadRequest, "key is not base64 of 16, 24 or 32 bytes, which rollcall keygen gossip makes")
 	}
-	a.Logger.Info("a gossip key is added by an operator", "remote", r.RemoteAddr)
-	return a.keys(func(ctx context.Context) (Keys, error) { return a.Keys.Add(ctx, key) })(w, r)
+	return a.changeKeys(w, r, override.KeyAdded, "", func(ctx context.Context) (Keys, error) { return a.Keys.Add(ctx, key) })
 }
 
 func (a *api) useKey(w http.ResponseWriter, r *http.Request) error {
 	fingerprint := mux.Vars(r)["fingerprint"]
-	a.Logger.Info("a gossip key is to be used by an operator", "fingerprint", fingerprint, "remote", r.RemoteAddr)
-	return a.keys(func(ctx context.Context) (Keys, error) { return a.Keys.Use(ctx, fingerprint) })(w, r)
+	return a.changeKeys(w, r, override.KeyUsed, fingerprint, func(ctx context.Context) (Keys, error) { return a.Keys.Use(ctx, fingerprint) })
 }
 
 func (a *api) removeKey(w http.ResponseWriter, r *http.Request) error {
 	fingerprint := mux.Vars(r)["fingerprint"]
-	a.Logger.Info("a gossip key is to be removed by an operator", "fingerprint", fingerprint, "remote", r.RemoteAddr)
-	return a.keys(func(ctx context.Context) (Keys, error) { return a.Keys.Remove(ctx, fingerprint) })(w, r)
+	return a.changeKeys(w, r, override.KeyRemoved, fingerprint, func(ctx context.Context) (Keys, error) { return a.Keys.Remove(ctx, fingerprint) })
+}
+
+// changeKeys answers with what change comes to, once the audit has it.
+func (a *api) changeKeys(w http.ResponseWriter, r *http.Request, action override.Action, fingerprint string, change func(context.Context) (Keys, error)) error {
+	by, err := actor(r)
+	if err != nil {
+		return err
+	}
+	return a.keys(func(ctx context.Context) (Keys, error) {
+		keys, err := change(ctx)
+		if err != nil {
+			return keys, err
+		}
+		a.Logger.Info("gossip keys were changed by an operator", "action", action, "fingerprint", fingerprint, "actor", by, "remote", r.RemoteAddr)
+		if err := a.Overrides.Note(action, "", by, fingerprint); err != nil {
+			return keys, fmt.Errorf("the keys were changed, and the audit does not say so: %w", err)
+		}
+		return keys, nil
+	})(w, r)
 }

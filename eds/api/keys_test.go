@@ -46,6 +46,10 @@ func TestKeysAreListedAddedAndNotTakenAwayFromWhoUsesThem(t *testing.T) {
 	if keys.added != 32 {
 		t.Errorf("a key of %d bytes was added", keys.added)
 	}
+	check(answers{200, "GET", "/audit", ""})
+	if body := r.must(200, "GET", "/audit", "").body; strings.Count(body, `"action"`) != 1 || !strings.Contains(body, `"action":"key added"`) {
+		t.Errorf("the audit is %s", body)
+	}
 	if body := r.must(200, "GET", "/keys", "").body; !strings.Contains(body, `"members":2,"primary":1`) {
 		t.Errorf("keys: %s", body)
 	}

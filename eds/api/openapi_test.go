@@ -17,7 +17,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/override"
 )
 
-func loadDocument(t *testing.T) *openapi3.T {
+func loadDocument(t testing.TB) *openapi3.T {
 	t.Helper()
 	doc, err := openapi3.NewLoader().LoadFromData(openAPI)
 	if err != nil {
@@ -166,7 +166,7 @@ func TestAnswersHaveTheFormInTheDocumentBeforeGossipHasSettled(t *testing.T) {
 // form returns a check of an answer's status, and of its body and headers against
 // the document.
 func (r *rig) form() func(answers) {
-	doc := loadDocument(r.T)
+	doc := loadDocument(r.TB)
 	router, err := gorillamux.NewRouter(doc)
 	if err != nil {
 		r.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/gorilla/mux"
 
+	"github.com/rollcall-fleet/rollcall/eds/events"
 	"github.com/rollcall-fleet/rollcall/eds/override"
 )
 
@@ -38,6 +39,7 @@ func (a *api) edge(h handler) http.Handler {
 		if err == nil {
 			return
 		}
+		a.countRefusal(err)
 		p := asProblem(err)
 		if p.Status == http.StatusInternalServerError {
 			a.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
@@ -50,6 +52,21 @@ func (a *api) edge(h handler) http.Handler {
 		_ = json.MarshalWrite(w, p) // the client is gone, there is nobody to tell
 		_, _ = io.WriteString(w, "\n")
 	})
+}
+
+// What a request is refused for, as it is counted.
+const (
+	refusedDecision = "overrides"
+	refusedReader   = "event_readers"
+)
+
+func (a *api) countRefusal(err error) {
+	switch {
+	case errors.Is(err, override.ErrFull):
+		a.Refused(refusedDecision)
+	case errors.Is(err, events.ErrFull):
+		a.Refused(refusedReader)
+	}
 }
 
 func asProblem(err error) *problem {
@@ -68,6 +85,8 @@ func asProblem(err error) *problem {
 		return problemf(http.StatusPreconditionFailed, "%v: If-Match does not hold, read again what is there", err)
 	case errors.Is(err, override.ErrFull):
 		return problemf(http.StatusInsufficientStorage, "%v: take some back", err)
+	case errors.Is(err, events.ErrFull), errors.Is(err, events.ErrClosed):
+		return problemf(http.StatusServiceUnavailable, "%v", err)
 	case errors.Is(err, override.ErrTooLong):
 		return problemf(http.StatusRequestEntityTooLarge, "%v", err)
 	}

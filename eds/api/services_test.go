@@ -16,7 +16,7 @@ import (
 )
 
 // listed reads a service object: its mode, and "address source served" of each host.
-func listed(t *testing.T, body string) (string, []string) {
+func listed(t testing.TB, body string) (string, []string) {
 	t.Helper()
 	var s struct {
 		Mode  string
@@ -43,7 +43,7 @@ func listed(t *testing.T, body string) (string, []string) {
 
 func (r *rig) wantService(body, mode string, hosts ...string) {
 	r.Helper()
-	gotMode, gotHosts := listed(r.T, body)
+	gotMode, gotHosts := listed(r.TB, body)
 	if gotMode != mode || !slices.Equal(gotHosts, hosts) {
 		r.Fatalf("got %s %q, want %s %q", gotMode, gotHosts, mode, hosts)
 	}
