@@ -221,6 +221,9 @@ func (r *Registration) change(f func(*fleet.Member)) (uint64, error) {
 	f(&m)
 	m.Endpoint.Health = r.health()
 	revision, err := r.pool.Load().Announce(m)
+	if errors.Is(err, gossip.ErrClosed) || errors.Is(err, gossip.ErrWedged) {
+		r.member.Store(&m) // probes are told, and the pool is once there is one again
+	}
 	if err != nil {
 		return 0, fmt.Errorf("announce the change: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"time"
 )
 
 // ListenAndServe listens on srv.Addr, registers the listener and serves it as
@@ -68,6 +69,10 @@ func (r *Registration) stop(ctx context.Context, srv *http.Server, open *conns) 
 		drained = nil
 	case errors.Is(drained, ErrClosed): // by the caller, who wants no drain then
 		drained = nil
+	case drained != nil:
+		// Between two pools, say. Probes can see that it drains.
+		r.opts.log.Warn("the pool cannot be told, serving a while longer", "error", drained, "for", r.opts.drainTimeout)
+		pause(ctx, r.opts.drainTimeout)
 	default:
 		r.opts.log.Info("drained", "service", r.Member().Service)
 	}
@@ -76,6 +81,13 @@ func (r *Registration) stop(ctx context.Context, srv *http.Server, open *conns) 
 	}
 	shut := r.shutdown(ctx, srv)
 	return errors.Join(drained, shut, r.Close())
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
 }
 
 // notClosed drops the error by which Serve says that Shutdown was called.
