@@ -30,6 +30,9 @@ type Access struct {
 
 	// The bounds of discovery, see xds.Options; 0: its defaults.
 	Clients, Streams, Names int
+
+	Decisions int // most in force; 0 stands for override.DefaultMaxInForce
+	Readers   int // most of events; 0 stands for events.DefaultMaxReaders
 }
 
 // entrance is what Access comes to.

@@ -58,7 +58,9 @@ func (e *endings) run(ctx context.Context) {
 			continue
 		}
 		for _, over := range e.over(snap, time.Now()) {
-			e.end(over)
+			if ctx.Err() != nil || !e.end(over) {
+				break
+			}
 		}
 	}
 }
@@ -108,13 +110,16 @@ func memberOf(snap *registry.Snapshot, id uuid.UUID) (fleet.Member, bool) {
 	return snap.Members[i], true
 }
 
-func (e *endings) end(over ending) {
+// end reports whether the disk may take another one.
+func (e *endings) end(over ending) bool {
 	_, _, err := e.overrides.Revoke(over.key, endedBy, over.reason, nil)
 	switch {
 	case errors.Is(err, override.ErrNotFound): // another server, or an operator, was first
 	case err != nil:
 		e.logger.Warn("a decision about a process that is gone stays", "service", over.key.Service, "id", over.key.Host, "error", err)
+		return false
 	default:
 		e.logger.Info("a decision ends", "service", over.key.Service, "id", over.key.Host, "reason", over.reason)
 	}
+	return true
 }

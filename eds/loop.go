@@ -12,15 +12,20 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-fleet/rollcall/eds/admit"
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/eds/vouch"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// together is how long changes that follow one that was acted upon wait for each
-// other.
-const together = 10 * time.Millisecond
+// How long changes that follow one that was acted upon wait for each other: together,
+// and longer once they keep coming.
+const (
+	together = 10 * time.Millisecond
+	busy     = 20 * time.Millisecond
+)
 
 // recallFor is how long a member from before a restart is waited for.
 const recallFor = time.Hour
@@ -139,6 +144,7 @@ func (l *loop) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var last time.Time
+	waits, waited := together, false
 	var confirmed []func() // answered after the next decision, so that who asked sees it
 	for {
 		select {
@@ -158,9 +164,13 @@ func (l *loop) run(ctx context.Context) {
 			confirmed = append(confirmed, func() { c.held <- held })
 		case <-timer.C:
 		}
-		if wait := time.Until(last.Add(together)); wait > 0 {
+		if wait := time.Until(last.Add(waits)); wait > 0 {
 			timer.Reset(wait)
+			waited = true
 			continue
+		}
+		if waits = together; waited {
+			waits, waited = busy, false
 		}
 		due := l.decide()
 		for _, answer := range confirmed {
@@ -179,15 +189,15 @@ func (l *loop) run(ctx context.Context) {
 func (l *loop) decide() time.Time {
 	now := time.Now()
 	revised := l.prober.Revision()
-	members, unproven := l.admission.admit(now, l.recalled(now))
+	admitted := l.admission.admit(now, l.recalled(now))
 	evidence := l.prober.Evidence()
 	overrides, revision := l.overrides.InForce()
 	settled, settleDue := true, time.Time{}
 	if !l.settling.settled { // finding out costs a look at every target
-		settled, settleDue = l.settling.at(now, l.unknown(unproven, evidence), l.mute(evidence))
+		settled, settleDue = l.settling.at(now, l.unknown(admitted, evidence), l.mute(evidence))
 	}
 	snap, due := l.registry.Decide(registry.Input{
-		Now: now, Settled: settled, Revision: revision, Members: members, Overrides: overrides,
+		Now: now, Settled: settled, Revision: revision, Members: admitted.Members, Overrides: overrides,
 		Evidence: evidence, EvidenceRevision: revised, Woke: l.prober.Woke(),
 	})
 	if targets := l.targetsOf(now, snap.Members, overrides, evidence); !slices.Equal(targets, l.targets) {
@@ -213,7 +223,7 @@ func (l *loop) decide() time.Time {
 // not back yet: as lost ones, which are served again after one good answer.
 func (l *loop) recalled(now time.Time) []fleet.Member {
 	members := l.pool.Members()
-	if now.Sub(l.started) > recallFor {
+	if l.settling.settled && now.Sub(l.started) > recallFor {
 		l.remembered = nil
 	}
 	if len(l.remembered) == 0 {
@@ -242,11 +252,13 @@ func (l *loop) mute(evidence map[probe.Key]probe.Evidence) bool {
 // unknown says how long it may still take until what gossip cannot tell is known:
 // that members are where they say, how each endpoint answers, and what other EDS
 // servers were told by operators.
-func (l *loop) unknown(unproven bool, evidence map[probe.Key]probe.Evidence) time.Duration {
+func (l *loop) unknown(admitted admit.Result, evidence map[probe.Key]probe.Evidence) time.Duration {
 	switch untried := l.untried(evidence); {
+	case admitted.Pending > 0:
+		return max(untried, settleProbe+vouch.Rounds(admitted.Pending))
 	case untried > 0:
 		return untried
-	case unproven:
+	case admitted.Fresh: // and not a target yet
 		return settleProbe
 	case l.behind():
 		return settleShare

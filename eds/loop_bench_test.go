@@ -1,6 +1,7 @@
 package eds
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -30,6 +31,7 @@ func newCrowd(n int) *crowd {
 	c := &crowd{evidence: make(map[probe.Key]probe.Evidence)}
 	for i := range n {
 		m := fleet.Member{ID: uuid.NewSHA1(uuid.Nil, fmt.Append(nil, i)), Role: fleet.RoleUpstream, Liveness: fleet.Alive, Service: service,
+			Gossip:   netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 7946),
 			Endpoint: fleet.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80), Weight: 1, Health: fleet.Healthy},
 			Probe:    fleet.Probe{Kind: fleet.ProbeHTTP, Path: fleet.DefaultHealthPath}}
 		c.members = append(c.members, m)
@@ -48,7 +50,7 @@ func (*crowd) Watch([]probe.Target)                     {}
 func (*crowd) Woke() time.Time                          { return time.Time{} }
 
 // BenchmarkOneOfManyChanges is what the loop does after one of 10,000 members
-// announced another weight, up to the bytes for Envoys.
+// announced another weight, up to what streams encode.
 func BenchmarkOneOfManyChanges(b *testing.B) {
 	db, err := bbolt.Open(filepath.Join(b.TempDir(), "db"), 0o600, nil)
 	if err != nil {
@@ -63,7 +65,11 @@ func BenchmarkOneOfManyChanges(b *testing.B) {
 	before := heap()
 	c := newCrowd(members)
 	quiet := slog.New(slog.DiscardHandler)
-	l := newLoop(loopOptions{pool: c, prober: c, overrides: store, logger: quiet,
+	admission, err := newAdmission(Trust{MaxEndpoints: members}, "", func(context.Context, fleet.Member) bool { return true }, c.members, quiet)
+	if err != nil {
+		b.Fatal(err)
+	}
+	l := newLoop(loopOptions{pool: c, prober: c, overrides: store, behind: func() bool { return false }, admission: admission, logger: quiet,
 		publish: []func(*registry.Snapshot){xds.New(xds.Options{Logger: quiet}).Update}})
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {

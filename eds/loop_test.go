@@ -355,7 +355,7 @@ func TestARestartedServerThatIsCutOffSaysNothing(t *testing.T) {
 		w.net.Cut(bind)
 		w.endpoints.set(func() { w.endpoints.deaf = true })
 		second := w.eds(gossip.Options{Bind: bind}, db)
-		time.Sleep(5 * time.Minute)
+		time.Sleep(recallFor + 5*time.Minute)
 		if second.Snapshot().Settled {
 			t.Error("it speaks of a fleet that it does not hear")
 		}

@@ -57,7 +57,7 @@ func (m *memory) recall() ([]fleet.Member, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read remembered members: %w", err)
 	}
-	m.written = members
+	m.written = slices.Clone(members) // who recalls them, changes them
 	return members, nil
 }
 

@@ -53,6 +53,11 @@ func newMetrics(snapshot func() *registry.Snapshot, clients func() xds.Count, mo
 	return r, errors.Join(errs...)
 }
 
+// gaugeOf is a metric that is read when it is scraped.
+func gaugeOf(name, help string, read func() int) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(read()) })
+}
+
 // Describe implements prometheus.Collector.
 func (m metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descSettled, descMembers, descBad, descEndpoints, descHeld, descIsolated, descOverrides, descClients, descNACKs} {

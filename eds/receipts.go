@@ -98,7 +98,9 @@ func (r *receipts) look(ctx context.Context, snap *registry.Snapshot, now time.T
 	cached := make(map[string]xds.Standings)
 	alive := make(map[uuid.UUID]bool, len(snap.Members))
 	for _, m := range snap.Members {
-		if m.Role != fleet.RoleUpstream || m.Quarantine != "" {
+		// One that is refused waits for a word when it leaves, like any other.
+		refused := m.Quarantine != "" && !(m.Endpoint.Health == fleet.Draining && m.Endpoint.Addr.IsValid())
+		if m.Role != fleet.RoleUpstream || refused {
 			continue
 		}
 		alive[m.ID] = true

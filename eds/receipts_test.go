@@ -222,6 +222,15 @@ func TestAReceiptThatWasNotSentIsSentAgainAndCountsOnce(t *testing.T) {
 	}
 }
 
+// A member that this server refuses is fed to nobody, and waits for a word as long.
+func TestARefusedMemberThatLeavesIsToldThatItIsGone(t *testing.T) {
+	o := newOffice(t)
+	a := drained(backend(1))
+	a.Quarantine = "it has not answered"
+	o.update(a)
+	o.want(a, gossip.Gone, 0)
+}
+
 func TestAMemberThatNoEnvoyEverHeardOfIsGoneAtOnce(t *testing.T) {
 	o := newOffice(t)
 	a := drained(backend(1))

@@ -6,6 +6,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rollcall-fleet/rollcall/eds/admit"
+	"github.com/rollcall-fleet/rollcall/eds/events"
+	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/xds"
 	"github.com/rollcall-fleet/rollcall/gossip"
 )
 
@@ -58,12 +61,18 @@ func (r refusals) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// bounds are those that t sets, with the defaults filled in.
-func (t Trust) bounds() map[string]int {
+// bounds are those that opts set, with the defaults filled in.
+func bounds(opts Options) map[string]int {
+	t, a := opts.Trust, opts.Access
 	return map[string]int{
 		"members":             cmp.Or(t.Bounds.MaxMembers, gossip.DefaultMaxMembers),
 		"members_per_address": cmp.Or(t.Bounds.MaxMembersPerAddr, gossip.DefaultMaxMembersPerAddr),
 		"services":            cmp.Or(t.MaxServices, admit.DefaultMaxServices),
 		"endpoints":           cmp.Or(t.MaxEndpoints, admit.DefaultMaxEndpoints),
+		"xds_clients":         cmp.Or(a.Clients, xds.DefaultMaxClients),
+		"xds_streams":         cmp.Or(a.Streams, xds.DefaultMaxStreams),
+		"xds_names":           cmp.Or(a.Names, xds.DefaultMaxNames),
+		"overrides":           cmp.Or(a.Decisions, override.DefaultMaxInForce),
+		"event_readers":       cmp.Or(a.Readers, events.DefaultMaxReaders),
 	}
 }

@@ -63,7 +63,7 @@ func (s *server) open() (err error) {
 	if s.has, err = acquire(s.opts, &s.stops); err != nil {
 		return err
 	}
-	if s.overrides, err = override.NewStore(s.has.db, override.Options{Logger: s.opts.Logger}); err != nil {
+	if s.overrides, err = override.NewStore(s.has.db, override.Options{Logger: s.opts.Logger, MaxInForce: s.opts.Access.Decisions}); err != nil {
 		return err
 	}
 	if s.enter, err = s.opts.Access.open(s.opts.Logger); err != nil {
@@ -112,7 +112,7 @@ func (s *server) connect() error {
 	observe := func(kind string, took time.Duration) { ackTimes.WithLabelValues(kind).Observe(took.Seconds()) }
 	s.receipts = newReceipts(s.discovery.Standings, s.discovery.Acked(), s.members.SendReceipt, observe, opts.Logger)
 	s.endings = newEndings(s.overrides, opts.Logger)
-	s.hub = events.New(events.Options{Overrides: s.overrides.InForce, Clients: s.discovery.Clients})
+	s.hub = events.New(events.Options{Overrides: s.overrides.InForce, Clients: s.discovery.Clients, MaxReaders: opts.Access.Readers})
 	s.decisions = newLoop(loopOptions{
 		pool: s.members, overrides: s.overrides, behind: s.sharer.Behind, prober: s.prober, admission: s.admission, logger: opts.Logger,
 		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: max(registry.DefaultRound, 2*opts.ProbeInterval+registry.DefaultRound/2)},
@@ -123,7 +123,9 @@ func (s *server) connect() error {
 		},
 	})
 	metrics, err := newMetrics(s.decisions.Snapshot, s.discovery.Count, ackTimes, s.enter.refused,
-		s.admission.total, refusals{s.admission, s.members.Refused, opts.Trust.bounds()})
+		s.admission.total, refusals{s.admission, s.members.Refused, bounds(opts)},
+		gaugeOf("rollcall_overrides_in_force", "Decisions of operators that are in force.", func() int { list, _ := s.overrides.InForce(); return len(list) }),
+		gaugeOf("rollcall_event_readers", "Who reads GET /events.", s.hub.Readers))
 	if err != nil {
 		return err
 	}
@@ -137,7 +139,7 @@ func (s *server) newWeb(metrics prometheus.Gatherer) *http.Server {
 	web := &http.Server{
 		Handler: s.enter.guard(api.New(api.Options{
 			Registry: s.decisions, Overrides: s.overrides, Discovery: s.discovery, Clients: s.discovery.Clients, Standings: s.discovery.Standings,
-			Events: s.hub.Subscribe, Keys: keyring{s.members},
+			Events: s.hub.Subscribe, Keys: keyring{s.members}, Refused: s.enter.count,
 			Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}), Logger: opts.Logger,
 		}), opts.Access, opts.HTTP.Addr(), opts.Logger),
 		TLSConfig:         s.enter.httpTLS,
