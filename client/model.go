@@ -114,7 +114,7 @@ type Override struct {
 type Entry struct {
 	ID       string    `json:"id"`
 	At       time.Time `json:"at"`
-	Action   string    `json:"action"` // created, changed, revoked, expired or overtaken
+	Action   string    `json:"action"` // created, changed, revoked, expired or overtaken; or of what is no decision: confirmed (a guard let go), key added, key used, key removed
 	Override Override  `json:"override"`
 	Before   *Override `json:"before,omitempty"`
 }

@@ -38,12 +38,14 @@ func Audit(w io.Writer, now time.Time, entries []client.Entry) error {
 		if e.Before != nil {
 			before = what(*e.Before)
 		}
-		decided := what(e.Override)
-		if e.Action == "revoked" || e.Action == "expired" {
+		o, about, decided := e.Override, host(e.Override), what(e.Override)
+		switch e.Action {
+		case "revoked", "expired":
 			decided = ""
+		case "confirmed", "key added", "key used", "key removed":
+			about, decided = "", ""
 		}
-		o := e.Override
-		t.row(e.At.In(now.Location()).Format(time.DateTime), e.Action, o.Service, host(o), decided, before, o.Actor, o.Reason)
+		t.row(e.At.In(now.Location()).Format(time.DateTime), e.Action, o.Service, about, decided, before, o.Actor, o.Reason)
 	}
 	_, err := t.WriteTo(w)
 	return err

@@ -10,7 +10,10 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/certs"
 	"github.com/rollcall-fleet/rollcall/eds"
+	"github.com/rollcall-fleet/rollcall/eds/events"
 	"github.com/rollcall-fleet/rollcall/eds/middleware"
+	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/xds"
 	"github.com/rollcall-fleet/rollcall/exposure"
 )
 
@@ -68,9 +71,11 @@ func (a *accessFlags) add(fs *pflag.FlagSet) {
 	fs.IntVar(&x.Rate, "http-rate", middleware.DefaultRate, "requests a second of one address, but for discovery; 0: no limit")
 	fs.IntVar(&x.DiscoveryRate, "http-discovery-rate", middleware.DefaultDiscoveryRate, "discovery requests a second of one address; 0: no limit")
 	fs.StringVar(&x.Policy, "xds-policy", "", "YAML file of the services that each Envoy may read, by certificate or node id; read again when it changes")
-	fs.IntVar(&x.Clients, "xds-max-clients", 100_000, "most streams and polling clients at a time")
-	fs.IntVar(&x.Streams, "xds-max-streams", 10_000, "most streams of one connection; further ones wait")
-	fs.IntVar(&x.Names, "xds-max-names", 10_000, "most services in one stream's subscription")
+	fs.IntVar(&x.Clients, "xds-max-clients", xds.DefaultMaxClients, "most streams and polling clients at a time")
+	fs.IntVar(&x.Streams, "xds-max-streams", xds.DefaultMaxStreams, "most streams of one connection; further ones wait")
+	fs.IntVar(&x.Names, "xds-max-names", xds.DefaultMaxNames, "most services in one stream's subscription")
+	fs.IntVar(&x.Decisions, "max-overrides", override.DefaultMaxInForce, "most decisions of operators in force")
+	fs.IntVar(&x.Readers, "max-event-readers", events.DefaultMaxReaders, "most readers of GET /events at a time")
 	certFlags(fs, &a.access.HTTP, "http", "the HTTP port")
 	certFlags(fs, &a.access.XDS, "xds", "the gRPC port")
 }
@@ -109,7 +114,8 @@ func (a *accessFlags) checkLimits() error {
 			return fmt.Errorf("--%s is %d, give 0 (no limit) to 1000000", flag, n)
 		}
 	}
-	for flag, n := range map[string]int{"xds-max-clients": a.access.Clients, "xds-max-streams": a.access.Streams, "xds-max-names": a.access.Names} {
+	for flag, n := range map[string]int{"xds-max-clients": a.access.Clients, "xds-max-streams": a.access.Streams, "xds-max-names": a.access.Names,
+		"max-overrides": a.access.Decisions, "max-event-readers": a.access.Readers} {
 		if n < 1 || n > 1_000_000 {
 			return fmt.Errorf("--%s is %d, give 1 to 1000000", flag, n)
 		}
