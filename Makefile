@@ -11,6 +11,7 @@ demo: build envoy
 # processes for each test.
 test: setup build envoy
 	go test -race -p 2 -timeout 18m $(ARGS) $$(go list ./... | grep -v '/e2e$$')
+	scripts/fuzz.sh 2s
 	go test -race -timeout 18m $(ARGS) ./e2e
 
 build:
@@ -34,10 +35,10 @@ lint:
 
 bench: setup build envoy
 	go run ./e2e/bench $(ARGS)
-	$(MAKE) bench-gossip
 
 bench-fanout: setup envoy
 	go run ./e2e/fanout $(ARGS)
+	go test ./eds/xds -run XXX -bench MergeToBytes -benchtime 300x
 
 # A thousand real members in virtual time, and a model beyond: some 25 minutes of one
 # core, and 6 GB of memory.
