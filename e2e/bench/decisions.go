@@ -140,7 +140,7 @@ func decideMany(path string) (*override.Store, *bbolt.DB, error) {
 		return nil, nil, err
 	}
 	var list []override.Override
-	for n := range override.MaxInForce {
+	for n := range override.DefaultMaxInForce {
 		list = append(list, override.Override{
 			Key: override.Key{Service: serviceOf(n), Host: nth(n)}, State: override.Drain, Weight: 5, Actor: "bench", Reason: "ten thousand",
 			Since: time.Now().UTC(), Stamp: override.Stamp{Wall: time.Now().UnixMilli(), Server: uuid.New()},

@@ -92,25 +92,31 @@ func (r *rollcall) marked(service, mark int) *registry.Snapshot {
 	return &snap
 }
 
-// together is how long the registry's goroutine lets changes wait for each other
-// (package eds).
-const together = 10 * time.Millisecond
+// How long the registry's goroutine lets changes wait for each other (package eds).
+const (
+	together = 10 * time.Millisecond
+	busy     = 20 * time.Millisecond
+)
 
 // burst makes so many changes, 100 µs apart, as the registry's
 // goroutine would: at once after a change that follows none, then together.
 func (r *rollcall) burst(service, mark, times int) time.Time {
 	var last, at time.Time
+	wait := together
 	start := time.Now()
 	for i := range times {
 		time.Sleep(time.Until(start.Add(time.Duration(i) * 100 * time.Microsecond)))
 		at = time.Now()
 		r.snapshot = r.marked(service, mark+i)
 		if i == times-1 {
-			time.Sleep(time.Until(last.Add(together)))
+			time.Sleep(time.Until(last.Add(wait)))
 		}
-		if time.Since(last) >= together {
+		if time.Since(last) >= wait {
 			r.changes++
 			r.Update(r.snapshot)
+			if !last.IsZero() {
+				wait = busy
+			}
 			last = time.Now()
 		}
 	}
