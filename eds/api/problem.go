@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/gorilla/mux"
 
 	"github.com/rollcall-fleet/rollcall/eds/events"
@@ -49,7 +50,8 @@ func (a *api) edge(h handler) http.Handler {
 		}
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(p.Status)
-		_ = json.MarshalWrite(w, p) // the client is gone, there is nobody to tell
+		// A path that is not UTF-8 is quoted too. The client is gone, there is nobody to tell.
+		_ = json.MarshalWrite(w, p, jsontext.AllowInvalidUTF8(true))
 		_, _ = io.WriteString(w, "\n")
 	})
 }
