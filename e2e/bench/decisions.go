@@ -197,7 +197,7 @@ func memberChanges(_ context.Context, f *stage.Fleet) (trial, error) {
 }
 
 func manyDecisions(ctx context.Context, f *stage.Fleet) (trial, error) {
-	if _, err := f.EDS(ctx); err != nil {
+	if _, err := f.EDS(ctx, "--http-rate", "0"); err != nil {
 		return nil, err
 	}
 	if _, err := startUpstream(ctx, f); err != nil {
