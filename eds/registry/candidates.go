@@ -52,15 +52,15 @@ type candidates struct {
 // was decided for them.
 func (c *candidates) keep(decisions []override.Override) {
 	c.ranked = slices.DeleteFunc(c.ranked, func(cand *candidate) bool { return cand.stale })
-	fresh := len(c.ranked)
-	c.ranked = append(c.ranked, c.fresh...)
+	asked := c.fresh
 	if c.rulings.update(decisions) {
-		fresh = 0
+		asked = slices.Concat(c.ranked, c.fresh)
 	}
-	for _, cand := range c.ranked[fresh:] {
+	for _, cand := range asked {
 		cand.own = c.rulings.of(cand)
 	}
-	c.fresh, c.bad = nil, 0
+	c.insert()
+	c.bad = 0
 	for _, cand := range c.ranked {
 		if cand.wish.reason.against() {
 			c.bad++
@@ -69,15 +69,29 @@ func (c *candidates) keep(decisions []override.Override) {
 	c.rank()
 }
 
+const fewFresh = 16
+
+// insert gives the fresh ones their places among the ranked.
+func (c *candidates) insert() {
+	if len(c.fresh) <= fewFresh {
+		for _, cand := range c.fresh {
+			i, _ := slices.BinarySearchFunc(c.ranked, cand, compareClaims)
+			c.ranked = slices.Insert(c.ranked, i, cand)
+		}
+	} else {
+		c.ranked = append(c.ranked, c.fresh...)
+		slices.SortFunc(c.ranked, compareClaims)
+	}
+	c.fresh = nil
+}
+
 // keyOf is what the evidence about a member is filed under.
 func keyOf(m *fleet.Member) probe.Key { return probe.Key{ID: m.ID.String(), Addr: m.Endpoint.Addr} }
 
 func memberCandidate(m *fleet.Member, key probe.Key, e probe.Evidence) *candidate {
 	w := wishOf(m, e)
-	return &candidate{
-		key: key, alive: m.Liveness == fleet.Alive, evidence: e, wish: w,
-		shown: Host{Endpoint: m.Endpoint, ID: key.ID, Source: Gossip, State: w.state, Since: w.since, Started: m.Started},
-	}
+	shown := Host{Endpoint: m.Endpoint, ID: key.ID, Source: Gossip, State: w.state, Since: w.since, Started: m.Started}
+	return &candidate{key: key, alive: m.Liveness == fleet.Alive, evidence: e, wish: w, shown: shown, ruled: shown}
 }
 
 // manualCandidate is served without a question unless the operator wants it probed.
@@ -90,6 +104,7 @@ func manualCandidate(since time.Time, h *override.Host, evidence map[probe.Key]p
 		c.wish.since = since
 	}
 	c.shown = Host{Endpoint: h.Endpoint, Source: Manual, Probe: h.Probe, State: c.wish.state, Since: c.wish.since}
+	c.ruled = c.shown
 	return c
 }
 
@@ -99,7 +114,6 @@ func (c *candidate) unasked() bool { return c.shown.Source == Manual && !c.shown
 // rank brings together the claims to each address, of which the first counts, and
 // notes who is outranked. A decision for a host comes before the manual list.
 func (c *candidates) rank() {
-	slices.SortFunc(c.ranked, compareClaims)
 	for i, cand := range c.ranked {
 		second := i > 0 && c.ranked[i-1].key.Addr == cand.key.Addr
 		cand.superseded = second && c.ranked[i-1].shown.Source == Gossip
@@ -114,7 +128,7 @@ func (c *candidates) rank() {
 }
 
 func (c *candidate) rule(rules *ruling) {
-	if rules == nil || rules != c.rules {
+	if rules != c.rules {
 		c.rules, c.ruled = rules, rules.apply(c.shown)
 	}
 }
