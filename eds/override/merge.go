@@ -54,7 +54,7 @@ func (b *batch) merge(o Override) (won bool, err error) {
 
 // overtake notes a decision that came too late, unless it was known before.
 func (b *batch) overtake(o Override, by record) {
-	if o.Revoked || b.store.knows(o.Stamp) {
+	if b.store.knows(o.Stamp) {
 		return
 	}
 	for _, e := range b.audit {
