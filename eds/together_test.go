@@ -57,6 +57,7 @@ func TestChangesThatFollowEachOtherCloselyAreActedUponTogether(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { l.run(ctx) })
 		time.Sleep(time.Second)
+		synctest.Wait()
 		at = nil
 
 		began := time.Now()
