@@ -73,7 +73,6 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 		grpc.MaxConcurrentStreams(uint32(s.opts.MaxStreams)),
 		grpc.MaxRecvMsgSize(maxRequestSize),
 		grpc.ReadBufferSize(readBuffer),
-		grpc.SharedWriteBuffer(true), // most connections have nothing to write
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minClientPing, PermitWithoutStream: true}),
