@@ -41,7 +41,7 @@ func subscription(names ...string) *discoveryv3.DiscoveryRequest {
 
 // reads reports what a client with this certificate is answered at both ports: nil
 // where it reads endpoints.
-func (l *locked) reads(config *tls.Config) (grpcErr, httpErr error, httpStatus int) {
+func (l *locked) reads(config *tls.Config) (httpStatus int, grpcErr, httpErr error) {
 	l.t.Helper()
 	ctx := within(l.t, patience)
 	stream, grpcErr := subscriber(ctx, l.t, l.Addresses.XDS, config)
@@ -59,7 +59,7 @@ func (l *locked) reads(config *tls.Config) (grpcErr, httpErr error, httpStatus i
 		_ = resp.Body.Close()
 		httpStatus = resp.StatusCode
 	}
-	return grpcErr, httpErr, httpStatus
+	return httpStatus, grpcErr, httpErr
 }
 
 func TestOnlyACertificateThatIsGoodGetsIn(t *testing.T) {
@@ -96,14 +96,14 @@ func TestOnlyACertificateThatIsGoodGetsIn(t *testing.T) {
 		"expired":       with(l.ca, expired),
 		"of a server":   with(l.ca, certs.Leaf{Name: "first", Hosts: []string{"127.0.0.1"}}),
 	} {
-		if grpcErr, httpErr, status := l.reads(bad); grpcErr == nil || httpErr == nil {
+		if status, grpcErr, httpErr := l.reads(bad); grpcErr == nil || httpErr == nil {
 			t.Errorf("a certificate %s: gRPC error %v, HTTP error %v with status %d", name, grpcErr, httpErr, status)
 		}
 	}
-	if grpcErr, _, status := l.reads(with(nil, certs.Leaf{})); grpcErr == nil || status != http.StatusUnauthorized {
+	if status, grpcErr, _ := l.reads(with(nil, certs.Leaf{})); grpcErr == nil || status != http.StatusUnauthorized {
 		t.Errorf("no certificate: gRPC error %v, HTTP status %d", grpcErr, status)
 	}
-	if grpcErr, httpErr, status := l.reads(with(l.ca, envoyLeaf)); grpcErr != nil || httpErr != nil || status != http.StatusOK {
+	if status, grpcErr, httpErr := l.reads(with(l.ca, envoyLeaf)); grpcErr != nil || httpErr != nil || status != http.StatusOK {
 		t.Errorf("a good certificate: gRPC error %v, HTTP error %v, status %d", grpcErr, httpErr, status)
 	}
 	l.isUnderWay(load)
