@@ -5,9 +5,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/envoy"
 )
 
-func TestTheGossipKeyIsRotatedByTheCommand(t *testing.T) {
+func TestTheGossipKeyIsRotatedUnderLoadAndNobodyIsLost(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	dir := t.TempDir()
@@ -33,7 +36,9 @@ func TestTheGossipKeyIsRotatedByTheCommand(t *testing.T) {
 	}
 	h.eds("--gossip-key-file", edsFile)
 	u := h.upstream("--gossip-key-file", upstreamFile)
-	h.lists(u)
+	h.envoy(envoy.GRPC, "--no-retries")
+	h.serves(u)
+	load := h.load()
 
 	keys := func(ok bool, args ...string) string {
 		t.Helper()
@@ -60,7 +65,12 @@ func TestTheGossipKeyIsRotatedByTheCommand(t *testing.T) {
 	}
 	h.lists(u)
 	after := h.upstream("--gossip-key-file", upstreamFile) // as it was written
-	h.lists(u, after)
+	h.serves(u, after)
+	h.isUnderWay(load)
+	h.noneFailed(load)
+	if n := must2(h.Admin.Changes(within(t, patience), stage.Backend))(t); n != 2 {
+		t.Errorf("the hosts of envoy changed %d times, want 2: a member was lost meanwhile", n)
+	}
 	for _, path := range []string{edsFile, upstreamFile} {
 		if b, err := os.ReadFile(path); err != nil || strings.Contains(string(b), strings.TrimSpace(string(old))) {
 			t.Errorf("%s still has the old key (%v)", filepath.Base(path), err)
