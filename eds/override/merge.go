@@ -52,9 +52,10 @@ func (b *batch) merge(o Override) (won bool, err error) {
 	return true, nil
 }
 
-// overtake notes a decision that came too late, unless it was known before.
+// overtake notes a decision that came too late, unless it was known before. Of two
+// revocations, such as several servers make when a member is gone, one is enough.
 func (b *batch) overtake(o Override, by record) {
-	if b.store.knows(o.Stamp) {
+	if o.Revoked && by.Revoked || b.store.knows(o.Stamp) {
 		return
 	}
 	for _, e := range b.audit {
