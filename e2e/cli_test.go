@@ -163,3 +163,12 @@ func TestJSONLogs(t *testing.T) {
 		}
 	}
 }
+
+func TestRegisterEndsWhenNothingAnswersInTime(t *testing.T) {
+	t.Parallel()
+	free := stage.Local(must2(stage.FreePort())(t))
+	code, out := rollcall(t, "register", "--service", "s", "--address", free, "--health", "tcp", "--start-timeout", "1s")
+	if code != 1 || !strings.Contains(out, "has not passed within 1s") {
+		t.Errorf("exit code %d, want 1 and why:\n%s", code, out)
+	}
+}

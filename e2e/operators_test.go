@@ -71,7 +71,7 @@ func (h *harness) weights(u *stage.Upstream, weight int) {
 func TestOperatorsDecideForOneHost(t *testing.T) {
 	overEach(t, func(h *harness, api envoy.API) {
 		h.eds()
-		h.envoy(api)
+		h.envoy(api, "--no-retries")
 		a, b := h.upstream(), h.upstream()
 		h.serves(a, b)
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"syscall"
 	"testing"
 	"time"
 
@@ -64,4 +65,23 @@ func TestAnIdleUpstreamIsDrainedAtOnce(t *testing.T) {
 	}
 	limit(t, "SIGTERM → port closed", time.Second, closed)
 	limit(t, "SIGTERM → gone", 20*time.Second, gone)
+}
+
+// The EDS server of one of two Envoys is killed at the moment an upstream is asked to
+// stop: its receipt never comes, and its Envoy has to hear of the drain elsewhere.
+func TestADrainWhoseEDSServerIsKilledLosesNoRequest(t *testing.T) {
+	t.Parallel()
+	first, second := newHarness(t), newHarness(t)
+	p, err := faults.NewPair(within(t, patience), first.Fleet, second.Fleet, 4)
+	must(t, p, err)
+	loads := faults.StartLoads(within(t, 3*time.Minute), 200, first.Addresses.Listener, second.Addresses.Listener)
+	time.Sleep(time.Second) // of load
+	leaving := p.Upstreams[0]
+	must(t, 0, leaving.Signal(syscall.SIGTERM))
+	second.Processes()[0].Kill()
+	must(t, 0, leaving.Wait(within(t, patience)))
+	first.letsGoOf(leaving)
+	second.letsGoOf(leaving)
+	time.Sleep(time.Second) // of load
+	noneLost(t, loads)
 }

@@ -49,14 +49,14 @@ func (p *pair) ready(i int) {
 	}
 }
 
-// envoyOfBoth starts an Envoy that knows both servers.
+// envoyOfBoth starts an Envoy that knows both servers and hides no failure.
 func (p *pair) envoyOfBoth(api envoy.API) {
 	p.t.Helper()
 	second := p.at[1].XDS
 	if api == envoy.REST {
 		second = p.at[1].HTTP
 	}
-	p.envoy(api, "--eds", second)
+	p.envoy(api, "--eds", second, "--no-retries")
 }
 
 // patch decides about a host at the i-th server.

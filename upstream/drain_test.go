@@ -1,8 +1,11 @@
 package upstream_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -112,4 +115,26 @@ func TestDrainEndsWithTheRegistration(t *testing.T) {
 	if err := receive(t, drained, "Drain's end"); !errors.Is(err, upstream.ErrClosed) {
 		t.Errorf("Drain = %v, want ErrClosed", err)
 	}
+}
+
+func TestServeLogsWhichEDSServerWasMissing(t *testing.T) {
+	t.Parallel()
+	silent := observe(t, gossip.Options{})
+	var log bytes.Buffer // read once Serve has returned
+	reg := register(t, listen(t), shop, silent.seed(), upstream.WithDrainTimeout(time.Second),
+		upstream.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	silent.meet(t, reg)
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- reg.Serve(ctx, &http.Server{Handler: http.NotFoundHandler()}) }()
+	stop()
+	if err := receive(t, served, "Serve's end"); err != nil {
+		t.Errorf("Serve = %v, want nil", err)
+	}
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, "level=WARN") && strings.Contains(line, "eds server "+silent.Self().ID.String()+" has not answered") {
+			return
+		}
+	}
+	t.Errorf("no warning names %s:\n%s", silent.Self().ID, log.String())
 }

@@ -21,7 +21,7 @@ func newRegister() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "register",
 		Short: "Register something that runs already",
-		Long: `Registers an endpoint once its health check passes, and publishes what the check
+		Long: `Registers an endpoint once its health check passes, within --start-timeout, and publishes what the check
 says until SIGTERM or SIGINT: two failures make it unhealthy, one success makes it
 healthy. Then it drains the endpoint and leaves the pool. The health check is one
 of /path, a URL, tcp, grpc and exec:COMMAND, as for rollcall run.`,
@@ -66,6 +66,7 @@ func (m *memberFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&m.health, "health", "tcp", "health check: /path, a URL, tcp, grpc or exec:COMMAND")
 	fs.DurationVar(&m.e.HealthInterval, "health-interval", run.DefaultHealthInterval, "between two health checks")
 	fs.DurationVar(&m.e.HealthTimeout, "health-timeout", run.DefaultHealthTimeout, "of one health check")
+	fs.DurationVar(&m.e.StartTimeout, "start-timeout", run.DefaultStartTimeout, "until the health check must have passed")
 	fs.DurationVar(&m.drainTimeout, "drain-timeout", upstream.DefaultDrainTimeout, "how long to wait at most until no Envoy sends requests any more")
 	m.pool.add(fs, "", []string{"127.0.0.1:7946"})
 	fs.Lookup("gossip").Usage = "address to gossip on; port 0 picks one (default the IP address from which --address is reached)"

@@ -76,7 +76,6 @@ The health check is one of
 	fs.Uint16VarP(&port, "port", "p", 0, "port that the program serves on")
 	fs.Var(ipAddr{&address}, "address", "IP address that it serves on, the one Envoy connects to")
 	member.add(fs)
-	fs.DurationVar(&opts.StartTimeout, "start-timeout", run.DefaultStartTimeout, "until the health check must have passed")
 	fs.DurationVar(&opts.StopTimeout, "stop-timeout", run.DefaultStopTimeout, "between SIGTERM and SIGKILL")
 	fs.StringVar(&restart, "restart", "never", "never, or on-failure: start the program again when its exit code is not 0")
 	return c

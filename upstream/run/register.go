@@ -3,12 +3,14 @@ package run
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 )
 
 // Register registers something that runs already once its health check passes,
 // and publishes what the check says until ctx ends. Then it drains, leaves the pool
-// and returns nil. It returns an error when the endpoint cannot be registered, or
-// no longer be.
+// and returns nil. It returns an error when the check has not passed within
+// StartTimeout, and when the endpoint cannot be registered, or no longer be.
 func Register(ctx context.Context, e Endpoint) error {
 	if err := e.prepare(); err != nil {
 		return err
@@ -29,16 +31,24 @@ func (e *Endpoint) follow(ctx context.Context, p *place) (err error) {
 		err = errors.Join(err, p.leave())
 	}()
 	e.Logger.Info("waiting for the health check to pass", "service", e.Service.Name, "address", e.Address)
+	starting := time.NewTimer(e.StartTimeout)
+	defer starting.Stop()
 	var health tally
+	last := errors.New("no check has ended")
 	for {
 		select {
 		case result := <-results:
+			if last = result; result == nil {
+				starting.Stop()
+			}
 			if !health.observe(result) {
 				break
 			}
 			if err := p.tell(context.WithoutCancel(ctx), health.healthy, result); err != nil {
 				return err
 			}
+		case <-starting.C:
+			return fmt.Errorf("the health check has not passed within %s: %w", e.StartTimeout, last)
 		case err := <-p.failed():
 			return err
 		case <-ctx.Done():

@@ -37,6 +37,7 @@ type Endpoint struct {
 
 	HealthInterval time.Duration // between two checks; default DefaultHealthInterval
 	HealthTimeout  time.Duration // of one check; default DefaultHealthTimeout
+	StartTimeout   time.Duration // for the first check that passes; default DefaultStartTimeout
 
 	Pool   []upstream.Option // seeds, keys and the like; not the probe, which Health says
 	Logger *slog.Logger      // nil discards
@@ -49,7 +50,6 @@ type Options struct {
 	Program               []string // a name, looked for on the PATH, or a path; then the arguments
 	Stdin, Stdout, Stderr *os.File // the program's own; nil is /dev/null
 
-	StartTimeout     time.Duration // for the first health check that passes; default DefaultStartTimeout
 	StopTimeout      time.Duration // between SIGTERM and SIGKILL; default DefaultStopTimeout
 	RestartOnFailure bool          // start the program again when it ends with another code than 0
 
@@ -97,13 +97,12 @@ func (o *Options) unanswered(ctx context.Context) error {
 
 // prepare fills in defaults and checks o.
 func (o *Options) prepare() error {
-	o.StartTimeout = cmp.Or(o.StartTimeout, DefaultStartTimeout)
 	o.StopTimeout = cmp.Or(o.StopTimeout, DefaultStopTimeout)
 	switch {
 	case len(o.Program) == 0 || o.Program[0] == "":
 		return errors.New("no program to run")
-	case o.StartTimeout < 0 || o.StopTimeout < 0:
-		return errors.New("a timeout is negative, give more than 0")
+	case o.StopTimeout < 0:
+		return errors.New("the stop timeout is negative, give more than 0")
 	}
 	return o.Endpoint.prepare()
 }
@@ -111,6 +110,7 @@ func (o *Options) prepare() error {
 func (e *Endpoint) prepare() error {
 	e.HealthInterval = cmp.Or(e.HealthInterval, DefaultHealthInterval)
 	e.HealthTimeout = cmp.Or(e.HealthTimeout, DefaultHealthTimeout)
+	e.StartTimeout = cmp.Or(e.StartTimeout, DefaultStartTimeout)
 	if e.Logger == nil {
 		e.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -119,6 +119,8 @@ func (e *Endpoint) prepare() error {
 		return errors.New("no health check")
 	case e.HealthInterval < 0 || e.HealthTimeout < 0:
 		return errors.New("the interval or the timeout of the health check is negative, give more than 0")
+	case e.StartTimeout < 0:
+		return errors.New("the start timeout is negative, give more than 0")
 	}
 	if err := upstream.CheckEndpoint(e.Address, e.Service, e.options()...); err != nil {
 		return fmt.Errorf("service %q at %s: %w", e.Service.Name, e.Address, err)

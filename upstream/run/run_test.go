@@ -102,8 +102,10 @@ func TestAProgramThatFailsIsStartedAgainAndKeepsItsPlace(t *testing.T) {
 func TestAProgramThatDoesNotGetHealthyIsStopped(t *testing.T) {
 	t.Parallel()
 	o, addr := observe(t), unused(t)
+	e := endpoint(addr, "exec:echo no database; false", o.seed())
+	e.StartTimeout = 5 * time.Second
 	r := start(t, "", run.Options{
-		Endpoint: endpoint(addr, "exec:echo no database; false", o.seed()), StartTimeout: 5 * time.Second, RestartOnFailure: true,
+		Endpoint: e, RestartOnFailure: true,
 		Program: []string{"sh", "-c", "echo started $$; exec sleep 1000"},
 	})
 	pid := r.started(t)
@@ -258,6 +260,16 @@ func TestRegisterEndsBeforeAnythingIsHealthy(t *testing.T) {
 	r.stop()
 	if err := receive(t, r.ended, "Register's end"); err != nil {
 		t.Errorf("Register = %v", err)
+	}
+}
+
+func TestRegisterEndsWhenTheHealthCheckDoesNotPassInTime(t *testing.T) {
+	t.Parallel()
+	e := endpoint(unused(t), "exec:echo no database; false")
+	e.StartTimeout = 2 * time.Second
+	err := receive(t, register(t, e).ended, "Register's end")
+	if err == nil || !strings.Contains(err.Error(), "has not passed within 2s") || !strings.Contains(err.Error(), "no database") {
+		t.Errorf("Register = %v, want the timeout and what the check said", err)
 	}
 }
 

@@ -153,10 +153,10 @@ func tell(t *testing.T, s story) (journal []string, code int, err error) {
 		o := &Options{
 			Endpoint: Endpoint{
 				Health: Health{Check: w.check}, HealthInterval: DefaultHealthInterval,
-				HealthTimeout: DefaultHealthTimeout, Logger: slog.New(slog.DiscardHandler),
+				HealthTimeout: DefaultHealthTimeout, StartTimeout: DefaultStartTimeout, Logger: slog.New(slog.DiscardHandler),
 			},
 			Program: []string{"program"}, Signals: signals, RestartOnFailure: s.restart,
-			StartTimeout: DefaultStartTimeout, StopTimeout: DefaultStopTimeout,
+			StopTimeout: DefaultStopTimeout,
 		}
 		register := func(context.Context) (registration, error) {
 			w.note("register")
