@@ -185,6 +185,7 @@ func (h *harness) load() *stage.Load {
 // noneFailed stops l and fails the test unless an upstream answered every request.
 func (h *harness) noneFailed(l *stage.Load) stage.Answers {
 	h.t.Helper()
+	time.Sleep(300 * time.Millisecond) // a failure may come late, and a quick test makes few requests
 	answers := l.Stop()
 	if len(answers) < 50 {
 		h.t.Errorf("only %d requests were made, too few to say anything", len(answers))
