@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,7 +39,7 @@ var readmeCommands = map[string]string{
 	`curl -X PATCH localhost:8080/edsservice/myservice/hosts/127.0.0.1:8081 -H 'content-type: application/json' -d '{"state":"drain","expires_in":"1h","reason":"disk errors"}'`: "TestReadmeOverruling",
 	"curl -X DELETE localhost:8080/edsservice/myservice/hosts/127.0.0.1:8081":                                                                                                    "TestReadmeOverruling",
 
-	"rollcall run --service myservice --port 9000 --health /health -- python3 app.py": "TestAnyProgramIsRunAsAnUpstream",
+	"rollcall run --service myservice --port 9000 --health /health -- python3 app.py": "TestReadmePrograms",
 	"rollcall register --service db --address 10.0.0.9:5432 --health tcp":             "TestARunningProgramIsRegistered",
 
 	"(umask 077; rollcall keygen gossip > gossip.key)": "TestReadmeMoreThanOneMachine",
@@ -224,19 +223,5 @@ func TestReadmeOwnBootstrap(t *testing.T) {
 	err := proxy.Await(within(t, patience), func(ctx context.Context) error { return client.Get(ctx).Failure() })
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestReadmeProgramBuilds(t *testing.T) {
-	t.Parallel()
-	blocks := fenced(t, "README.md", "go")
-	if len(blocks) != 1 {
-		t.Fatalf("README.md has %d programs in Go, want 1", len(blocks))
-	}
-	dir := t.TempDir()
-	source := filepath.Join(dir, "main.go")
-	must(t, 0, os.WriteFile(source, []byte(blocks[0]), 0o600))
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "main"), source).CombinedOutput(); err != nil {
-		t.Errorf("%v:\n%s", err, out)
 	}
 }
