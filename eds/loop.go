@@ -73,7 +73,6 @@ type loop struct {
 	settling *settling
 	targets  []probe.Target
 	givenUp  map[probe.Key]bool // dead members that are not probed any more
-	names    map[uuid.UUID]string
 	started  time.Time
 
 	// Written by run, read by anybody.
@@ -94,7 +93,7 @@ type confirm struct {
 func newLoop(opts loopOptions) *loop {
 	opts.probes = cmp.Or(opts.probes, probe.DefaultInterval)
 	l := &loop{loopOptions: opts, registry: registry.New(opts.registry), started: time.Now(), settling: newSettling(time.Now(), opts.seeds, len(opts.remembered) > 0),
-		names: make(map[uuid.UUID]string), confirms: make(chan confirm), next: make(chan struct{})}
+		confirms: make(chan confirm), next: make(chan struct{})}
 	l.latest.Store(&registry.Snapshot{})
 	return l
 }

@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -27,7 +25,7 @@ func (l *loop) targetsOf(now time.Time, members []fleet.Member, overrides []over
 		if m.Role != fleet.RoleUpstream || m.Quarantine != "" || m.Probe.Kind == fleet.ProbeNone || m.Liveness == fleet.Left {
 			continue
 		}
-		t := probe.Target{Key: probe.Key{ID: l.name(m.ID), Addr: m.Endpoint.Addr}, Kind: m.Probe.Kind, Path: m.Probe.Path, Gossip: m.Gossip}
+		t := probe.Target{Key: probe.Key{ID: m.ID.String(), Addr: m.Endpoint.Addr}, Kind: m.Probe.Kind, Path: m.Probe.Path, Gossip: m.Gossip}
 		if m.Probe.OnBehalf {
 			t.Gossip = netip.AddrPort{}
 		}
@@ -46,22 +44,6 @@ func (l *loop) targetsOf(now time.Time, members []fleet.Member, overrides []over
 	}
 	return targets
 }
-
-// name is the text of an id. It is made once for each of the members of the pool,
-// since a decision asks for all of them.
-func (l *loop) name(id uuid.UUID) string {
-	s, ok := l.names[id]
-	if !ok {
-		if len(l.names) > 2*len(l.targets)+maxStrangers { // most of them are of members that are gone
-			clear(l.names)
-		}
-		s = id.String()
-		l.names[id] = s
-	}
-	return s
-}
-
-const maxStrangers = 1000
 
 func givenUp(now time.Time, m fleet.Member, e probe.Evidence) bool {
 	switch {
