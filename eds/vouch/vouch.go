@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/rollcall-fleet/rollcall/eds/latest"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
@@ -48,15 +49,13 @@ type key struct {
 func keyOf(m fleet.Member) key { return key{m.ID, m.Gossip} }
 
 // Voucher challenges members. Run does the work; the other methods may be called
-// from any goroutine and never block.
+// from any goroutine, Watch from one at a time, and never block.
 type Voucher struct {
 	ask     func(context.Context, fleet.Member) bool
-	changed chan struct{}       // capacity one
-	watched chan []fleet.Member // capacity one, latest wins
+	changed chan struct{} // capacity one
+	watched latest.Value[[]fleet.Member]
 	turns   *semaphore.Weighted
 	aside   *semaphore.Weighted
-
-	handover sync.Mutex // between two Watch calls
 
 	mu       sync.Mutex
 	states   map[key]State
@@ -66,7 +65,7 @@ type Voucher struct {
 // New returns a Voucher that challenges with ask, which bounds its own wait. Known
 // members were proven before a restart.
 func New(ask func(context.Context, fleet.Member) bool, known []fleet.Member) *Voucher {
-	v := &Voucher{ask: ask, changed: make(chan struct{}, 1), watched: make(chan []fleet.Member, 1),
+	v := &Voucher{ask: ask, changed: make(chan struct{}, 1), watched: latest.New[[]fleet.Member](),
 		turns: semaphore.NewWeighted(atOnce), aside: semaphore.NewWeighted(asideMost), states: make(map[key]State)}
 	for _, m := range known {
 		v.states[keyOf(m)] = Proven
@@ -78,15 +77,7 @@ func New(ask func(context.Context, fleet.Member) bool, known []fleet.Member) *Vo
 // is known of those that stay is kept. Of the others it is kept who was proven, as far
 // as there is room: that stays true, and a pool that was out of sight for long must
 // not be out of service when it is back.
-func (v *Voucher) Watch(members []fleet.Member) {
-	v.handover.Lock()
-	defer v.handover.Unlock()
-	select {
-	case <-v.watched:
-	default:
-	}
-	v.watched <- members
-}
+func (v *Voucher) Watch(members []fleet.Member) { v.watched.Put(members) }
 
 // State returns what is known of m at the address at which it gossips now.
 func (v *Voucher) State(m fleet.Member) State {
