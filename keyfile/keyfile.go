@@ -9,11 +9,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/reload"
 )
 
 const (
@@ -223,17 +222,9 @@ func eachLine(text []byte, f func(string) error) error {
 }
 
 func read(flag, path string) ([]byte, error) {
-	f, err := os.Open(path)
+	text, err := reload.ReadFile(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", flag, err)
-	}
-	defer func() { _ = f.Close() }() // only read
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flag, err)
-	}
-	if len(text) > maxFile {
-		return nil, fmt.Errorf("%s %s: longer than %d bytes, this is no key file", flag, path, maxFile)
 	}
 	return text, nil
 }

@@ -5,6 +5,7 @@ package reload
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -87,14 +88,20 @@ func same(a, b []os.FileInfo) bool {
 	return true
 }
 
-// ReadFile is os.ReadFile for files of at most limit bytes.
+// ReadFile is os.ReadFile for files of at most limit bytes, whatever the file system
+// says of their size.
 func ReadFile(path string, limit int64) ([]byte, error) {
-	info, err := os.Stat(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > limit {
-		return nil, fmt.Errorf("%s is %d bytes long, at most %d are allowed", path, info.Size(), limit)
+	defer func() { _ = f.Close() }() // only read
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%s is longer than %d bytes", path, limit)
 	}
-	return os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
 }

@@ -102,3 +102,16 @@ func TestAFileThatCouldNotBeReadIsReadAgain(t *testing.T) {
 		}
 	})
 }
+
+func TestAFileIsReadUpToItsLimitWhateverItsSizeIsSaidToBe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	write(t, path, "12345")
+	if b, err := ReadFile(path, 5); err != nil || string(b) != "12345" {
+		t.Errorf("as long as it may be: %q, %v", b, err)
+	}
+	for _, long := range []string{path, "/dev/zero"} { // which has no size, and no end
+		if _, err := ReadFile(long, 4); err == nil || !strings.Contains(err.Error(), long+" is longer than 4 bytes") {
+			t.Errorf("%s: error %v", long, err)
+		}
+	}
+}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/certs"
 	"github.com/rollcall-fleet/rollcall/client"
+	"github.com/rollcall-fleet/rollcall/reload"
 )
 
 // The exit codes of the verbs that ask an EDS server.
@@ -109,12 +110,15 @@ func (r *remoteFlags) connect(timeout time.Duration) (*client.Client, error) {
 	return c, nil
 }
 
+// maxToken bounds a file with a token, in bytes.
+const maxToken = 4 << 10
+
 // readToken returns the token in a file; "" without one.
 func readToken(path string) (string, error) {
 	if path == "" {
 		return "", nil
 	}
-	b, err := os.ReadFile(path)
+	b, err := reload.ReadFile(path, maxToken)
 	if err != nil {
 		return "", err
 	}
