@@ -40,7 +40,7 @@ func newKeygen() *cobra.Command {
 the EDS servers the public line in the file of --service-keys. To replace a key, add
 the new line, give the new key to all upstreams, then take the old line away.`,
 		Example: "  (umask 077; rollcall keygen service payments > payments.key 2>> service.keys)",
-		Args:    oneArg,
+		Args:    nArgs(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return printPair(c, func() (string, string, error) { return keyfile.NewService(args[0]) })
 		},
@@ -62,12 +62,4 @@ func printPair(c *cobra.Command, pair func() (private, public string, err error)
 	_, err = fmt.Fprintln(c.OutOrStdout(), private)
 	_, errPublic := fmt.Fprintln(c.ErrOrStderr(), public)
 	return errors.Join(err, errPublic)
-}
-
-// oneArg is cobra.ExactArgs(1) as a usage error.
-func oneArg(c *cobra.Command, args []string) error {
-	if err := cobra.ExactArgs(1)(c, args); err != nil {
-		return usageError{err}
-	}
-	return nil
 }

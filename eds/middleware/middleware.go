@@ -16,8 +16,8 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/auth"
 )
 
-// ActorHeader carries the name of an authenticated request's author to the
-// handlers. What a client sends in it is dropped.
+// ActorHeader carries the name of a request's author to the handlers. What a client
+// sends in it is dropped where everybody has to prove a name.
 const ActorHeader = "X-Rollcall-Actor"
 
 // What a request is refused for, as it is counted.
