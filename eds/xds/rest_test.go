@@ -317,6 +317,8 @@ func fuzzPoll(f *testing.F, typeURL string) {
 		pollBody("", "web"), pollBody("x", "a", "b", "a"), pollBody("", "*"), pollBody("", ""),
 		`{"type_url":"` + typeV3 + `","resourceNames":["web"]}`, `{"type_url":"` + typeV2 + `","resource_names":["web"]}`,
 		`{"error_detail":{"details":[{"@type":"x"}]},"resource_names":["web"]}`, `{"resource_names":["\ud800"]}`,
+		`{"node":{"id":"e"},"resource_names":["mine"]}`, `{"resource_names":["mine","other"],"version_info":"x"}`, `{}`, `[]`, "\xff",
+		`{"node":{"metadata":{"a":{"b":[1,null]}}},"resource_names":["mine"],"error_detail":{"message":"no"}}`,
 		`{"node":{"metadata":{"a":[{}]}},"resource_names":["<\u0000>"]}`, `[`, ``, `null`, `{"x":` + strings.Repeat("[", 100),
 	} {
 		f.Add([]byte(seed))
@@ -329,6 +331,11 @@ func fuzzPoll(f *testing.F, typeURL string) {
 			serve = s.ServeRESTv2
 		}
 		w := post(serve, string(body))
+		switch w.Code {
+		case http.StatusOK, http.StatusNotModified, http.StatusBadRequest, http.StatusServiceUnavailable:
+		default:
+			t.Errorf("status %d: %s", w.Code, w.Body)
+		}
 		if !json.Valid(w.Body.Bytes()) && w.Code != http.StatusNotModified {
 			t.Errorf("%d and not JSON: %s", w.Code, w.Body)
 		}
