@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -18,6 +19,8 @@ const (
 // sequence number for a name is n acknowledged the content that was current at n.
 // All methods may be called from any goroutine.
 type acks struct {
+	most int // names that are kept; 0 stands for DefaultMaxNames
+
 	mu       sync.Mutex
 	services standings
 	pending  []sent // waiting for their ACK, oldest first
@@ -39,7 +42,7 @@ type sent struct {
 func (a *acks) subscribe(names []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.services.add(names)
+	a.services.add(names, cmp.Or(a.most, DefaultMaxNames))
 }
 
 // unsubscribe forgets names.
@@ -69,7 +72,7 @@ func (a *acks) hold(seq uint64, items []item) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, i := range items {
-		if st := a.services.put(i.name); st != nil {
+		if st := a.services.put(i.name, cmp.Or(a.most, DefaultMaxNames)); st != nil {
 			v := contentOf(i.version)
 			*st = standing{name: st.name, sent: v, acked: v, seq: seq}
 		}
@@ -210,7 +213,7 @@ func (a *acks) seq(name string) (uint64, bool) {
 func (a *acks) sent(items []item) {
 	now := time.Now().UnixNano()
 	for _, i := range items {
-		st := a.services.put(i.name)
+		st := a.services.put(i.name, cmp.Or(a.most, DefaultMaxNames))
 		if st == nil {
 			continue
 		}

@@ -26,7 +26,7 @@ func opened(t *testing.T, cs *clients, node string, seq uint64) *client {
 
 func TestABrokenStreamCountsUntilItsNodeIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cs := newClients(10)
+		cs := newClients(10, 0)
 		want := func(what string, seqs ...uint64) {
 			t.Helper()
 			var got []uint64
@@ -117,7 +117,7 @@ func TestWhoBrokeHalfWayIsAwaited(t *testing.T) {
 
 func TestOneThatCameBackStandsInForOneThatBroke(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cs := newClients(10)
+		cs := newClients(10, 0)
 		want := func(what string, seqs ...uint64) {
 			t.Helper()
 			got := make([]uint64, 0)
@@ -151,7 +151,7 @@ func TestOneThatCameBackStandsInForOneThatBroke(t *testing.T) {
 }
 
 func TestNotMoreBrokenStreamsThanFitAreKept(t *testing.T) {
-	cs := newClients(2 * maxBroken)
+	cs := newClients(2*maxBroken, 0)
 	for i := range maxBroken + 10 {
 		cs.close(opened(t, cs, fmt.Sprint(i), 1), true, time.Now())
 	}

@@ -90,7 +90,8 @@ type poller struct{ transport, node, host, names string }
 
 // clients is the table of all of them. Its methods may be called from any goroutine.
 type clients struct {
-	max int
+	max   int
+	names int // of one client, see acks
 
 	mu      sync.Mutex
 	streams map[*client]struct{}
@@ -106,8 +107,8 @@ type Count struct {
 	NACKing    int            // of them, those with a NACK
 }
 
-func newClients(limit int) *clients {
-	return &clients{max: limit, streams: make(map[*client]struct{}), pollers: make(map[poller]*client), hosts: make(map[string]int),
+func newClients(limit, names int) *clients {
+	return &clients{max: limit, names: names, streams: make(map[*client]struct{}), pollers: make(map[poller]*client), hosts: make(map[string]int),
 		count: Count{Transports: make(map[string]int)}}
 }
 
@@ -134,7 +135,7 @@ func (t *clients) open(transport, peer string, now time.Time) (*client, bool) {
 	if !t.room(now) {
 		return nil, false
 	}
-	c := &client{transport: transport, peer: peer, connected: now, seen: now}
+	c := &client{acks: acks{most: t.names}, transport: transport, peer: peer, connected: now, seen: now}
 	t.streams[c] = struct{}{}
 	t.counted(c, 1)
 	return c, true
@@ -156,7 +157,7 @@ func (t *clients) poll(key poller, peer string, now time.Time) (*client, bool) {
 	if !t.room(now) || !t.roomToPoll(key.host, now) {
 		return nil, false
 	}
-	c = &client{transport: key.transport, peer: peer, connected: now, seen: now}
+	c = &client{acks: acks{most: t.names}, transport: key.transport, peer: peer, connected: now, seen: now}
 	t.pollers[key] = c
 	t.hosts[key.host]++
 	t.counted(c, 1)

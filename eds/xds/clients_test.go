@@ -20,7 +20,7 @@ func polls(cs *clients, host string, n int) (in int) {
 
 func TestPollersLeaveRoomForStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cs := newClients(1000)
+		cs := newClients(1000, 0)
 		if in := polls(cs, "10.0.0.1", 1000); in != 100 {
 			t.Errorf("%d from one address, want 100", in)
 		}
@@ -50,7 +50,7 @@ func TestPollersLeaveRoomForStreams(t *testing.T) {
 }
 
 func TestAFewMayPollFromAnAddressOfASmallServer(t *testing.T) {
-	if in := polls(newClients(60), "10.0.0.1", 100); in != minPollersAHost {
+	if in := polls(newClients(60, 0), "10.0.0.1", 100); in != minPollersAHost {
 		t.Errorf("%d", in)
 	}
 }

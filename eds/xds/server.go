@@ -96,7 +96,7 @@ func New(opts Options) *Server {
 		opts.Refused = func(string) {}
 	}
 	s := &Server{
-		opts: opts, logger: opts.Logger, cache: newCache(), clients: newClients(opts.MaxClients),
+		opts: opts, logger: opts.Logger, cache: newCache(), clients: newClients(opts.MaxClients, opts.MaxNames),
 		health: health.NewServer(), farewell: farewellMost,
 		services: make(map[string]*serving), leaving: make(map[string]*serving),
 		books: make(map[string]*book), closing: make(map[string]*book), moved: make(chan struct{}, 1),

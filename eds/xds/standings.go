@@ -59,11 +59,11 @@ func (s standings) find(name string) *standing {
 	return nil
 }
 
-// put is find, and makes what there is not; nil when there are too many.
-func (s *standings) put(name string) *standing {
+// put is find, and makes what there is not; nil when there are most already.
+func (s *standings) put(name string, most int) *standing {
 	i, ok := s.search(name)
 	if !ok {
-		if len(*s) >= DefaultMaxNames {
+		if len(*s) >= most {
 			return nil
 		}
 		*s = slices.Insert(*s, i, standing{name: unique.Make(name)})
@@ -71,8 +71,8 @@ func (s *standings) put(name string) *standing {
 	return &(*s)[i]
 }
 
-// add makes the standings that there are not.
-func (s *standings) add(names []string) {
+// add makes the standings that there are not, as long as there are fewer than most.
+func (s *standings) add(names []string, most int) {
 	var fresh []standing
 	for _, name := range names {
 		if _, ok := s.search(name); !ok {
@@ -82,7 +82,7 @@ func (s *standings) add(names []string) {
 	byName := func(a, b standing) int { return strings.Compare(a.name.Value(), b.name.Value()) }
 	slices.SortFunc(fresh, byName)
 	fresh = slices.CompactFunc(fresh, func(a, b standing) bool { return a.name == b.name })
-	fresh = fresh[:min(len(fresh), max(DefaultMaxNames-len(*s), 0))]
+	fresh = fresh[:min(len(fresh), max(most-len(*s), 0))]
 	if len(fresh) > 0 {
 		*s = slices.Concat(*s, fresh) // of the right size: most clients ask for all at once
 		slices.SortFunc(*s, byName)

@@ -1,9 +1,11 @@
 package xds
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -16,13 +18,13 @@ func TestStandingsAreASortedMap(t *testing.T) {
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
 			switch list := rapid.SliceOf(names).Draw(t, "names"); rapid.SampledFrom([]string{"add", "put", "remove"}).Draw(t, "do") {
 			case "add":
-				s.add(list)
+				s.add(list, DefaultMaxNames)
 				for _, name := range list {
 					want[name] += 0
 				}
 			case "put":
 				for _, name := range list {
-					s.put(name).seq++
+					s.put(name, DefaultMaxNames).seq++
 					want[name]++
 				}
 			case "remove":
@@ -43,4 +45,17 @@ func TestStandingsAreASortedMap(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Nobody is drained past a client because it asked for more than the default.
+func TestAClientThatMayAskForMoreNamesIsFollowedOnAllOfThem(t *testing.T) {
+	names := make([]string, DefaultMaxNames+1)
+	for i := range names {
+		names[i] = fmt.Sprintf("s%06d", i)
+	}
+	c, _ := newClients(10, len(names)).open(TransportADS, "10.0.0.1:2", time.Now())
+	c.acks.subscribe(names)
+	if _, asked := c.acks.seq(names[len(names)-1]); !asked {
+		t.Error("the last of them is not followed")
+	}
 }
