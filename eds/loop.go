@@ -14,17 +14,11 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/eds/admit"
 	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/pace"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/eds/vouch"
 	"github.com/rollcall-fleet/rollcall/fleet"
-)
-
-// How long changes that follow one that was acted upon wait for each other: together,
-// and longer once they keep coming.
-const (
-	together = 10 * time.Millisecond
-	busy     = 20 * time.Millisecond
 )
 
 // recallFor is how long a member from before a restart is waited for.
@@ -143,8 +137,7 @@ func (l *loop) run(ctx context.Context) {
 	joined := l.pool.Joined()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var last time.Time
-	waits, waited := together, false
+	var changes pace.Pace
 	var confirmed []func() // answered after the next decision, so that who asked sees it
 	for {
 		select {
@@ -164,20 +157,16 @@ func (l *loop) run(ctx context.Context) {
 			confirmed = append(confirmed, func() { c.held <- held })
 		case <-timer.C:
 		}
-		if wait := time.Until(last.Add(waits)); wait > 0 {
+		if wait := changes.Wait(time.Now()); wait > 0 {
 			timer.Reset(wait)
-			waited = true
 			continue
-		}
-		if waits = together; waited {
-			waits, waited = busy, false
 		}
 		due := l.decide()
 		for _, answer := range confirmed {
 			answer()
 		}
 		confirmed = nil
-		last = time.Now()
+		changes.Acted(time.Now())
 		if !due.IsZero() {
 			timer.Reset(time.Until(due))
 		}

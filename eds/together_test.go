@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/pace"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
@@ -73,7 +74,7 @@ func TestChangesThatFollowEachOtherCloselyAreActedUponTogether(t *testing.T) {
 			t.Fatalf("acted upon at %v, want the first at %v", at, began)
 		}
 		for i := 1; i < len(at); i++ {
-			if d := at[i].Sub(at[i-1]); d < together {
+			if d := at[i].Sub(at[i-1]); d < pace.Together {
 				t.Errorf("decision %d came %s after the one before", i, d)
 			}
 			if d := at[i].Sub(at[i-1]); d > 50*time.Millisecond && at[i].Before(last) {

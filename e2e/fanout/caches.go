@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/rollcall-fleet/rollcall/eds/pace"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/eds/xds"
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -92,32 +93,25 @@ func (r *rollcall) marked(service, mark int) *registry.Snapshot {
 	return &snap
 }
 
-// How long the registry's goroutine lets changes wait for each other (package eds).
-const (
-	together = 10 * time.Millisecond
-	busy     = 20 * time.Millisecond
-)
-
-// burst makes so many changes, 100 µs apart, as the registry's
-// goroutine would: at once after a change that follows none, then together.
+// burst makes so many changes, 100 µs apart, and passes them on as the registry's
+// goroutine does: at once after a change that follows none, then together.
 func (r *rollcall) burst(service, mark, times int) time.Time {
-	var last, at time.Time
-	wait := together
+	var changes pace.Pace
+	var at time.Time
 	start := time.Now()
 	for i := range times {
 		time.Sleep(time.Until(start.Add(time.Duration(i) * 100 * time.Microsecond)))
 		at = time.Now()
 		r.snapshot = r.marked(service, mark+i)
+		wait := changes.Wait(time.Now())
 		if i == times-1 {
-			time.Sleep(time.Until(last.Add(wait)))
+			time.Sleep(wait)
+			wait = 0
 		}
-		if time.Since(last) >= wait {
+		if wait == 0 {
 			r.changes++
 			r.Update(r.snapshot)
-			if !last.IsZero() {
-				wait = busy
-			}
-			last = time.Now()
+			changes.Acted(time.Now())
 		}
 	}
 	return at
