@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/envoy"
 )
 
@@ -98,14 +99,21 @@ func TestSlowConnectionsAreCutOffAndHoldNobodyUp(t *testing.T) {
 	one := h.upstream()
 	h.serves(one)
 
+	h.areCutOff(one,
+		slowloris{h.Addresses.HTTP, "GET /members HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ", "a", 200},
+		slowloris{h.Addresses.XDS, preface, "", 200},
+		slowloris{h.Addresses.Gossip, h.pushPull(), "", 100}, // memberlist refuses more than 128 at a time
+	)
+}
+
+// areCutOff fails the test unless the server cuts off all of the attacks and serves
+// everybody else meanwhile: the requests to one, the API, and an upstream that comes.
+func (h *harness) areCutOff(one *stage.Upstream, attacks ...slowloris) {
+	h.t.Helper()
 	load := h.load()
 	var cutOff []func()
-	for _, s := range []slowloris{
-		{h.Addresses.HTTP, "GET /members HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ", "a", 200},
-		{h.Addresses.XDS, preface, "", 200},
-		{h.Addresses.Gossip, h.pushPull(), "", 100}, // memberlist refuses more than 128 at a time
-	} {
-		cutOff = append(cutOff, s.attack(t))
+	for _, s := range attacks {
+		cutOff = append(cutOff, s.attack(h.t))
 	}
 	h.request(http.StatusOK, http.MethodGet, "/members", "")
 	two := h.upstream()
@@ -129,18 +137,10 @@ func TestSlowHandshakesAreCutOffAndHoldNobodyUp(t *testing.T) {
 	one := l.upstream()
 	l.serves(one)
 
-	load := l.load()
-	var cutOff []func()
-	for _, addr := range []string{l.Addresses.HTTP, l.Addresses.XDS} {
-		cutOff = append(cutOff, slowloris{addr, clientHello, "\x00", 200}.attack(t))
-	}
-	l.request(http.StatusOK, http.MethodGet, "/members", "")
-	two := l.upstream()
-	l.serves(one, two)
-	for _, done := range cutOff {
-		done()
-	}
-	l.noneFailed(load)
+	l.areCutOff(one,
+		slowloris{l.Addresses.HTTP, clientHello, "\x00", 200},
+		slowloris{l.Addresses.XDS, clientHello, "\x00", 200},
+	)
 }
 
 // The same after the handshake, for which it takes a certificate.
