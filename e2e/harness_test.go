@@ -67,6 +67,20 @@ func must[T any](t *testing.T, v T, err error) T {
 	return v
 }
 
+// logs waits until the process has logged what.
+func logs(t *testing.T, p *stage.Process, what string) {
+	t.Helper()
+	err := p.Await(within(t, patience), func(context.Context) error {
+		if !strings.Contains(p.Log(), what) {
+			return fmt.Errorf("%s has not logged %q", p.Name, what)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // eds starts the EDS server and waits until it is ready.
 func (h *harness) eds(args ...string) *stage.Process {
 	h.t.Helper()

@@ -9,7 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/rollcall-fleet/rollcall/demo/stage"
 )
 
 // TestReadmePrograms runs README.md's server in Go and its program in Python as it
@@ -18,34 +21,48 @@ import (
 func TestReadmePrograms(t *testing.T) {
 	wellKnown(t)
 	home := t.TempDir()
-	source := filepath.Join(home, "main.go")
-	for language, file := range map[string]string{"go": source, "python": filepath.Join(home, "app.py")} {
+	folder := filepath.Join(home, "hello")
+	must(t, 0, os.Mkdir(folder, 0o700))
+	must(t, 0, os.Symlink(must2(filepath.Abs(".."))(t), filepath.Join(home, "rollcall")))
+	for language, file := range map[string]string{"go": filepath.Join(folder, "main.go"), "python": filepath.Join(home, "app.py")} {
 		blocks := fenced(t, "README.md", language)
 		if len(blocks) != 1 {
 			t.Fatalf("README.md has %d programs in %s, want 1", len(blocks), language)
 		}
 		must(t, 0, os.WriteFile(file, []byte(blocks[0]), 0o600))
 	}
-	server := filepath.Join(home, "server")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", server, source).CombinedOutput(); err != nil {
-		t.Fatalf("%v:\n%s", err, out)
+	for _, line := range readmeStarting(t, "go mod") {
+		if err := goTerminal(t, folder, line).Wait(within(t, patience)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	terminal(t, home, "rollcall eds")
 	proxy := terminal(t, home, "rollcall envoy run")
 	app := terminal(t, home, readmeStarting(t, "rollcall run")[0])
-	own := terminal(t, home, server)
+	own := goTerminal(t, folder, readmeStarting(t, "go run")[0])
 	for _, want := range []string{"hello from python\n", "hello\n"} {
-		if err := proxy.Await(within(t, patience), throughEnvoy(http.StatusOK, want)); err != nil {
+		if err := proxy.Await(within(t, 3*patience), throughEnvoy(http.StatusOK, want)); err != nil { // it is compiled first
 			t.Fatal(err)
 		}
 	}
-	if err := own.Stop(within(t, patience)); err != nil {
-		t.Error(err)
+	logs(t, own, "serving through 1 Envoys")
+	must(t, 0, syscall.Kill(-own.PID(), syscall.SIGINT)) // Ctrl-C
+	_ = own.Wait(within(t, patience))                    // go run calls it a failure to be interrupted
+	if log := own.Log(); !strings.Contains(log, "drained") || strings.Contains(log, "ERROR") {
+		t.Errorf("it has not stopped as it should:\n%s", log)
 	}
 	_ = app.Stop(within(t, patience)) // its exit code is the program's
 	if err := proxy.Await(within(t, patience), throughEnvoy(http.StatusServiceUnavailable, "no healthy upstream")); err != nil {
 		t.Error(err)
 	}
+}
+
+// goTerminal is a terminal with the compiler's caches of whoever runs the tests.
+func goTerminal(t *testing.T, dir, line string) *stage.Process {
+	t.Helper()
+	caches := strings.Fields(string(must2(exec.CommandContext(t.Context(), "go", "env", "GOCACHE", "GOMODCACHE").Output())(t)))
+	// Go reads no go.mod in the folder for temporary files.
+	return terminal(t, dir, fmt.Sprintf("env TMPDIR=%s GOCACHE=%s GOMODCACHE=%s %s", os.TempDir(), caches[0], caches[1], line))
 }
 
 // throughEnvoy asks Envoy at its default port until it answers so.

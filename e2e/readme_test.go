@@ -40,7 +40,13 @@ var readmeCommands = map[string]string{
 	"curl -X DELETE localhost:8080/edsservice/myservice/hosts/127.0.0.1:8081":                                                                                                    "TestReadmeOverruling",
 
 	"rollcall run --service myservice --port 9000 --health /health -- python3 app.py": "TestReadmePrograms",
-	"rollcall register --service db --address 10.0.0.9:5432 --health tcp":             "TestARunningProgramIsRegistered",
+	"rollcall eds --allow-address 10.0.0.9":                                           "TestReadmeRegister",
+	"rollcall register --service db --address 10.0.0.9:5432 --health tcp":             "TestReadmeRegister",
+
+	"go mod init example.org/hello":                                       "TestReadmePrograms",
+	"go mod edit -replace github.com/rollcall-fleet/rollcall=../rollcall": "TestReadmePrograms",
+	"go mod tidy":                                                         "TestReadmePrograms",
+	"go run .":                                                            "TestReadmePrograms",
 
 	"(umask 077; rollcall keygen gossip > gossip.key)": "TestReadmeMoreThanOneMachine",
 	"rollcall certs init --dir certs --host 10.0.0.5":  "TestReadmeMoreThanOneMachine",

@@ -3,9 +3,11 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -83,6 +85,29 @@ func TestAnyProgramIsRunAsAnUpstream(t *testing.T) {
 	_ = p.Wait(within(t, patience)) // its code is the program's
 	if n := p.ExitCode(); n != 128+int(syscall.SIGTERM) && n != 0 {
 		t.Errorf("exit code %d, want the program's", n)
+	}
+}
+
+// What does not stop a program is for the program: to read its files again, say.
+func TestSignalsAreForTheProgram(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	dir, port := h.pythonApp()
+	app := `
+import signal, sys
+for name in sys.argv[2:]:
+    signal.signal(getattr(signal, name), lambda n, frame: print(signal.Signals(n).name, flush=True))
+` + pythonServer
+	must(t, 0, os.WriteFile(filepath.Join(dir, "app.py"), []byte(app), 0o600))
+	signals := map[string]syscall.Signal{"SIGHUP": syscall.SIGHUP, "SIGQUIT": syscall.SIGQUIT, "SIGUSR1": syscall.SIGUSR1,
+		"SIGUSR2": syscall.SIGUSR2, "SIGALRM": syscall.SIGALRM, "SIGCONT": syscall.SIGCONT, "SIGWINCH": syscall.SIGWINCH}
+	names := slices.Collect(maps.Keys(signals))
+	p := h.verb(dir, append([]string{"run", "--service", "myservice", "--port", port, "--join", h.Addresses.Gossip, "--fleet", h.Pool,
+		"--", "python3", "app.py", port}, names...)...)
+	logs(t, p, "msg=healthy")
+	for _, name := range names {
+		must(t, 0, p.Signal(signals[name]))
+		logs(t, p, "\n"+name+"\n")
 	}
 }
 

@@ -33,6 +33,13 @@ func parseSeeds(texts []string) ([]seed, error) {
 	return seeds, nil
 }
 
+// SeedAddr is the address that a seed names; false for a host name, which wants to
+// be looked up.
+func SeedAddr(text string) (netip.AddrPort, bool) {
+	s, err := parseSeed(text)
+	return s.addr, err == nil && s.host == ""
+}
+
 func parseSeed(text string) (seed, error) {
 	host, port, err := splitSeed(text)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/netip"
@@ -87,7 +88,7 @@ func (s *sockets) accept() {
 			continue
 		}
 		select {
-		case s.streams <- conn:
+		case s.streams <- &inbound{Conn: conn}:
 		case <-s.closed:
 			_ = conn.Close()
 			return
@@ -190,6 +191,27 @@ func (s *sockets) Shutdown() error {
 	})
 	s.readers.Wait()
 	return err
+}
+
+// errSilent is the end of a stream that had no beginning: its sender was stopped when
+// it had connected, or only looked whether somebody listens. memberlist would take it
+// for a stream of a fleet without a name.
+var errSilent = errors.New("closed before anything was said")
+
+// inbound is read by one goroutine, which memberlist starts for it.
+type inbound struct {
+	net.Conn
+	heard bool
+}
+
+// Read implements net.Conn.
+func (c *inbound) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.heard = c.heard || n > 0
+	if errors.Is(err, io.EOF) && !c.heard {
+		err = errSilent
+	}
+	return n, err
 }
 
 type boundConn struct {

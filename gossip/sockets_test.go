@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"log"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -96,5 +97,32 @@ func TestATakenPortIsNamedWithItsFlag(t *testing.T) {
 	}
 	if _, err := s.tcp.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("the attempt left its TCP port open: %v", err)
+	}
+}
+
+// Whoever connects and goes without a word, such as a member that is stopped just
+// then, is no stranger of another fleet.
+func TestAStreamWithoutAWordIsNoError(t *testing.T) {
+	lines := newBook(slog.LevelDebug)
+	p := open(t, Options{Member: upstreamMember(), Bind: loopback, Fleet: "blue", Logger: lines.logger()})
+	say := func(what string) {
+		t.Helper()
+		conn, err := net.Dial("tcp", p.Self().Gossip.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte(what)); err != nil {
+			t.Error(err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	say("")
+	lines.wait(t, "level=DEBUG", errSilent.Error())
+	say("hello, unlabelled")
+	lines.wait(t, "level=ERROR", "unacceptable label")
+	if loud := lines.grep("level=ERROR"); len(loud) != 1 {
+		t.Errorf("there are %d errors, want the unlabelled stream alone:\n%s", len(loud), strings.Join(loud, "\n"))
 	}
 }

@@ -5,22 +5,41 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+
+	"github.com/rollcall-fleet/rollcall/gossip"
 )
 
 // RegisterEndpoint is [Register] for an endpoint that another process serves at
 // addr. The caller watches that process and says so with
 // [Registration.SetHealthy]; the registration has nothing to Serve. Gossip is bound
-// to the IP address from which this machine reaches addr, unless [WithGossip] says
-// otherwise. Set with [WithHealthPath] or [WithProbe] what EDS servers may check.
+// to [EndpointGossip], unless [WithGossip] says otherwise. Set with
+// [WithHealthPath] or [WithProbe] what EDS servers may check.
 func RegisterEndpoint(ctx context.Context, addr netip.AddrPort, svc Service, opts ...Option) (*Registration, error) {
 	o := endpointOptions(opts)
 	if !o.gossip.IsValid() {
 		var err error
-		if o.gossip, err = sourceTo(ctx, addr); err != nil {
+		if o.gossip, err = EndpointGossip(ctx, addr, o.seeds); err != nil {
 			return nil, fmt.Errorf("register service %q: %w", svc.Name, err)
 		}
 	}
 	return register(ctx, net.TCPAddrFromAddrPort(addr), svc, o)
+}
+
+// EndpointGossip is where to gossip for an endpoint at addr, with port 0: at its IP
+// address when that is this machine's, which proves that the endpoint is here; else
+// at the address from which this machine reaches the first seed that is an IP
+// address, or addr when no seed is one. It sends nothing.
+func EndpointGossip(ctx context.Context, addr netip.AddrPort, seeds []string) (netip.AddrPort, error) {
+	here, err := sourceTo(ctx, addr)
+	if err == nil && (here.Addr() == addr.Addr().Unmap() || here.Addr().IsLoopback()) {
+		return here, nil
+	}
+	for _, seed := range seeds {
+		if to, ok := gossip.SeedAddr(seed); ok {
+			return sourceTo(ctx, to)
+		}
+	}
+	return here, err
 }
 
 // CheckEndpoint returns the error that RegisterEndpoint would return because of

@@ -29,6 +29,26 @@ func TestAnEndpointOfAnotherProcessIsAnnouncedOnItsBehalf(t *testing.T) {
 	o.await(t, reg.ID(), "left", left)
 }
 
+func TestAnEndpointElsewhereGossipsWhereItsPoolIs(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		addr  string
+		seeds []string
+		want  string
+	}{
+		"the pool is on this machine":     {"192.0.2.9:5432", []string{"seed.example", "127.0.0.1:7946"}, "127.0.0.1:0"},
+		"a seed without a port":           {"192.0.2.9:5432", []string{"127.0.0.1"}, "127.0.0.1:0"},
+		"an IPv6 seed":                    {"192.0.2.9:5432", []string{"[::1]"}, "[::1]:0"},
+		"the endpoint is on this machine": {"127.0.0.5:5432", []string{"192.0.2.1"}, "127.0.0.1:0"},
+		"alone":                           {"127.0.0.1:5432", nil, "127.0.0.1:0"},
+	} {
+		got, err := upstream.EndpointGossip(t.Context(), netip.MustParseAddrPort(tc.addr), tc.seeds)
+		if err != nil || got.String() != tc.want {
+			t.Errorf("%s: it gossips at %s, %v, want %s", name, got, err, tc.want)
+		}
+	}
+}
+
 func TestAnEndpointThatCannotBeAnnouncedIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/rollcall-fleet/rollcall/exposure"
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/upstream"
 	"github.com/rollcall-fleet/rollcall/upstream/run"
@@ -24,19 +26,21 @@ func newRegister() *cobra.Command {
 		Long: `Registers an endpoint once its health check passes, within --start-timeout, and publishes what the check
 says until SIGTERM or SIGINT: two failures make it unhealthy, one success makes it
 healthy. Then it drains the endpoint and leaves the pool. The health check is one
-of /path, a URL, tcp, grpc and exec:COMMAND, as for rollcall run.`,
+of /path, a URL, tcp, grpc and exec:COMMAND, as for rollcall run. An endpoint on
+another machine is served only by EDS servers that were started with
+--allow-address for it: no member can prove another machine's address.`,
 		Example: `  rollcall register --service db --address 127.0.0.1:5432 --health tcp
-  rollcall register --service legacy --address 10.0.0.9:80 --health /status --weight 50 --gossip-key-file gossip.key`,
+  rollcall register --service legacy --address 10.0.0.9:80 --health /status --join 10.0.0.5 --gossip-key-file gossip.key`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := required(c.Flags(), "service", "address"); err != nil {
 				return err
 			}
-			e, err := member.endpoint(address)
+			e, err := member.endpoint(c.Context(), address)
 			if err != nil {
 				return err
 			}
-			stop, err := member.insecure.check(e.Logger, gossipAddresses(&member.pool, address.Addr())...)
+			stop, err := member.insecure.check(e.Logger, member.addresses()...)
 			if err != nil {
 				return err
 			}
@@ -59,6 +63,8 @@ type memberFlags struct {
 	trust        memberTrust
 	logs         logFlags
 	insecure     insecureFlag
+
+	gossip netip.AddrPort // where the registration gossips, known by endpoint
 }
 
 func (m *memberFlags) add(fs *pflag.FlagSet) {
@@ -69,13 +75,18 @@ func (m *memberFlags) add(fs *pflag.FlagSet) {
 	fs.DurationVar(&m.e.StartTimeout, "start-timeout", run.DefaultStartTimeout, "until the health check must have passed")
 	fs.DurationVar(&m.drainTimeout, "drain-timeout", upstream.DefaultDrainTimeout, "how long to wait at most until no Envoy sends requests any more")
 	m.pool.add(fs, "", []string{"127.0.0.1:7946"})
-	fs.Lookup("gossip").Usage = "address to gossip on; port 0 picks one (default the IP address from which --address is reached)"
+	fs.Lookup("gossip").Usage = "address to gossip on; port 0 picks one (default --address if it is this machine's, else the one from which the first seed is reached)"
 	m.trust.add(fs)
 	m.logs.add(fs)
 	m.insecure.add(fs)
 }
 
-func (m *memberFlags) endpoint(addr netip.AddrPort) (run.Endpoint, error) {
+// addresses are those that the registration opens.
+func (m *memberFlags) addresses() []exposure.Address {
+	return gossipAddresses(&m.pool, m.gossip.Addr())
+}
+
+func (m *memberFlags) endpoint(ctx context.Context, addr netip.AddrPort) (run.Endpoint, error) {
 	var err error
 	e := m.e
 	if e.Logger, err = m.logs.logger(); err != nil {
@@ -102,9 +113,14 @@ func (m *memberFlags) endpoint(addr netip.AddrPort) (run.Endpoint, error) {
 	if err := fleet.CheckAddr(addr); err != nil {
 		return e, usageError{fmt.Errorf("address of the endpoint: %w", err)}
 	}
+	if m.gossip = m.pool.gossip; !m.gossip.IsValid() {
+		if m.gossip, err = upstream.EndpointGossip(ctx, addr, m.pool.join); err != nil {
+			return e, fmt.Errorf("%w; --gossip names one", err)
+		}
+	}
 	e.Pool = append([]upstream.Option{
 		upstream.WithFleet(m.pool.fleet), upstream.WithSeeds(m.pool.join...), upstream.WithKeys(keys...),
-		upstream.WithGossip(m.pool.gossip), upstream.WithGossipAdvertise(m.pool.advertise),
+		upstream.WithGossip(m.gossip), upstream.WithGossipAdvertise(m.pool.advertise),
 		upstream.WithProfile(m.pool.profile), upstream.WithDrainTimeout(m.drainTimeout),
 	}, trust...)
 	return e, nil

@@ -28,8 +28,9 @@ func newRun() *cobra.Command {
 		Long: `Starts a program, registers it once its health check passes, and publishes what the
 check says from then on: two failures make it unhealthy, one success makes it
 healthy. SIGTERM and SIGINT drain it before it gets SIGTERM, so that no request is
-lost; a second one cuts the drain short, a third one kills. SIGHUP, SIGUSR1 and
-SIGUSR2 are passed on. The exit code is the program's.
+lost; a second one cuts the drain short, a third one kills. SIGHUP, SIGQUIT,
+SIGUSR1, SIGUSR2, SIGALRM, SIGCONT and SIGWINCH are passed on. The exit code is the
+program's.
 
 The health check is one of
   /path          GET /path on the port answers 2xx
@@ -49,11 +50,11 @@ The health check is one of
 			if err := required(c.Flags(), "service", "port"); err != nil {
 				return err
 			}
-			opts.Endpoint, err = member.endpoint(netip.AddrPortFrom(address, port))
+			opts.Endpoint, err = member.endpoint(c.Context(), netip.AddrPortFrom(address, port))
 			if err != nil {
 				return err
 			}
-			stop, err := member.insecure.check(opts.Endpoint.Logger, gossipAddresses(&member.pool, address)...)
+			stop, err := member.insecure.check(opts.Endpoint.Logger, member.addresses()...)
 			if err != nil {
 				return err
 			}
@@ -85,7 +86,8 @@ The health check is one of
 // a meaning too.
 func runProgram(ctx context.Context, opts run.Options) error {
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, // what stops; the rest is for the program
+		syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGCONT, syscall.SIGWINCH)
 	defer signal.Stop(signals)
 	opts.Signals = signals
 	code, err := run.Run(ctx, opts)

@@ -45,12 +45,12 @@ func (i *insecureFlag) check(logger *slog.Logger, addrs ...exposure.Address) (st
 // address that it gossips at unless it is told another.
 func gossipAddresses(p *poolFlags, serves netip.Addr) []exposure.Address {
 	locked := p.keyFile != ""
-	gossip := p.gossip.Addr()
+	flag, gossip := "--gossip", p.gossip.Addr()
 	if !gossip.IsValid() {
-		gossip = serves
+		flag, gossip = "--gossip (by default)", serves
 	}
 	return []exposure.Address{
-		{Flag: "--gossip", Addr: gossip, Locked: locked, Lock: lockGossip},
+		{Flag: flag, Addr: gossip, Locked: locked, Lock: lockGossip},
 		{Flag: "--advertise", Addr: p.advertise.Addr(), Locked: locked, Lock: lockGossip},
 	}
 }

@@ -90,6 +90,7 @@ type Host struct {
 	ID     string    `json:"id"`
 	Source string    `json:"source"`
 	State  string    `json:"state"`
+	Served bool      `json:"served"`
 	Since  time.Time `json:"since"`
 }
 
