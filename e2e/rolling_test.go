@@ -67,6 +67,23 @@ func TestAnIdleUpstreamIsDrainedAtOnce(t *testing.T) {
 	limit(t, "SIGTERM → gone", 20*time.Second, gone)
 }
 
+func TestARequestInFlightIsAnsweredBeforeItsUpstreamStops(t *testing.T) {
+	f := fleet(t, "delta-ads", 0)
+	gone, err := f.DrainInFlight(within(t, patience))
+	limit(t, "SIGTERM → gone", 30*time.Second, []time.Duration{must(t, gone, err)})
+}
+
+// Changes that come together are told together.
+func TestUpstreamsThatStartTogetherAllGetRequests(t *testing.T) {
+	f := fleet(t, "delta-ads", 0)
+	took, updates, err := f.Crowd(within(t, patience), 20)
+	must(t, took, err)
+	limit(t, "start → all answer", 20*time.Second, []time.Duration{took})
+	if updates > 20 {
+		t.Errorf("envoy got %d updates for 20 upstreams", updates)
+	}
+}
+
 // The EDS server of one of two Envoys is killed at the moment an upstream is asked to
 // stop: its receipt never comes, and its Envoy has to hear of the drain elsewhere.
 func TestADrainWhoseEDSServerIsKilledLosesNoRequest(t *testing.T) {

@@ -19,7 +19,7 @@ func rollingRows() []row {
 		{name: "SIGTERM, idle → port closed, delta-ads", want: wantMax(100 * time.Millisecond), most: 30, setup: drain(false)},
 		{name: "SIGTERM, idle → process gone", want: wantMax(2 * time.Second), most: 10, setup: drain(true)},
 		{name: "SIGTERM with a 2 s request in flight, answered → process gone", want: wantMax(4 * time.Second), most: 5, setup: inFlight},
-		{name: "100 upstreams started together → Envoy has all", want: wantMax(2 * time.Second), most: 3, setup: crowd(false)},
+		{name: "100 upstreams started together → all have answered through Envoy", want: wantMax(2 * time.Second), most: 3, setup: crowd(false)},
 		{name: "100 upstreams started together → updates of Envoy", want: wantCount(100), unit: count, most: 3, setup: crowd(true)},
 	}
 }

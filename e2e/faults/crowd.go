@@ -9,8 +9,9 @@ import (
 	"github.com/rollcall-fleet/rollcall/demo/stage"
 )
 
-// Crowd starts n upstreams at once and returns how long it took until Envoy might
-// use them all, and how many updates it got meanwhile. It kills them afterwards.
+// Crowd starts n upstreams at once and returns how long it took until each had
+// answered a request through Envoy, and how many updates Envoy got meanwhile. It
+// kills them afterwards.
 func (f *Fleet) Crowd(ctx context.Context, n int) (took time.Duration, updates int, err error) {
 	before, err := f.Admin.Updates(ctx, stage.Backend)
 	if err != nil {
@@ -39,6 +40,9 @@ func (f *Fleet) Crowd(ctx context.Context, n int) (took time.Duration, updates i
 	if err := f.has(ctx, n); err != nil {
 		return 0, 0, err
 	}
+	if err := f.reachAll(ctx, n); err != nil {
+		return 0, 0, err
+	}
 	took = time.Since(since)
 	after, err := f.Admin.Updates(ctx, stage.Backend)
 	if err != nil {
@@ -48,6 +52,24 @@ func (f *Fleet) Crowd(ctx context.Context, n int) (took time.Duration, updates i
 		p.Kill()
 	}
 	return took, after - before, f.has(ctx, 0)
+}
+
+// reachAll sends requests through Envoy, one after the other, until n upstreams have
+// answered. Envoy gives each its turn.
+func (f *Fleet) reachAll(ctx context.Context, n int) error {
+	client := stage.NewClient(f.Addresses.Listener, true)
+	defer client.Close()
+	reached := make(map[string]bool)
+	for range 10 * n {
+		a := client.Get(ctx)
+		if err := a.Failure(); err != nil {
+			return err
+		}
+		if reached[a.Body] = true; len(reached) == n {
+			return nil
+		}
+	}
+	return fmt.Errorf("%d requests through envoy reached %d of %d upstreams", 10*n, len(reached), n)
 }
 
 // DrainInFlight starts an upstream, sends it a request that takes two seconds, and
