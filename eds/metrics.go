@@ -31,7 +31,7 @@ var ackBuckets = []float64{.002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 1
 func newAckTimes() *prometheus.HistogramVec {
 	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "rollcall_change_acknowledged_seconds", Buckets: ackBuckets,
-		Help: "From a change of a member until every xDS client of its service has acknowledged it, by kind: serve, drain, lose.",
+		Help: "From a change of a member until every xDS client of its service has acknowledged it, by kind: serve, change, drain, lose.",
 	}, []string{"kind"})
 }
 

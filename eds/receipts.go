@@ -43,7 +43,9 @@ type receipts struct {
 // claim is what a member waits to hear.
 type claim struct {
 	revision uint64
-	leaves   bool // it is to be out, not in
+	leaves   bool           // it is to be out, not in
+	endpoint fleet.Endpoint // what is to be in
+	changes  bool           // it was in before, with another weight or the like
 	since    time.Time
 	done     bool
 	observed bool      // for the metrics, once
@@ -131,8 +133,13 @@ func (r *receipts) claim(snap *registry.Snapshot, m fleet.Member, now time.Time)
 	}
 	c := r.open[m.ID]
 	if c == nil || c.leaves != leaves {
-		c = &claim{revision: m.Revision, leaves: leaves, since: now}
+		c = &claim{revision: m.Revision, leaves: leaves, endpoint: m.Endpoint, since: now}
 		r.open[m.ID] = c
+	}
+	if !leaves && !c.endpoint.Equal(&m.Endpoint) {
+		if c.endpoint = m.Endpoint; c.observed { // else it is one change with the one that is under way
+			c.changes, c.observed, c.since = true, false, now
+		}
 	}
 	if c.revision != m.Revision {
 		c.revision, c.done = m.Revision, false
@@ -194,6 +201,8 @@ func (r *receipts) settle(ctx context.Context, m fleet.Member, c *claim, st xds.
 // kindOf names a change for the metrics.
 func kindOf(m fleet.Member, c *claim) string {
 	switch {
+	case c.changes:
+		return "change"
 	case !c.leaves:
 		return "serve"
 	case m.Endpoint.Health == fleet.Draining:

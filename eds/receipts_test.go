@@ -206,6 +206,27 @@ func TestAMemberIsToldOnceEveryEnvoyHasItAndOnceNoneHas(t *testing.T) {
 	}
 }
 
+func TestAnotherWeightIsAChangeOnceEveryEnvoyHasIt(t *testing.T) {
+	o := newOffice(t)
+	a := backend(1)
+	o.update(a)
+	quick, slow := o.envoy("quick"), o.envoy("slow")
+	quick.take(1)
+	slow.take(1)
+	o.want(a, gossip.Serving, 2)
+	a.Endpoint.Weight, a.Revision = 5, a.Revision+1
+	o.update(a)
+	quick.take(1)
+	o.silence("one of two has its weight")
+	slow.take(1)
+	o.want(a, gossip.Serving, 2)
+	for _, want := range []string{"serve", "change"} {
+		if got := <-o.observed; got != want {
+			t.Errorf("a change of kind %s was observed, want %s", got, want)
+		}
+	}
+}
+
 func TestAReceiptThatWasNotSentIsSentAgainAndCountsOnce(t *testing.T) {
 	o := newOffice(t)
 	a := backend(1)

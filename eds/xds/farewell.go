@@ -60,7 +60,7 @@ func (s *serving) want(hosts []*registry.Host, now time.Time, farewell time.Dura
 			old = old[1:]
 		}
 		if len(old) > 0 && old[0].Addr == h.Addr {
-			if old[0].ID != h.ID {
+			if !sameHost(served{Host: old[0]}, served{Host: h}) {
 				s.moved = append(s.moved, h.Addr)
 			}
 			old = old[1:]

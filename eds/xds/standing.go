@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"sort"
+
+	"github.com/rollcall-fleet/rollcall/eds/registry"
 )
 
 // maxPlaces bounds how many addresses a service remembers that are not served.
@@ -12,10 +14,15 @@ const maxPlaces = 10_000
 
 // place is what clients were last told of an address.
 type place struct {
-	id  string // of who serves there; "" for nobody, and for a manual host
-	in  bool   // in the assignment, and not about to leave
-	out bool   // not in it at all
-	seq uint64 // of the push that said so
+	id   string         // of who serves there; "" for nobody, and for a manual host
+	host *registry.Host // in the assignment, and not about to leave; or nil
+	out  bool           // not in it at all
+	seq  uint64         // of the push that said so
+}
+
+func (p place) same(o place) bool {
+	return p.id == o.id && p.out == o.out && (p.host == o.host ||
+		p.host != nil && o.host != nil && sameHost(served{Host: p.host}, served{Host: o.host}))
 }
 
 // book is what clients of one service were last told of each address: of those in
@@ -49,12 +56,12 @@ func (b *book) note(sv *serving, seq uint64) {
 	for _, addr := range sv.moved {
 		now := place{out: true}
 		if h := find(sv.wanted, addr); h != nil {
-			now = place{id: h.ID, in: true}
+			now = place{id: h.ID, host: h}
 		} else if id, ok := leaving[addr]; ok {
 			now = place{id: id}
 		}
 		was, known := b.places[addr]
-		if now.out && !known || known && was.id == now.id && was.in == now.in && was.out == now.out {
+		if now.out && !known || known && was.same(now) {
 			continue
 		}
 		now.seq, b.last = seq, seq
@@ -86,7 +93,7 @@ type Standing struct {
 	In     bool     // it is in the assignment, and not about to leave
 	Out    bool     // it is not in the assignment at all
 	ID     string   // with In: whose it is
-	Have   int      // clients of the service that have acknowledged that push or a later one
+	Have   int      // clients of the service that have acknowledged the push that said so, with its weight and tags of now, or a later one
 	Of     int      // clients of the service
 	Behind []string // node ids of the others, sorted; the first ten
 }
@@ -130,7 +137,7 @@ func (s Standings) At(addr netip.AddrPort) Standing {
 	}
 	seq := max(p.seq, 1) // who has acknowledged nothing may have come with anything
 	behind := sort.Search(len(s.acked), func(i int) bool { return s.acked[i].seq >= seq })
-	st := Standing{In: p.in, Out: p.out, ID: p.id, Of: len(s.acked), Have: len(s.acked) - behind}
+	st := Standing{In: p.host != nil, Out: p.out, ID: p.id, Of: len(s.acked), Have: len(s.acked) - behind}
 	for _, c := range s.acked[:min(behind, maxBehind)] {
 		st.Behind = append(st.Behind, c.node)
 	}

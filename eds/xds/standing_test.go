@@ -81,6 +81,23 @@ func TestAnEndpointComesInLeavesAndIsOut(t *testing.T) {
 	})
 }
 
+func TestAnotherWeightIsNotAcknowledgedWithTheEndpoint(t *testing.T) {
+	onEachStream(t, func(t *testing.T, s *running, c subscriber) {
+		s.Update(settled(service("web", hostA, hostB)))
+		c.subscribe("web")
+		c.ack(next(t, c, "1", "web: "+hostA+", "+hostB))
+		s.stands(t, hostA, "in 1/1")
+		heavier := service("web", hostA, hostB)
+		heavier.Hosts[0].Weight++
+		s.Update(settled(heavier))
+		second := next(t, c, "2", "web: "+hostA+", "+hostB)
+		s.stays(t, hostA, "in 0/1")
+		s.stands(t, hostB, "in 1/1") // it is as it was
+		c.ack(second)
+		s.stands(t, hostA, "in 1/1")
+	})
+}
+
 func TestANACKIsNoAcknowledgement(t *testing.T) {
 	onEachStream(t, func(t *testing.T, s *running, c subscriber) {
 		s.Update(settled(service("web", hostA, hostB)))
