@@ -45,8 +45,8 @@ var readmeCommands = map[string]string{
 
 	"go mod init example.org/hello":                                       "TestReadmePrograms",
 	"go mod edit -replace github.com/rollcall-fleet/rollcall=../rollcall": "TestReadmePrograms",
-	"go mod tidy":                                                         "TestReadmePrograms",
-	"go run .":                                                            "TestReadmePrograms",
+	"go mod tidy": "TestReadmePrograms",
+	"go run .":    "TestReadmePrograms",
 
 	"(umask 077; rollcall keygen gossip > gossip.key)": "TestReadmeMoreThanOneMachine",
 	"rollcall certs init --dir certs --host 10.0.0.5":  "TestReadmeMoreThanOneMachine",

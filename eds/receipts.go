@@ -44,6 +44,7 @@ type receipts struct {
 type claim struct {
 	revision uint64
 	leaves   bool           // it is to be out, not in
+	refusal  string         // why this server does not serve it; it is to be told
 	endpoint fleet.Endpoint // what is to be in
 	changes  bool           // it was in before, with another weight or the like
 	since    time.Time
@@ -102,10 +103,14 @@ func (r *receipts) look(ctx context.Context, snap *registry.Snapshot, now time.T
 	for _, m := range snap.Members {
 		// One that is refused waits for a word when it leaves, like any other.
 		refused := m.Quarantine != "" && !(m.Endpoint.Health == fleet.Draining && m.Endpoint.Addr.IsValid())
-		if m.Role != fleet.RoleUpstream || refused {
+		if m.Role != fleet.RoleUpstream {
 			continue
 		}
 		alive[m.ID] = true
+		if refused {
+			r.refuse(ctx, m, now)
+			continue
+		}
 		c := r.claim(snap, m, now)
 		if c == nil || c.done {
 			continue
@@ -132,7 +137,7 @@ func (r *receipts) claim(snap *registry.Snapshot, m fleet.Member, now time.Time)
 		return r.lost(m, now)
 	}
 	c := r.open[m.ID]
-	if c == nil || c.leaves != leaves {
+	if c == nil || c.leaves != leaves || c.refusal != "" {
 		c = &claim{revision: m.Revision, leaves: leaves, endpoint: m.Endpoint, since: now}
 		r.open[m.ID] = c
 	}
@@ -151,6 +156,9 @@ func (r *receipts) claim(snap *registry.Snapshot, m fleet.Member, now time.Time)
 // receipt, but how long it took is worth knowing.
 func (r *receipts) lost(m fleet.Member, now time.Time) *claim {
 	c := r.open[m.ID]
+	if c != nil && c.refusal != "" {
+		return nil
+	}
 	if c != nil && !c.leaves {
 		c = &claim{revision: m.Revision, leaves: true, since: now}
 		r.open[m.ID] = c
@@ -182,6 +190,25 @@ func (r *receipts) settle(ctx context.Context, m fleet.Member, c *claim, st xds.
 		c.observed = true
 		r.observe(kindOf(m, c), now.Sub(c.since))
 	}
+	r.mail(ctx, m, c, receipt)
+}
+
+// refuse tells a member once that it is not served, and why, unless that passes: a new
+// one has yet to prove its address.
+func (r *receipts) refuse(ctx context.Context, m fleet.Member, now time.Time) {
+	c := r.open[m.ID]
+	if c == nil || c.refusal != m.Quarantine {
+		c = &claim{revision: m.Revision, refusal: m.Quarantine, since: now}
+		r.open[m.ID] = c
+	}
+	if !c.done && now.Sub(c.since) >= pendingEvery {
+		c.done = true
+		r.mail(ctx, m, c, gossip.Receipt{Revision: m.Revision, State: gossip.Denied, Behind: c.refusal})
+	}
+}
+
+// mail sends a receipt to a member that is there, and has it sent again if that fails.
+func (r *receipts) mail(ctx context.Context, m fleet.Member, c *claim, receipt gossip.Receipt) {
 	if m.Liveness != fleet.Alive || !r.sending.TryAcquire(1) {
 		c.done = c.done && m.Liveness != fleet.Alive // else again, a moment later
 		return

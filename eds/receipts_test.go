@@ -82,11 +82,11 @@ func backend(port uint16) fleet.Member {
 	}
 }
 
-// update makes these the members, the healthy ones of which are served.
+// update makes these the members. The healthy ones that are not refused are served.
 func (o *office) update(members ...fleet.Member) {
 	s := registry.Service{Name: service}
 	for _, m := range members {
-		if m.Liveness == fleet.Alive && m.Endpoint.Health == fleet.Healthy {
+		if m.Liveness == fleet.Alive && m.Endpoint.Health == fleet.Healthy && m.Quarantine == "" {
 			s.Hosts = append(s.Hosts, registry.Host{Endpoint: m.Endpoint, ID: m.ID.String(), Source: registry.Gossip, State: "healthy", Served: true})
 		}
 	}
@@ -250,6 +250,26 @@ func TestARefusedMemberThatLeavesIsToldThatItIsGone(t *testing.T) {
 	a.Quarantine = "it has not answered"
 	o.update(a)
 	o.want(a, gossip.Gone, 0)
+}
+
+func TestARefusedMemberIsToldWhyOnceAndServedWhenThatIsMended(t *testing.T) {
+	o := newOffice(t)
+	a := backend(1)
+	refuse := func(why string) {
+		a.Quarantine = why
+		o.update(a)
+	}
+	refuse("it has not answered yet")
+	o.silence("it is new")
+	refuse("it is not at home")
+	if r := o.want(a, gossip.Denied, 0); r.Behind != "it is not at home" {
+		t.Errorf("the reason is %q", r.Behind)
+	}
+	o.silence("it was told")
+	a.Quarantine = ""
+	o.update(a)
+	o.envoy("envoy").take(1)
+	o.want(a, gossip.Serving, 1)
 }
 
 func TestAMemberThatNoEnvoyEverHeardOfIsGoneAtOnce(t *testing.T) {

@@ -112,7 +112,7 @@ func decodeReceipt(b []byte) (Receipt, error) {
 		Revision: binary.BigEndian.Uint64(b), State: ReceiptState(b[8]),
 		Clients: int(binary.BigEndian.Uint32(b[9:])), Behind: string(b[receiptSize:]),
 	}
-	if r.State < Pending || r.State > Gone {
+	if r.State < Pending || r.State > Denied {
 		return Receipt{}, fmt.Errorf("receipt has the unknown state %d", r.State)
 	}
 	return r, nil

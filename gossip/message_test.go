@@ -16,6 +16,7 @@ func TestReceiptsComeBackAsTheyWereSent(t *testing.T) {
 		{State: Pending, Revision: 1, Clients: 3, Behind: "envoy-1, envoy-2"},
 		{State: Serving, Revision: 1<<64 - 1, Clients: 1},
 		{State: Gone},
+		{State: Denied, Revision: 2, Behind: "its address is not its own"},
 		{State: Pending, Behind: strings.Repeat("x", maxBehind)},
 	} {
 		m, err := decodeMessage(message{kind: messageReceipt, member: uuid.New(), sender: uuid.New(), body: r.encode()}.encode())

@@ -30,6 +30,7 @@ const (
 	Pending ReceiptState = 1 // some Envoy has not acknowledged it yet
 	Serving ReceiptState = 2 // every Envoy has the endpoint
 	Gone    ReceiptState = 3 // no Envoy has it
+	Denied  ReceiptState = 4 // the server serves it to nobody
 )
 
 // Receipt is an EDS server's word on how far a member's announcement has come.
@@ -38,7 +39,7 @@ type Receipt struct {
 	Revision uint64    // of the announcement, see fleet.Member
 	State    ReceiptState
 	Clients  int    // xDS clients of the service at that server
-	Behind   string // with Pending: the node ids that are missing, shortened
+	Behind   string // with Pending: the node ids that are missing; with Denied: why; shortened
 }
 
 // Ping sends three pings over UDP at once to the member of this id at its gossip

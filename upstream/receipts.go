@@ -31,6 +31,10 @@ const (
 	// applied is how long an Envoy may take to bring what it acknowledged to its
 	// worker threads, which goes by itself and is measured in fractions of it.
 	applied = 25 * time.Millisecond
+
+	// complainEvery is how often it is logged that EDS servers refuse this upstream: all
+	// of a pool say the same, and anybody in it may say so.
+	complainEvery = 10 * time.Second
 )
 
 // ErrNotDrained is wrapped by Drain's error when the drain timeout, or Undrain,
@@ -160,8 +164,13 @@ func (r *Registration) settle(ctx context.Context, clients int) error {
 	}
 }
 
-// received notes a receipt, and the first one that says that the endpoint serves.
+// received notes a receipt, and logs the first one that says that the endpoint
+// serves. watch alone calls it.
 func (r *Registration) received(receipt gossip.Receipt) {
+	if receipt.State == gossip.Denied {
+		r.refused(receipt)
+		return
+	}
 	r.ledger.note(receipt)
 	if receipt.State != gossip.Serving {
 		return
@@ -171,4 +180,13 @@ func (r *Registration) received(receipt gossip.Receipt) {
 			"service", r.Member().Service, "eds_server", receipt.Server)
 		close(r.ready)
 	})
+}
+
+// refused logs why an EDS server serves the endpoint to nobody, which its operator or
+// this program's has to mend.
+func (r *Registration) refused(receipt gossip.Receipt) {
+	if now := time.Now(); now.Sub(r.complained) >= complainEvery {
+		r.complained = now
+		r.opts.log.Warn("an EDS server refuses to serve this", "service", r.Member().Service, "reason", receipt.Behind, "eds_server", receipt.Server)
+	}
 }

@@ -155,6 +155,29 @@ func TestTheFirstServingReceiptIsLogged(t *testing.T) {
 	}
 }
 
+func TestARefusalIsLoggedWithItsReasonAndNotWithoutEnd(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer // written by watch, read after Close
+	o := observe(t, gossip.Options{})
+	reg := register(t, listen(t), shop, o.seed(), upstream.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	m := o.meet(t, reg)
+	for range 3 {
+		if err := o.SendReceipt(m, gossip.Receipt{Revision: m.Revision, State: gossip.Denied, Behind: "not at home"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := o.SendReceipt(m, gossip.Receipt{Revision: m.Revision, State: gossip.Serving, Clients: 1}); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, reg.Ready(), "Ready")
+	if err := reg.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(log.String(), `reason="not at home"`); n != 1 {
+		t.Errorf("the reason is logged %d times, want once:\n%s", n, log.String())
+	}
+}
+
 func TestRegisteredIsLoggedOnceSomebodyWasMet(t *testing.T) {
 	t.Parallel()
 	var alone, met bytes.Buffer // written by watch, read after Close

@@ -48,6 +48,8 @@ type Registration struct {
 	serving sync.Once
 	ready   chan struct{} // closed by serving
 
+	complained time.Time // watch's alone
+
 	closing sync.Once
 	done    chan struct{} // closed when Close begins
 	watcher sync.WaitGroup
