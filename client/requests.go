@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Answer is what a server said, as a value and as it came.
@@ -164,9 +165,10 @@ const Forever = "forever"
 
 // Terms are what a decision is made under.
 type Terms struct {
-	For     string // how long, as in 90m or 7d; "" leaves it as it is
-	Reason  string // "" leaves it as it is
-	IfMatch string // an ETag: refused when something else was decided since; "" for no condition
+	For     string    // how long, as in 90m or 7d; "" leaves it as it is, but the list of Pin without an end
+	Until   time.Time // when the list of Pin ends, in place of For
+	Reason  string    // "" leaves it as it is, but the list of Pin without one
+	IfMatch string    // an ETag: refused when something else was decided since; "" for no condition
 }
 
 // Change is a merge patch of the decision for one host: a field that is not there
@@ -203,7 +205,8 @@ func (c *Client) Revoke(ctx context.Context, id string, terms Terms) error {
 	return err
 }
 
-// Pin has exactly hosts served, whatever gossip says.
+// Pin has exactly hosts served, whatever gossip says. It replaces the list that is
+// there, with its end and its reason.
 func (c *Client) Pin(ctx context.Context, service string, hosts []ListedHost, terms Terms) (Answer[Service], error) {
 	body := map[string]any{"hosts": hosts}
 	r := request{method: http.MethodPut, path: servicePath(service), query: terms.query(), body: body, match: terms.IfMatch}
@@ -218,7 +221,10 @@ func (c *Client) Unpin(ctx context.Context, service string, terms Terms) error {
 
 func (t Terms) query() url.Values {
 	query := url.Values{}
-	if t.For != "" && t.For != Forever {
+	switch {
+	case !t.Until.IsZero():
+		query.Set("until", t.Until.Format(time.RFC3339Nano))
+	case t.For != "" && t.For != Forever:
 		query.Set("expires_in", t.For)
 	}
 	if t.Reason != "" {

@@ -24,8 +24,9 @@ func newPin() *cobra.Command {
 		Use:   "pin SERVICE HOST...",
 		Short: "Serve exactly these hosts, whatever gossip says",
 		Long: `Replaces what is served by a list. A host of the service keeps its weight and tags;
-an ip:port that is not one gets weight 1. Refused when somebody else decides
-something for the service meanwhile.`,
+an ip:port that is not one gets weight 1. A list that is there already is replaced
+and keeps its end and its reason unless --for and --reason give others. Refused
+when somebody else decides something for the service meanwhile.`,
 		Example: `  rollcall pin myservice 10.0.0.7:8081 10.0.0.8:8081 --for 2h --reason "bad deploy"
   rollcall pin myservice 1f0c 77ab --probe`,
 		Args:              nArgs(2, -1),
@@ -53,7 +54,10 @@ func (d *decideFlags) pin(ctx context.Context, c *client.Client, out io.Writer, 
 		h.Probe = probe
 		list = append(list, h)
 	}
-	terms := d.condition()
+	terms, err := d.kept(ctx, c, service)
+	if err != nil {
+		return err
+	}
 	terms.IfMatch = cmp.Or(terms.IfMatch, had.ETag)
 	got, err := c.Pin(ctx, service, list, terms)
 	if err != nil {
@@ -62,6 +66,26 @@ func (d *decideFlags) pin(ctx context.Context, c *client.Client, out io.Writer, 
 	return d.print(out, got.JSON, func(w io.Writer, now time.Time) error {
 		return show.Hosts(w, now, map[string]client.Service{service: got.Value}, false)
 	})
+}
+
+// kept are the terms of a list, which has the end and the reason of the one that it
+// replaces unless it is given others.
+func (d *decideFlags) kept(ctx context.Context, c *client.Client, service string) (client.Terms, error) {
+	terms := d.condition()
+	decided, err := c.Overrides(ctx, service)
+	if err != nil {
+		return terms, err
+	}
+	for _, o := range decided.Value {
+		if o.Host != "" {
+			continue
+		}
+		if terms.For == "" {
+			terms.Until = o.Until
+		}
+		terms.Reason = cmp.Or(terms.Reason, o.Reason)
+	}
+	return terms, nil
 }
 
 // listed is the host called name as a list has it.

@@ -148,6 +148,31 @@ func TestAPinnedHostKeepsItsTags(t *testing.T) {
 	)
 }
 
+func TestAListThatIsPinnedAnewKeepsItsEndAndItsReason(t *testing.T) {
+	r := newRig(t)
+	pinned := func(line string) override.Override {
+		t.Helper()
+		r.must(strings.Fields(line)...)
+		list, _ := r.store.InForce()
+		if len(list) != 2 || list[0].Host != "" {
+			t.Fatalf("%s: in force is %+v", line, list)
+		}
+		return list[0]
+	}
+	r.must("drain", "web", firstID, "--for", "1m", "--reason", "of the host alone")
+	first := pinned("pin web 1f0c0 --for 2h --reason deploy")
+	second := pinned("pin web 1f0c0 1f0cf")
+	if len(second.Hosts) != 2 || !second.Until.Equal(first.Until) || first.Until.IsZero() || second.Reason != "deploy" {
+		t.Errorf("until %s for %q it is pinned until %s for %q", first.Until, first.Reason, second.Until, second.Reason)
+	}
+	if third := pinned("pin web 1f0c0 --for 3h --reason disk"); !third.Until.After(first.Until) || third.Reason != "disk" {
+		t.Errorf("given others it is pinned until %s for %q", third.Until, third.Reason)
+	}
+	if last := pinned("pin web 1f0c0 --for forever"); !last.Until.IsZero() || last.Reason != "disk" {
+		t.Errorf("forever is until %s for %q", last.Until, last.Reason)
+	}
+}
+
 func TestAPinIsRefusedWhenSomebodyDecidesMeanwhile(t *testing.T) {
 	r := newRig(t)
 	r.before = func(req *http.Request) {

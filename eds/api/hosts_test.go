@@ -259,6 +259,16 @@ func TestListsEndByThemselvesAndSayWhy(t *testing.T) {
 	for _, query := range []string{"?expires_in=x", "?expires_in=", "?expire_in=1h", "?reason=a%00", "?reason=a&reason=b", "?expires_in=1h&expires_in=2h"} {
 		r.must(400, "PUT", "/edsservice/myservice"+query, payload)
 	}
+	end := time.Now().Add(36 * time.Hour).UTC().Truncate(time.Millisecond)
+	r.must(200, "PUT", "/edsservice/myservice?until="+end.Format(time.RFC3339Nano), payload)
+	if list, _ = r.store.InForce(); !list[0].Until.Equal(end) || list[0].Reason != "" {
+		t.Errorf("kept: %+v, want it to end at %s and without the reason of the list before", list[0], end)
+	}
+	for _, query := range []string{"?until=tomorrow", "?until=2026-01-02T15:04:05Z", "?until=2999-01-02T15:04:05Z", "?expires_in=1h&until=" + end.Format(time.RFC3339)} {
+		if body := r.must(400, "PUT", "/edsservice/myservice"+query, payload).body; !strings.Contains(body, "until") {
+			t.Errorf("%s: %s", query, body)
+		}
+	}
 	r.must(400, "DELETE", "/edsservice/myservice?expires_in=1h", "")
 	r.must(204, "DELETE", "/edsservice/myservice?reason=done", "")
 	if entries, _ := r.store.Audit(time.Time{}, 1, ""); entries[0].Override.Reason != "done" {

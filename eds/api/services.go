@@ -218,7 +218,7 @@ func readOverride(w http.ResponseWriter, r *http.Request, mode override.Mode) (o
 		return override.Override{}, err
 	}
 	now := nowUTC()
-	terms, err := readTerms(r, now, "expires_in", "reason")
+	terms, err := readTerms(r, now, "expires_in", "until", "reason")
 	if err != nil {
 		return override.Override{}, err
 	}

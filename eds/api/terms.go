@@ -36,14 +36,34 @@ func readTerms(r *http.Request, now time.Time, allowed ...string) (terms, error)
 	if t.actor, err = actor(r); err != nil {
 		return terms{}, err
 	}
-	if query.Has("expires_in") {
+	t.until, err = readEnd(query, now)
+	return t, err
+}
+
+// readEnd reads when a decision ends: in a while, or at a moment, such as an answer
+// told as until.
+func readEnd(query url.Values, now time.Time) (time.Time, error) {
+	switch {
+	case query.Has("until") && query.Has("expires_in"):
+		return time.Time{}, problemf(http.StatusBadRequest, "until and expires_in both say when it ends, give one")
+	case query.Has("until"):
+		t, err := time.Parse(time.RFC3339, query.Get("until"))
+		if err != nil {
+			return time.Time{}, problemf(http.StatusBadRequest, "until is %.60q, give a moment such as 2026-01-02T15:04:05Z", query.Get("until"))
+		}
+		if t = t.UTC().Truncate(time.Millisecond); !t.After(now) || t.After(now.Add(override.MaxFor)) {
+			return time.Time{}, problemf(http.StatusBadRequest, "until is %.60q, give a moment that is yet to come, in at most %dd", query.Get("until"), override.MaxFor/(24*time.Hour))
+		}
+		return t, nil
+	case query.Has("expires_in"):
 		d, err := parseDuration(query.Get("expires_in"))
 		if err != nil {
-			return terms{}, problemf(http.StatusBadRequest, "expires_in %v", err)
+			return time.Time{}, problemf(http.StatusBadRequest, "expires_in %v", err)
 		}
-		t.until = now.Add(d)
+		return now.Add(d), nil
+	default:
+		return time.Time{}, nil
 	}
-	return t, nil
 }
 
 // actor says who decides: by the header, else from where the request came.
