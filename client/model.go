@@ -117,6 +117,7 @@ type Entry struct {
 	Action   string    `json:"action"` // created, changed, revoked, expired or overtaken; or of what is no decision: confirmed (a guard let go), key added, key used, key removed
 	Override Override  `json:"override"`
 	Before   *Override `json:"before,omitempty"`
+	Key      string    `json:"key,omitempty"` // the fingerprint of the key that it is about
 }
 
 // Member is a process in the gossip pool.

@@ -33,7 +33,9 @@ func (k keyring) List(ctx context.Context) (api.Keys, error) {
 
 // Add implements api.Keyring.
 func (k keyring) Add(ctx context.Context, key []byte) (api.Keys, error) {
-	return k.ask(ctx, gossip.KeyQuery{Op: gossip.AddKey, Key: key}), nil
+	keys := k.ask(ctx, gossip.KeyQuery{Op: gossip.AddKey, Key: key})
+	keys.Changed = gossip.FingerprintOf(key).String()
+	return keys, nil
 }
 
 // Use implements api.Keyring. Every member must have the key: who has not would hear
@@ -66,7 +68,9 @@ func (k keyring) change(ctx context.Context, op gossip.KeyOp, fingerprint string
 	if err != nil {
 		return api.Keys{}, err
 	}
-	return k.ask(ctx, gossip.KeyQuery{Op: op, Fingerprint: f}), nil
+	keys := k.ask(ctx, gossip.KeyQuery{Op: op, Fingerprint: f})
+	keys.Changed = fingerprint
+	return keys, nil
 }
 
 // find returns the one key whose fingerprint begins so. All members must have
@@ -82,10 +86,14 @@ func (k keyring) find(ctx context.Context, prefix string) (api.Key, api.Keys, er
 			found = append(found, key)
 		}
 	}
-	if len(found) != 1 {
-		return api.Key{}, have, api.KeyRefused(fmt.Sprintf("%d keys have a fingerprint that begins with %q", len(found), prefix))
+	switch len(found) {
+	case 0:
+		return api.Key{}, have, api.KeyUnknown(fmt.Sprintf("no key has a fingerprint that begins with %q", prefix))
+	case 1:
+		return found[0], have, nil
+	default:
+		return api.Key{}, have, api.KeyAmbiguous(fmt.Sprintf("%d keys have a fingerprint that begins with %q, give more of it", len(found), prefix))
 	}
-	return found[0], have, nil
 }
 
 // ask has all members do what q says, and adds up what they answer.

@@ -51,24 +51,41 @@ func TestNobodyIsLockedOutByARotation(t *testing.T) {
 	}{
 		{"use what all have", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, next}, b: {old, next}}}, false, "22", ""},
 		{"use what one has not", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, next}, b: {old}}}, false, "22", "1 of 2 members have key 22"},
-		{"use what nobody has", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old}, b: {old}}}, false, "22", "0 keys have"},
+		{"use what nobody has", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old}, b: {old}}}, false, "22", "no key has"},
 		{"use while one is silent", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, next}, b: {old, next}}, silent: b}, false, "22", "1 of 2 members did not say"},
 		{"use what is not clear", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, {0x1f}}, b: {old}}}, false, "1", "2 keys have"},
 		{"remove what nobody uses", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {next, old}, b: {next, old}}}, true, "11", ""},
 		{"remove what one uses", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {next, old}, b: {old, next}}}, true, "11", "1 of 2 members encrypt with key 11"},
-		{"remove while one is silent", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {next, old}, b: {next, old}}, silent: a}, true, "11", "did not say"},
+		{"remove while one is silent", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {next, old}, b: {next, old}}, silent: a}, true, "11", "1 of 2 members did not say"},
 	} {
 		k := keyring{&c.of}
 		do, op := k.Use, gossip.UseKey
 		if c.remove {
 			do, op = k.Remove, gossip.RemoveKey
 		}
-		_, err := do(t.Context(), c.key)
-		if _, refused := errors.AsType[api.KeyRefused](err); refused != (c.want != "") || refused && !strings.Contains(err.Error(), c.want) {
+		got, err := do(t.Context(), c.key)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error is %v, want %q", c.name, err, c.want)
+		}
+		_, unknown := errors.AsType[api.KeyUnknown](err)
+		_, ambiguous := errors.AsType[api.KeyAmbiguous](err)
+		if _, refused := errors.AsType[api.KeyRefused](err); unknown != strings.HasPrefix(c.want, "no key") ||
+			ambiguous != strings.HasPrefix(c.want, "2 keys") || refused != strings.Contains(c.want, " of 2 members") && err != nil {
+			t.Errorf("%s: error is a %T", c.name, err)
+		}
+		if err == nil && (len(got.Changed) != 16 || !strings.HasPrefix(got.Changed, c.key)) {
+			t.Errorf("%s: changed was %q", c.name, got.Changed)
 		}
 		if did := c.of.asked[len(c.of.asked)-1] == op; did != (c.want == "") {
 			t.Errorf("%s: members were asked to %v", c.name, c.of.asked)
 		}
+	}
+}
+
+func TestAKeyThatIsAddedIsNamed(t *testing.T) {
+	key := make([]byte, 32)
+	got, err := keyring{&holders{}}.Add(t.Context(), key)
+	if want := gossip.FingerprintOf(key).String(); err != nil || got.Changed != want {
+		t.Errorf("it is called %q, %v, want %s", got.Changed, err, want)
 	}
 }

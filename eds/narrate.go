@@ -36,8 +36,10 @@ func narrate(logger *slog.Logger, before, now *registry.Snapshot) {
 func narrateGuard(logger *slog.Logger, was, now registry.Service) {
 	switch {
 	case was.Guard == nil && now.Guard != nil:
-		logger.Error("the guard holds: more of the service fell silent at once than can be believed",
-			"service", now.Name, "held", now.Guard.Held, "until", now.Guard.Until)
+		if !now.Guard.Until.IsZero() {
+			logger = logger.With("until", now.Guard.Until)
+		}
+		logger.Error("the guard holds: more of the service fell silent at once than can be believed", "service", now.Name, "held", now.Guard.Held)
 	case was.Guard != nil && now.Guard == nil:
 		logger.Info("the guard has let go", "service", now.Name)
 	}

@@ -42,8 +42,10 @@ func Audit(w io.Writer, now time.Time, entries []client.Entry) error {
 		switch e.Action {
 		case "revoked", "expired":
 			decided = ""
-		case "confirmed", "key added", "key used", "key removed":
+		case "confirmed":
 			about, decided = "", ""
+		case "key added", "key used", "key removed":
+			about, decided = strings.TrimSpace("key "+e.Key), ""
 		}
 		t.row(e.At.In(now.Location()).Format(time.DateTime), e.Action, o.Service, about, decided, before, o.Actor, o.Reason)
 	}

@@ -106,12 +106,16 @@ func TestTheAuditIsATable(t *testing.T) {
 		{At: now, Action: "revoked", Override: client.Override{Service: "web", Host: "10.0.0.2:80", Actor: "bob"}, Before: drain()},
 		{At: now.Add(-time.Hour), Action: "created", Override: *drain()},
 		{At: now.Add(-2 * time.Hour), Action: "revoked", Override: client.Override{Service: "web"}},
+		{At: now.Add(-3 * time.Hour), Action: "key used", Override: client.Override{Actor: "bob"}, Key: "0123456789abcdef"},
+		{At: now.Add(-4 * time.Hour), Action: "confirmed", Override: client.Override{Service: "web", Actor: "ann"}},
 	}
 	want(t, `
-AT                   ACTION   SERVICE  HOST         DECISION        BEFORE          BY   REASON
-2026-01-02 05:04:05  revoked  web      10.0.0.2:80  -               drain weight 5  bob  -
-2026-01-02 04:04:05  created  web      10.0.0.2:80  drain weight 5  -               ann  disk errors
-2026-01-02 03:04:05  revoked  web      list         -               -               -    -
+AT                   ACTION     SERVICE  HOST                  DECISION        BEFORE          BY   REASON
+2026-01-02 05:04:05  revoked    web      10.0.0.2:80           -               drain weight 5  bob  -
+2026-01-02 04:04:05  created    web      10.0.0.2:80           drain weight 5  -               ann  disk errors
+2026-01-02 03:04:05  revoked    web      list                  -               -               -    -
+2026-01-02 02:04:05  key used   -        key 0123456789abcdef  -               -               bob  -
+2026-01-02 01:04:05  confirmed  web      -                     -               -               ann  -
 `, func(w io.Writer) error { return Audit(w, now.In(time.FixedZone("", 2*3600)), entries) })
 }
 

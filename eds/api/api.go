@@ -38,7 +38,7 @@ type Overrides interface {
 	Get(id string) (override.Override, bool)
 	ServiceTag(service string) string
 	Audit(since time.Time, limit int, before string) ([]override.Entry, error)
-	Note(action override.Action, service, actor, reason string) error
+	Note(d override.Done) error
 }
 
 // Discovery answers Envoys that poll over REST, and bounds what it reads of them.

@@ -23,12 +23,13 @@ type entryView struct {
 	ID       string          `json:"id"`
 	At       time.Time       `json:"at"`
 	Action   override.Action `json:"action"`
+	Key      string          `json:"key,omitempty"` // the fingerprint of the key that it is about
 	Override overrideView    `json:"override"`
 	Before   *overrideView   `json:"before,omitempty"`
 }
 
 func viewEntry(e override.Entry) entryView {
-	v := entryView{ID: e.ID, At: e.At, Action: e.Action, Override: viewOverride(e.Override)}
+	v := entryView{ID: e.ID, At: e.At, Action: e.Action, Key: e.Key, Override: viewOverride(e.Override)}
 	if e.Before != nil {
 		v.Before = new(viewOverride(*e.Before))
 	}

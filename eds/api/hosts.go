@@ -170,8 +170,8 @@ func (a *api) patch(n named, p patch, t terms, c *condition) (uint64, error) {
 		})
 		switch {
 		case err == nil:
-			a.Logger.Info("decision kept", "service", made.Service, "host", made.Host, "state", made.State, "weight", made.Weight,
-				"actor", made.Actor, "reason", made.Reason, "until", made.Until)
+			a.Logger.Info("decision kept", "service", made.Service, "host", made.Host, said("state", made.State), said("weight", made.Weight),
+				"actor", made.Actor, said("reason", made.Reason), said("until", made.Until))
 			return revision, nil
 		case !errors.Is(err, errNothingLeft):
 			return 0, err

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -273,6 +275,28 @@ func TestListsEndByThemselvesAndSayWhy(t *testing.T) {
 	r.must(204, "DELETE", "/edsservice/myservice?reason=done", "")
 	if entries, _ := r.store.Audit(time.Time{}, 1, ""); entries[0].Override.Reason != "done" {
 		t.Errorf("the audit has %+v", entries)
+	}
+}
+
+func TestTheLogTellsOfADecisionWhatItSays(t *testing.T) {
+	r := newRig(t)
+	var log bytes.Buffer
+	r.opts.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	h := New(r.opts)
+	for _, step := range []struct{ method, path, body, want string }{
+		{"PATCH", hostByID, `{"state":"drain"}`, "host=" + memberID.String() + " state=drain actor=192.0.2.1\n"},
+		{"PATCH", hostByID, `{"load_balancing_weight":5,"state":null,"expires_in":"1h","reason":"disk"}`, " weight=5 actor=192.0.2.1 reason=disk until=2"},
+		{"DELETE", hostByID, "", "service=myservice host=" + memberID.String() + " actor=192.0.2.1\n"},
+		{"PUT", "/edsservice/myservice", payload, "service=myservice mode=pin hosts=1 actor=192.0.2.1\n"},
+		{"DELETE", "/edsservice/myservice?reason=done", "", "service=myservice actor=192.0.2.1 reason=done\n"},
+	} {
+		log.Reset()
+		req := httptest.NewRequest(step.method, step.path, strings.NewReader(step.body))
+		req.Header.Set("Content-Type", "application/json")
+		h.ServeHTTP(httptest.NewRecorder(), req)
+		if !strings.Contains(log.String(), step.want) {
+			t.Errorf("%s %s %s: the log has\n%s, want %s", step.method, step.path, step.body, &log, step.want)
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 
 // Keyring is the keys that the pool's gossip is encrypted with, over all members.
 // Each call asks all of them and takes up to some seconds. An error that says why
-// nothing was done is a KeyRefused.
+// nothing was done is a KeyRefused, a KeyUnknown or a KeyAmbiguous.
 type Keyring interface {
 	List(ctx context.Context) (Keys, error)
 	Add(ctx context.Context, key []byte) (Keys, error)
@@ -29,6 +29,8 @@ type Keys struct {
 	Keys     []Key        `json:"keys"`
 	Silent   []string     `json:"silent,omitempty"` // members that did not answer
 	Problems []KeyProblem `json:"problems,omitempty"`
+
+	Changed string `json:"-"` // the fingerprint of the key that was added, used or removed
 }
 
 // Key is one key, and how many members have it.
@@ -62,16 +64,31 @@ type KeyRefused string
 
 func (e KeyRefused) Error() string { return string(e) }
 
+// KeyUnknown says that no key has such a fingerprint.
+type KeyUnknown string
+
+func (e KeyUnknown) Error() string { return string(e) }
+
+// KeyAmbiguous says that several keys have such a fingerprint.
+type KeyAmbiguous string
+
+func (e KeyAmbiguous) Error() string { return string(e) }
+
 func (a *api) keys(do func(context.Context) (Keys, error)) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		keys, err := do(r.Context())
-		if refused, ok := err.(KeyRefused); ok {
-			return problemf(http.StatusConflict, "%s", string(refused))
-		}
-		if err != nil {
+		switch err := err.(type) {
+		case nil:
+			return answer(w, http.StatusOK, keys)
+		case KeyRefused:
+			return problemf(http.StatusConflict, "%v", err)
+		case KeyUnknown:
+			return problemf(http.StatusNotFound, "%v", err)
+		case KeyAmbiguous:
+			return problemf(http.StatusBadRequest, "%v", err)
+		default:
 			return err
 		}
-		return answer(w, http.StatusOK, keys)
 	}
 }
 
@@ -95,21 +112,21 @@ func (a *api) addKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || len(key) != 16 && len(key) != 24 && len(key) != 32 {
 		return problemf(http.StatusBadRequest, "key is not base64 of 16, 24 or 32 bytes, which rollcall keygen gossip makes")
 	}
-	return a.changeKeys(w, r, override.KeyAdded, "", func(ctx context.Context) (Keys, error) { return a.Keys.Add(ctx, key) })
+	return a.changeKeys(w, r, override.KeyAdded, func(ctx context.Context) (Keys, error) { return a.Keys.Add(ctx, key) })
 }
 
 func (a *api) useKey(w http.ResponseWriter, r *http.Request) error {
 	fingerprint := mux.Vars(r)["fingerprint"]
-	return a.changeKeys(w, r, override.KeyUsed, fingerprint, func(ctx context.Context) (Keys, error) { return a.Keys.Use(ctx, fingerprint) })
+	return a.changeKeys(w, r, override.KeyUsed, func(ctx context.Context) (Keys, error) { return a.Keys.Use(ctx, fingerprint) })
 }
 
 func (a *api) removeKey(w http.ResponseWriter, r *http.Request) error {
 	fingerprint := mux.Vars(r)["fingerprint"]
-	return a.changeKeys(w, r, override.KeyRemoved, fingerprint, func(ctx context.Context) (Keys, error) { return a.Keys.Remove(ctx, fingerprint) })
+	return a.changeKeys(w, r, override.KeyRemoved, func(ctx context.Context) (Keys, error) { return a.Keys.Remove(ctx, fingerprint) })
 }
 
 // changeKeys answers with what change comes to, once the audit has it.
-func (a *api) changeKeys(w http.ResponseWriter, r *http.Request, action override.Action, fingerprint string, change func(context.Context) (Keys, error)) error {
+func (a *api) changeKeys(w http.ResponseWriter, r *http.Request, action override.Action, change func(context.Context) (Keys, error)) error {
 	by, err := actor(r)
 	if err != nil {
 		return err
@@ -119,8 +136,8 @@ func (a *api) changeKeys(w http.ResponseWriter, r *http.Request, action override
 		if err != nil {
 			return keys, err
 		}
-		a.Logger.Info("gossip keys were changed by an operator", "action", action, "fingerprint", fingerprint, "actor", by, "remote", r.RemoteAddr)
-		if err := a.Overrides.Note(action, "", by, fingerprint); err != nil {
+		a.Logger.Info("gossip keys were changed by an operator", "action", action, "fingerprint", keys.Changed, "actor", by, "remote", r.RemoteAddr)
+		if err := a.Overrides.Note(override.Done{Action: action, Key: keys.Changed, Actor: by}); err != nil {
 			return keys, fmt.Errorf("the keys were changed, and the audit does not say so: %w", err)
 		}
 		return keys, nil

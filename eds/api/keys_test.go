@@ -4,6 +4,9 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/eds/override"
 )
 
 // ring has one key, and refuses what a real one would.
@@ -18,14 +21,31 @@ func (r *ring) List(context.Context) (Keys, error) {
 
 func (r *ring) Add(_ context.Context, key []byte) (Keys, error) {
 	r.added = len(key)
-	return r.List(context.Background())
+	return r.changed("0123456789abcdef")
 }
 
-func (r *ring) Use(context.Context, string) (Keys, error) {
+func (r *ring) changed(fingerprint string) (Keys, error) {
+	k, err := r.List(context.Background())
+	k.Changed = fingerprint
+	return k, err
+}
+
+func (r *ring) Use(_ context.Context, fingerprint string) (Keys, error) {
+	switch fingerprint {
+	case "fe":
+		return r.changed("fedcba9876543210")
+	case "9":
+		return Keys{}, KeyUnknown("no key has it")
+	case "0":
+		return Keys{}, KeyAmbiguous("2 keys have it")
+	}
 	return Keys{}, KeyRefused("not all have it")
 }
 
-func (r *ring) Remove(context.Context, string) (Keys, error) {
+func (r *ring) Remove(_ context.Context, fingerprint string) (Keys, error) {
+	if fingerprint == "9" {
+		return Keys{}, KeyUnknown("no key has it")
+	}
 	return Keys{}, KeyRefused("it is in use")
 }
 
@@ -40,6 +60,9 @@ func TestKeysAreListedAddedAndNotTakenAwayFromWhoUsesThem(t *testing.T) {
 		{400, "POST", "/keys", `{"kee":"AAAA"}`},
 		{409, "PUT", "/keys/0123", ""},
 		{409, "DELETE", "/keys/0123", ""},
+		{404, "PUT", "/keys/9", ""},
+		{404, "DELETE", "/keys/9", ""},
+		{400, "PUT", "/keys/0", ""},
 	} {
 		check(step)
 	}
@@ -48,6 +71,16 @@ func TestKeysAreListedAddedAndNotTakenAwayFromWhoUsesThem(t *testing.T) {
 	}
 	check(answers{200, "GET", "/audit", ""})
 	if body := r.must(200, "GET", "/audit", "").body; strings.Count(body, `"action"`) != 1 || !strings.Contains(body, `"action":"key added"`) {
+		t.Errorf("the audit is %s", body)
+	}
+	r.must(200, "PUT", "/keys/fe", "")
+	check(answers{200, "GET", "/audit", ""})
+	entries, _ := r.store.Audit(time.Time{}, 10, "")
+	if len(entries) != 2 || entries[0].Key != "fedcba9876543210" || entries[0].Action != override.KeyUsed || entries[0].Override.Reason != "" ||
+		entries[1].Key != "0123456789abcdef" || entries[1].Action != override.KeyAdded {
+		t.Errorf("the audit has %+v", entries)
+	}
+	if body := r.must(200, "GET", "/audit", "").body; strings.Count(body, `"key":"fedcba9876543210"`) != 1 {
 		t.Errorf("the audit is %s", body)
 	}
 	if body := r.must(200, "GET", "/keys", "").body; !strings.Contains(body, `"members":2,"primary":1`) {

@@ -123,6 +123,6 @@ func (a *api) end(k override.Key, t terms, match func(service, decision string) 
 	if err != nil {
 		return 0, err
 	}
-	a.Logger.Info("decision taken back", "service", k.Service, "host", k.Host, "actor", t.actor, "reason", t.reason)
+	a.Logger.Info("decision taken back", "service", k.Service, said("host", k.Host), "actor", t.actor, said("reason", t.reason))
 	return revision, nil
 }

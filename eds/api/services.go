@@ -166,7 +166,7 @@ func (a *api) serviceCondition(r *http.Request, service string) (func(service, d
 
 // answerWrite tells of a write that is durable: whatever happens now, it stands.
 func (a *api) answerWrite(w http.ResponseWriter, r *http.Request, status int, o override.Override, revision uint64) error {
-	a.Logger.Info("manual list kept", "service", o.Service, "mode", o.Mode, "hosts", len(o.Hosts), "actor", o.Actor, "reason", o.Reason, "until", o.Until)
+	a.Logger.Info("manual list kept", "service", o.Service, "mode", o.Mode, "hosts", len(o.Hosts), "actor", o.Actor, said("reason", o.Reason), said("until", o.Until))
 	a.tagService(w, r, o.Service)
 	snap := a.Registry.Snapshot()
 	s, ok := snap.Find(o.Service)

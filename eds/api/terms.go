@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -120,6 +121,14 @@ func parseDuration(text string) (time.Duration, error) {
 		return 0, fmt.Errorf("is %.60q, give more than nothing and at most %dd", text, override.MaxFor/(24*time.Hour))
 	}
 	return d, nil
+}
+
+// said is what a decision says, in the log; nothing where it does not say it.
+func said[T comparable](name string, value T) slog.Attr {
+	if value == *new(T) {
+		return slog.Attr{} // left out by every slog.Handler
+	}
+	return slog.Any(name, value)
 }
 
 // nowUTC is the moment of a decision, as precise as it is kept.

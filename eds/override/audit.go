@@ -48,6 +48,7 @@ type Entry struct {
 	Action   Action
 	Override Override  // after it
 	Before   *Override `json:",omitempty"` // what was in force until then; with Overtaken what overtook it
+	Key      string    `json:",omitempty"` // the fingerprint of the key that it is about, of KeyAdded and the like
 }
 
 // Audit returns the entries since a moment, newest first, limit at most. before is
@@ -126,19 +127,27 @@ func actionOf(was, now record) Action {
 	}
 }
 
-// Note adds to the audit what an operator did that is not decided here. service may
-// be "". What is noted is not shared with other EDS servers.
-func (s *Store) Note(action Action, service, actor, reason string) error {
+// Done is what an operator did that is not decided here.
+type Done struct {
+	Action  Action
+	Service string // of Confirmed
+	Key     string // of the others: its fingerprint
+	Actor   string
+}
+
+// Note adds to the audit what was done. It is not shared with other EDS servers.
+func (s *Store) Note(d Done) error {
 	_, err := s.write(func(b *batch) error {
-		b.note(action, record{Override: Override{
-			Key: Key{Service: service}, Stamp: b.clock.next(b.now), Since: time.UnixMilli(b.now.UnixMilli()).UTC(), Actor: actor, Reason: reason,
-		}}, record{})
+		at := time.UnixMilli(b.now.UnixMilli()).UTC()
+		b.audit = append(b.audit, Entry{At: at, Action: d.Action, Key: d.Key, Override: Override{
+			Key: Key{Service: d.Service}, Stamp: b.clock.next(b.now), Since: at, Actor: d.Actor,
+		}})
 		return nil
 	})
 	return err
 }
 
-// note adds an entry.
+// note adds an entry of a decision.
 func (b *batch) note(action Action, r, before record) {
 	e := Entry{At: time.UnixMilli(b.now.UnixMilli()).UTC(), Action: action, Override: r.Override}
 	if before.inForce || action == Overtaken {
