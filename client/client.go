@@ -23,7 +23,8 @@ import (
 
 const (
 	// DefaultServer is where rollcall eds serves its API unless told otherwise.
-	DefaultServer = "http://127.0.0.1:8080"
+	DefaultServer = "127.0.0.1:8080"
+	defaultPort   = "8080"
 	// DefaultTimeout bounds one request, whatever number of servers is asked.
 	DefaultTimeout = 10 * time.Second
 
@@ -32,7 +33,12 @@ const (
 
 // Options say whom to ask.
 type Options struct {
-	Servers []string      // URLs or host:port, in the order in which they are tried; DefaultServer when empty
+	// Servers are URLs or host[:port], in the order in which they are tried;
+	// DefaultServer when empty. Without a scheme a server is asked over https:// if TLS
+	// is given, or a Token that would leave this machine, else over http://; without
+	// that and a port, at 8080.
+	Servers []string
+
 	Actor   string        // who decides, for the audit; "" lets the server say
 	Timeout time.Duration // of a request; DefaultTimeout when 0
 	Token   string        // shown to the servers, which must be https:// or on this machine; "" for none
@@ -53,8 +59,12 @@ type Client struct {
 // ends its idle connections.
 func New(opts Options) (*Client, error) {
 	c := &Client{actor: opts.Actor, timeout: cmp.Or(opts.Timeout, DefaultTimeout), token: opts.Token}
-	for _, s := range opts.Servers {
-		server, err := parseServer(s)
+	servers := opts.Servers
+	if len(servers) == 0 {
+		servers = []string{DefaultServer}
+	}
+	for _, s := range servers {
+		server, err := opts.parseServer(strings.TrimSpace(s))
 		if err != nil {
 			return nil, err
 		}
@@ -62,9 +72,6 @@ func New(opts Options) (*Client, error) {
 			return nil, fmt.Errorf("the token would be sent to %s in the clear: give an https:// URL", server)
 		}
 		c.servers = append(c.servers, server)
-	}
-	if len(c.servers) == 0 {
-		c.servers = []string{DefaultServer}
 	}
 	c.http = &http.Client{
 		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 3 * time.Second}).DialContext, ForceAttemptHTTP2: true, TLSClientConfig: opts.TLS},
@@ -76,14 +83,25 @@ func New(opts Options) (*Client, error) {
 // Close ends the connections that wait for a further request.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-func parseServer(s string) (string, error) {
-	s = strings.TrimSpace(s)
-	if !strings.Contains(s, "://") {
-		s = "http://" + s
+// parseServer makes a URL of what Servers may hold.
+func (o Options) parseServer(s string) (string, error) {
+	whole := s
+	bare := !strings.Contains(s, "://")
+	if bare {
+		if ip, err := netip.ParseAddr(s); err == nil && ip.Is6() {
+			whole = "[" + s + "]"
+		}
+		whole = "http://" + whole
 	}
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("%q is not the URL of an EDS server, such as %s", s, DefaultServer)
+	u, err := url.Parse(whole)
+	if err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("%q is neither the address nor the URL of an EDS server, such as %s or https://10.0.0.5:8080", s, DefaultServer)
+	}
+	if bare && u.Port() == "" {
+		u.Host = strings.TrimSuffix(u.Host, ":") + ":" + defaultPort
+	}
+	if bare && (o.TLS != nil || o.Token != "" && inTheClear(u.String())) {
+		u.Scheme = "https"
 	}
 	return strings.TrimRight(u.String(), "/"), nil
 }
@@ -193,14 +211,4 @@ func (c *Client) newRequest(ctx context.Context, server string, r request) (*htt
 		set("Authorization", "Bearer "+c.token)
 	}
 	return req, nil
-}
-
-// ErrUnreachable is the error when there is no answer at all.
-var ErrUnreachable = errors.New("no answer")
-
-func unreachable(server string, err error) error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err
-	}
-	return fmt.Errorf("%w from the EDS server at %s: %w", ErrUnreachable, server, err)
 }

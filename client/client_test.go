@@ -2,13 +2,17 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,16 +54,95 @@ func TestAServerIsNamedByURLOrAddress(t *testing.T) {
 	for server, want := range map[string]string{
 		"127.0.0.1:8080": "http://127.0.0.1:8080", " eds:80 ": "http://eds:80", "https://eds/": "https://eds",
 		"http://eds/behind/": "http://eds/behind", "[::1]:80": "http://[::1]:80",
-		"": "", "ftp://eds": "", "http://": "", "eds:port": "", "http://eds?x=1": "", "http://eds#x": "",
+		"10.0.0.5": "http://10.0.0.5:8080", "eds": "http://eds:8080", "eds:": "http://eds:8080", "::1": "http://[::1]:8080", "[::1]": "http://[::1]:8080",
+		"http://eds": "http://eds", "eds/behind": "http://eds:8080/behind",
+		"": "", ":80": "", "ftp://eds": "", "http://": "", "eds:port": "", "http://eds?x=1": "", "http://eds#x": "",
 	} {
 		c, err := New(Options{Servers: []string{server}})
 		if (err == nil) != (want != "") || (err == nil && c.servers[0] != want) {
 			t.Errorf("%q: %v, %+v", server, err, c)
 		}
 	}
-	if c, err := New(Options{}); err != nil || c.servers[0] != DefaultServer {
+	if c, err := New(Options{}); err != nil || c.servers[0] != "http://"+DefaultServer {
 		t.Errorf("without a server: %v, %+v", err, c)
 	}
+}
+
+func TestAServerWithoutASchemeIsAskedOverTLSWhereThatIsMeant(t *testing.T) {
+	for _, tt := range []struct {
+		opts Options
+		want string
+	}{
+		{Options{TLS: &tls.Config{}}, "https://127.0.0.1:8080"},
+		{Options{Servers: []string{"10.0.0.5"}, TLS: &tls.Config{}}, "https://10.0.0.5:8080"},
+		{Options{Servers: []string{"10.0.0.5:80"}, Token: "t"}, "https://10.0.0.5:80"},
+		{Options{Servers: []string{"localhost"}, Token: "t"}, "http://localhost:8080"}, // it stays on this machine
+		{Options{Servers: []string{"http://10.0.0.5:80"}, TLS: &tls.Config{}}, "http://10.0.0.5:80"},
+	} {
+		if c, err := New(tt.opts); err != nil || c.servers[0] != tt.want {
+			t.Errorf("%q is asked at %+v, %v, want %s", tt.opts.Servers, c, err, tt.want)
+		}
+	}
+	if _, err := New(Options{Servers: []string{"http://10.0.0.5:80"}, Token: "t"}); err == nil || !strings.Contains(err.Error(), "in the clear") {
+		t.Errorf("a token to http://: %v", err)
+	}
+}
+
+func TestWhoIsNotTheAPIIsToldApart(t *testing.T) {
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Cleanup(secure.Close)
+	address := secure.Listener.Addr().String()
+	grpc := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		w.WriteHeader(http.StatusUnsupportedMediaType)
+	})
+	for server, want := range map[string]string{
+		"http://" + address: "speaks TLS, give its URL as https://" + address,
+		strings.Replace(serve(t, nil), "http", "https", 1): "it speaks no TLS, give its URL with http://:",
+		grpc: "answers as a gRPC server: " + notTheAPI,
+		saying(t, "\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00"): notTheAPI + ": it answers, but not in HTTP",
+		saying(t, ""): notTheAPI + ": EOF",
+		strings.Replace(saying(t, "\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00"), "http", "https", 1): notTheAPI + ": tls: first record",
+	} {
+		_, err := newClient(t, server).Services(t.Context())
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", server, err, want)
+		}
+	}
+}
+
+func TestWhoInsistsOnACertificateIsNotTheAPI(t *testing.T) {
+	refused := &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}
+	if err := unreachable("https://eds", refused); !errors.Is(err, ErrUnreachable) || !errors.Is(err, refused) || !strings.Contains(err.Error(), notTheAPI) {
+		t.Error(err)
+	}
+}
+
+// saying is the URL of a server that says the same to everybody and hangs up.
+func saying(t *testing.T, words string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 1<<12)) // of a question, so that hanging up is no reset
+			_, _ = io.WriteString(c, words)
+			_ = c.Close()
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		running.Wait()
+	})
+	return "http://" + l.Addr().String()
 }
 
 func TestTheNextServerIsAskedWhenNothingCanHaveBeenDone(t *testing.T) {

@@ -2,7 +2,6 @@ package client
 
 import (
 	"encoding/json"
-	"fmt"
 	"mime"
 	"net/http"
 	"strings"
@@ -26,7 +25,7 @@ func problemOf(server string, resp *http.Response, body []byte) *Problem {
 	p := &Problem{}
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if media != "application/problem+json" || json.Unmarshal(body, p) != nil || p.Detail == "" {
-		*p = Problem{Title: http.StatusText(resp.StatusCode), Detail: fmt.Sprintf("%s answered %s and did not say why", server, resp.Status)}
+		*p = Problem{Title: http.StatusText(resp.StatusCode), Detail: unexplained(server, resp, body)}
 	}
 	p.Status, p.Server, p.Detail = resp.StatusCode, server, Printable(p.Detail)
 	return p
