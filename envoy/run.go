@@ -16,13 +16,13 @@ import (
 
 // The defaults of RunOptions.
 const (
-	DefaultLogLevel    = "info"
+	DefaultLogLevel    = "warning" // info tells some sixty lines of each start
 	DefaultStopTimeout = 5 * time.Second
 )
 
 // LogLevels returns what Envoy takes as its log level.
 func LogLevels() []string {
-	return []string{"trace", "debug", "info", "warning", "error", "critical", "off"}
+	return []string{"trace", "debug", "info", "warning", "warn", "error", "critical", "off"}
 }
 
 // RunOptions say how to run one Envoy.

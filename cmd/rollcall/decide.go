@@ -21,6 +21,7 @@ import (
 type decideFlags struct {
 	remoteFlags
 	terms client.Terms
+	ahead bool // the service need not be known yet
 }
 
 func (d *decideFlags) add(c *cobra.Command, lasting bool) {
@@ -39,6 +40,10 @@ func (d *decideFlags) add(c *cobra.Command, lasting bool) {
 	}
 }
 
+func (d *decideFlags) addAhead(c *cobra.Command) {
+	c.Flags().BoolVar(&d.ahead, "ahead", false, "decide for an address of a service that nobody has heard of yet")
+}
+
 // condition is --if-match as the header has it.
 func (d *decideFlags) condition() client.Terms {
 	t := d.terms
@@ -51,7 +56,8 @@ func (d *decideFlags) condition() client.Terms {
 func newDrain() *cobra.Command {
 	return newState(client.Drain, "Send a host no new requests; those in flight finish", `Envoys send the host no new requests once they have acknowledged the change, and
 those in flight finish. The host may be named by the first characters of its
-uuid, or by an ip:port, be it one that is not there yet.`,
+uuid, or by an ip:port, be it one that is not there yet; the service has to be
+there, unless --ahead is given.`,
 		`  rollcall drain myservice 10.0.0.7:8081 --for 1h --reason "disk errors"
   rollcall drain myservice 1f0c --for 30m --if-match auto`)
 }
@@ -80,6 +86,7 @@ func newState(state client.State, short, long, example string) *cobra.Command {
 		}),
 	}
 	flags.add(c, true)
+	flags.addAhead(c)
 	return c
 }
 
@@ -110,6 +117,7 @@ With auto the decision is taken back and the host's own weight counts again.`,
 		}),
 	}
 	flags.add(c, true)
+	flags.addAhead(c)
 	return c
 }
 
@@ -118,6 +126,14 @@ func (d *decideFlags) decide(ctx context.Context, c *client.Client, out io.Write
 	name, err := resolve(ctx, c, service, host)
 	if err != nil {
 		return err
+	}
+	if !d.ahead {
+		if err := expected(ctx, c, service, name); err != nil {
+			if _, unknown := errors.AsType[notFoundError](err); unknown {
+				err = fmt.Errorf("%w; --ahead decides all the same, for when it comes", err)
+			}
+			return err
+		}
 	}
 	got, err := c.Decide(ctx, service, name, change, d.condition())
 	if err != nil {

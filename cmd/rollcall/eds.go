@@ -32,7 +32,8 @@ console is at the root of the HTTP address.`,
     --xds 10.0.0.6:18000 --xds-cert eds.pem --xds-key eds-key.pem --xds-client-ca ca.pem`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			if opts.Logger, err = logs.logger(); err != nil {
+			opts.Logger = logs.logger()
+			if err := checkFiles(opts.Logger.Warn, append(access.files(), file{"--gossip-key-file", pool.keyFile, true}, file{"--eds-key", trust.key, true})...); err != nil {
 				return err
 			}
 			if opts.Keys, err = pool.keys(); err != nil {
@@ -86,10 +87,10 @@ func defaultDataDir() string {
 	return filepath.Join(home, ".local", "state", "rollcall")
 }
 
-// noArgs is cobra.NoArgs as a usage error.
+// noArgs refuses what follows a command, which may be a verb that is none.
 func noArgs(c *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(c, args); err != nil {
-		return usageError{err}
+	if len(args) > 0 {
+		return unknownCommand(c, args[0])
 	}
 	return nil
 }

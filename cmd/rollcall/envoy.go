@@ -74,9 +74,6 @@ for at --envoy, $ENVOY, on the PATH, and in the cache that make envoy fills.`,
 			if err != nil {
 				return err
 			}
-			if !slices.Contains(envoy.LogLevels(), opts.LogLevel) {
-				return usageError{fmt.Errorf("--log-level is %q, give one of %s", opts.LogLevel, strings.Join(envoy.LogLevels(), ", "))}
-			}
 			if opts.Path, err = envoy.Find(path); err != nil {
 				return err
 			}
@@ -87,7 +84,7 @@ for at --envoy, $ENVOY, on the PATH, and in the cache that make envoy fills.`,
 	flags.add(c.Flags())
 	c.Flags().StringVar(&path, "envoy", "", "the Envoy binary")
 	c.Flags().StringVar(&opts.BootstrapFile, "bootstrap", "", "a bootstrap file to run with, in place of what the flags say")
-	c.Flags().StringVar(&opts.LogLevel, "log-level", envoy.DefaultLogLevel, "Envoy's own log level: trace, debug, info, warning, error, critical or off")
+	choiceVar(c.Flags(), &opts.LogLevel, "log-level", envoy.DefaultLogLevel, "Envoy's own log level: trace, debug, info, warning, error, critical or off", envoy.LogLevels()...)
 	return c
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -90,6 +91,33 @@ func (p profileFlag) String() string {
 	return string(*p.v)
 }
 
+// choice is a flag that takes one of some words.
+type choice struct {
+	v  *string
+	of []string
+}
+
+func (c choice) Set(s string) error {
+	if !slices.Contains(c.of, s) {
+		return fmt.Errorf("%q is none of %s", s, strings.Join(c.of, ", "))
+	}
+	*c.v = s
+	return nil
+}
+
+func (c choice) Type() string { return "string" }
+func (c choice) String() string {
+	if c.v == nil {
+		return ""
+	}
+	return *c.v
+}
+
+func choiceVar(fs *pflag.FlagSet, v *string, name, def, usage string, of ...string) {
+	*v = def
+	fs.Var(choice{v, of}, name, usage)
+}
+
 func addrPortVar(fs *pflag.FlagSet, v *netip.AddrPort, name, def, usage string) {
 	if def != "" {
 		*v = netip.MustParseAddrPort(def)
@@ -132,7 +160,11 @@ func (p *poolFlags) keys() ([][]byte, error) {
 	if p.keyFile == "" {
 		return nil, nil
 	}
-	return gossip.ReadKeyFile(p.keyFile)
+	keys, err := gossip.ReadKeyFile(p.keyFile)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return keys, nil
 }
 
 // required returns a usage error that names the first flag that was not given.

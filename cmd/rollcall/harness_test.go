@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -59,6 +60,21 @@ func (m *merged) Wait(context.Context, uint64) error {
 
 func (m *merged) Confirm(context.Context, string) (bool, error) { return false, nil }
 
+// ring is a keyring of one key, 0123456789abcdef, that not all have.
+type ring struct{}
+
+func (ring) List(context.Context) (api.Keys, error)        { return api.Keys{}, nil }
+func (ring) Add(context.Context, []byte) (api.Keys, error) { return api.Keys{}, nil }
+func (ring) Use(_ context.Context, fingerprint string) (api.Keys, error) {
+	if strings.HasPrefix("0123456789abcdef", fingerprint) {
+		return api.Keys{}, api.KeyRefused("not all have it")
+	}
+	return api.Keys{}, api.KeyUnknown("no key has it")
+}
+func (r ring) Remove(ctx context.Context, fingerprint string) (api.Keys, error) {
+	return r.Use(ctx, fingerprint)
+}
+
 // rig is the API on a real store, with two hosts of "web" and one of "other".
 type rig struct {
 	*testing.T
@@ -87,7 +103,7 @@ func newRig(t *testing.T) *rig {
 	r := &rig{T: t, store: store}
 	handler := api.New(api.Options{
 		Registry: reg, Overrides: store, Discovery: discovery, Clients: discovery.Clients, Standings: discovery.Standings,
-		Events: hub.Subscribe, Metrics: http.NotFoundHandler(), Logger: logger,
+		Events: hub.Subscribe, Keys: ring{}, Metrics: http.NotFoundHandler(), Logger: logger,
 	})
 	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if r.before != nil {

@@ -14,7 +14,7 @@ func newKeygen() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "keygen",
 		Short:   "Make keys",
-		Example: "  rollcall keygen gossip > gossip.key",
+		Example: "  (umask 077; rollcall keygen gossip > gossip.key)",
 		Args:    noArgs,
 		RunE:    help,
 	}

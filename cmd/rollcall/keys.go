@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"regexp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,7 +27,7 @@ func newKeys() *cobra.Command {
 remove the old one, and give the new key file to members that are yet to start. A
 key is named by the beginning of its fingerprint. A member that has a
 --gossip-key-file writes its keys back to it.`,
-		Example: `  rollcall keygen gossip > new.key
+		Example: `  (umask 077; rollcall keygen gossip > new.key)
   rollcall keys add new.key
   rollcall keys list
   rollcall keys use 3f2a
@@ -41,20 +42,33 @@ key is named by the beginning of its fingerprint. A member that has a
 			func(ctx context.Context, c *client.Client, args []string) (keysAnswer, error) {
 				keys, err := gossip.ReadKeyFile(args[0])
 				if err != nil {
-					return keysAnswer{}, err
+					return keysAnswer{}, usageError{err}
 				}
 				return c.AddKey(ctx, keys[0])
 			}),
-		newKeysVerb("use FINGERPRINT", "  rollcall keys use 3f2a", "Have all members encrypt with a key that all have", nArgs(1, 1),
+		newKeysVerb("use FINGERPRINT", "  rollcall keys use 3f2a", "Have all members encrypt with a key that all have", oneFingerprint,
 			func(ctx context.Context, c *client.Client, args []string) (keysAnswer, error) {
 				return c.UseKey(ctx, args[0])
 			}),
-		newKeysVerb("remove FINGERPRINT", "  rollcall keys remove 91c0", "Have all members forget a key that nobody encrypts with", nArgs(1, 1),
+		newKeysVerb("remove FINGERPRINT", "  rollcall keys remove 91c0", "Have all members forget a key that nobody encrypts with", oneFingerprint,
 			func(ctx context.Context, c *client.Client, args []string) (keysAnswer, error) {
 				return c.RemoveKey(ctx, args[0])
 			}),
 	)
 	return c
+}
+
+// partOfFingerprint is what the beginning of a fingerprint looks like.
+var partOfFingerprint = regexp.MustCompile(`^[0-9a-fA-F]{1,16}$`)
+
+func oneFingerprint(c *cobra.Command, args []string) error {
+	if err := nArgs(1, 1)(c, args); err != nil {
+		return err
+	}
+	if !partOfFingerprint.MatchString(args[0]) {
+		return usageError{fmt.Errorf("%q is not the beginning of a fingerprint, as rollcall keys list shows them", args[0])}
+	}
+	return nil
 }
 
 func newKeysVerb(use, example, short string, args cobra.PositionalArgs, call func(context.Context, *client.Client, []string) (keysAnswer, error)) *cobra.Command {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 	"os"
 
@@ -16,17 +15,13 @@ type logFlags struct {
 
 func (l *logFlags) add(fs *pflag.FlagSet) {
 	fs.TextVar(&l.level, "log-level", slog.LevelInfo, "least level logged: debug, info, warn or error")
-	fs.StringVar(&l.format, "log-format", "text", "text or json")
+	choiceVar(fs, &l.format, "log-format", "text", "text or json", "text", "json")
 }
 
-func (l *logFlags) logger() (*slog.Logger, error) {
+func (l *logFlags) logger() *slog.Logger {
 	opts := &slog.HandlerOptions{Level: l.level}
-	switch l.format {
-	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, opts)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, opts)), nil
-	default:
-		return nil, usageError{fmt.Errorf("--log-format %q is neither text nor json", l.format)}
+	if l.format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
 	}
+	return slog.New(slog.NewTextHandler(os.Stderr, opts))
 }

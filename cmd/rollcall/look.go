@@ -77,7 +77,7 @@ Envoys have acknowledged what they were told of it, and what an operator decided
 				}
 				return flags.print(out, got.JSON, func(w io.Writer, now time.Time) error { return show.Hosts(w, now, got.Value, true) })
 			}
-			got, err := c.Service(ctx, args[0])
+			got, err := findService(ctx, c, args[0])
 			if err != nil {
 				return err
 			}

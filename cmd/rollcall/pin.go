@@ -41,7 +41,7 @@ when somebody else decides something for the service meanwhile.`,
 }
 
 func (d *decideFlags) pin(ctx context.Context, c *client.Client, out io.Writer, service string, names []string, probe bool) error {
-	had, err := c.Service(ctx, service)
+	had, err := findService(ctx, c, service)
 	if err != nil {
 		return err
 	}

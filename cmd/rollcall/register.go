@@ -87,9 +87,9 @@ func (m *memberFlags) addresses() []exposure.Address {
 }
 
 func (m *memberFlags) endpoint(ctx context.Context, addr netip.AddrPort) (run.Endpoint, error) {
-	var err error
 	e := m.e
-	if e.Logger, err = m.logs.logger(); err != nil {
+	e.Logger = m.logs.logger()
+	if err := checkFiles(e.Logger.Warn, file{"--gossip-key-file", m.pool.keyFile, true}, file{"--service-key", m.trust.serviceKey, true}); err != nil {
 		return e, err
 	}
 	keys, err := m.pool.keys()

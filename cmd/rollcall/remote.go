@@ -71,7 +71,7 @@ var outputs = []string{"table", "json", "yaml"}
 
 func (r *remoteFlags) add(c *cobra.Command) {
 	fs := c.Flags()
-	fs.StringSliceVar(&r.servers, "server", []string{client.DefaultServer}, "EDS servers' HTTP API, tried in order, comma-separated or repeated")
+	fs.StringSliceVar(&r.servers, "server", []string{client.DefaultServer}, "EDS servers' HTTP API, as host[:port] or URL, tried in order, comma-separated or repeated; port 8080 unless given, and https:// with --ca, --cert or a token for another machine")
 	fs.StringVar(&r.token, "token-file", "", "file with the token to show to the servers (rollcall keygen token)")
 	fs.StringVar(&r.certs.PeerCA, "ca", "", "PEM certificates of those who sign the servers' certificates (default what the system trusts)")
 	fs.StringVar(&r.certs.Cert, "cert", "", "PEM client certificate to show to the servers")
@@ -154,16 +154,16 @@ func (r *remoteFlags) print(w io.Writer, document json.RawMessage, table func(w 
 // asks makes the RunE of a verb of what it asks.
 func (r *remoteFlags) asks(ask func(ctx context.Context, c *client.Client, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
+		warn := func(said string, _ ...any) { fmt.Fprintln(cmd.ErrOrStderr(), "rollcall: "+said) }
+		if err := checkFiles(warn, file{"--token-file", r.token, true}, file{"--key", r.certs.Key, true}, file{"--cert", r.certs.Cert, false}, file{"--ca", r.certs.PeerCA, false}); err != nil {
+			return err
+		}
 		c, err := r.client()
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		err = ask(cmd.Context(), c, cmd.OutOrStdout(), args)
-		if errors.Is(err, client.ErrUnreachable) {
-			err = fmt.Errorf("%w (--server or ROLLCALL_SERVER says where it is)", err)
-		}
-		return err
+		return hinted(ask(cmd.Context(), c, cmd.OutOrStdout(), args), r.certs.Cert != "")
 	}
 }
 

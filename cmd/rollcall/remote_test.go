@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -81,9 +84,79 @@ func TestWhatWentWrongIsInTheExitCode(t *testing.T) {
 		step{"undo 0123456789abcdef", exitNotFound, "no decision in force has the id"},
 		step{"unpin web", exitNotFound, "nothing manual is there"},
 		step{"pin web 99990000-2222-4333-8444-555555555555", exitNotFound, "no host of service"},
+		step{"keys add " + filepath.Join(r.TempDir(), "none"), exitUsage, "no such file"},
+		step{"keys use zz", exitUsage, "not the beginning of a fingerprint"},
+		step{"keys use 99", exitNotFound, "no key"},
+		step{"keys remove 99", exitNotFound, "no key"},
+		step{"keys use 01", exitConflict, "not all have it"},
+		step{"services --token-file none", exitUsage, "--token-file"},
+		step{"services --ca none", exitUsage, "none"},
+		step{"services --cert none --key none", exitUsage, "none"},
 	)
 	r.server.Close()
 	r.play(step{"services", exitFailed, "(--server or ROLLCALL_SERVER says where it is)"})
+}
+
+func TestARefusalIsInTheExitCode(t *testing.T) {
+	for status, want := range map[int]int{
+		400: exitUsage, 401: exitFailed, 403: exitFailed, 404: exitNotFound, 409: exitConflict, 412: exitConflict,
+		413: exitFailed, 421: exitFailed, 429: exitFailed, 500: exitFailed, 503: exitFailed, 507: exitFailed,
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		if got := rollcall(t.Context(), "overrides", "--server", s.URL); got.code != want || !strings.Contains(got.err.Error(), strconv.Itoa(status)) {
+			t.Errorf("after %d the exit code is %d, want %d: %v", status, got.code, want, got.err)
+		}
+		s.Close()
+	}
+}
+
+func TestADecisionForAServiceThatNobodyKnowsIsRefused(t *testing.T) {
+	r := newRig(t)
+	r.play(
+		step{"drain wbe 10.0.0.9:80", exitNotFound, `neither gossip nor an operator knows service "wbe": there is "web", "other"; --ahead decides all the same`},
+		step{"weight wbe 10.0.0.9:80 5", exitNotFound, `there is "web", "other"; --ahead`},
+		step{"undrain wbe 10.0.0.9:80", exitNotFound, `there is "web", "other"`},
+		step{"hosts wbe", exitNotFound, `there is "web", "other"`},
+		step{"pin wbe 10.0.0.9:80", exitNotFound, `there is "web", "other"`},
+		step{"drain wbe 1f0c", exitNotFound, `there is "web", "other"`},
+	)
+	if list, _ := r.store.InForce(); len(list) > 0 {
+		t.Errorf("in force is %+v", list)
+	}
+	r.play(
+		step{"exclude new 10.0.0.9:80 --ahead", 0, "nobody has this address yet"},
+		step{"drain new 10.0.0.8:80", 0, "drain by ann"}, // a decision has heard of it
+		step{"undrain new 10.0.0.9:80", 0, "nothing is decided"},
+	)
+}
+
+func TestADecisionIsTakenWhileNobodyCanSayWhetherTheServiceIsThere(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Method == http.MethodGet {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, `{"service":"web","host":"10.0.0.9:80"}`)
+	}))
+	defer s.Close()
+	if got := rollcall(t.Context(), "drain", "web", "10.0.0.9:80", "--server", s.URL); got.err != nil {
+		t.Error(got.err)
+	}
+}
+
+func TestNamesThatAreMostAlikeAreSuggested(t *testing.T) {
+	names := []string{"payments", "users", "basket", "payment-api", "search", "pay", "orders"}
+	if got, want := alike("paymnets", names), `there is "payments", "basket", "pay", "orders", "payment-api" and 2 more`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got := alike("x", nil); got != "there is none at all" {
+		t.Error(got)
+	}
+	for pair, want := range map[[2]string]int{{"", ""}: 0, {"abc", ""}: 3, {"", "ab"}: 2, {"abc", "abc"}: 0, {"abc", "axc"}: 1, {"abc", "bc"}: 1, {"kitten", "sitting"}: 3} {
+		if got := distance(pair[0], pair[1]); got != want {
+			t.Errorf("between %q are %d, want %d", pair, got, want)
+		}
+	}
 }
 
 func TestWhoWasFirstIsTold(t *testing.T) {

@@ -28,7 +28,7 @@ func resolve(ctx context.Context, c *client.Client, service, host string) (strin
 	if !partOfID.MatchString(name) {
 		return "", usageError{fmt.Errorf("host %q is neither a uuid, nor its first 4 or more characters, nor an ip:port", host)}
 	}
-	got, err := c.Service(ctx, service)
+	got, err := findService(ctx, c, service)
 	if err != nil {
 		return "", err
 	}

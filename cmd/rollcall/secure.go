@@ -86,6 +86,15 @@ func certFlags(fs *pflag.FlagSet, f *certs.Files, port, what string) {
 	fs.StringVar(&f.PeerCA, port+"-client-ca", "", "PEM certificates of those who sign the certificates of clients of "+what)
 }
 
+func (a *accessFlags) files() []file {
+	x := a.access
+	return []file{
+		{"--http-tokens", x.Tokens, false}, {"--xds-policy", x.Policy, false},
+		{"--http-cert", x.HTTP.Cert, false}, {"--http-key", x.HTTP.Key, true}, {"--http-client-ca", x.HTTP.PeerCA, false},
+		{"--xds-cert", x.XDS.Cert, false}, {"--xds-key", x.XDS.Key, true}, {"--xds-client-ca", x.XDS.PeerCA, false},
+	}
+}
+
 // apply checks the flags, and the addresses that opts open.
 func (a *accessFlags) apply(opts *eds.Options, pool *poolFlags) (stop func(), err error) {
 	for port, files := range map[string]certs.Files{"http": a.access.HTTP, "xds": a.access.XDS} {

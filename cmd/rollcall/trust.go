@@ -77,16 +77,18 @@ func (e *edsTrust) trust() (eds.Trust, error) {
 	var err error
 	if e.key != "" {
 		if t.EDSKey, err = keyfile.ReadEDS(e.key); err != nil {
-			return t, err
+			return t, usageError{err}
 		}
 	}
 	if e.public != "" {
-		t.EDSPublic, err = keyfile.ReadEDSPublic(e.public)
+		if t.EDSPublic, err = keyfile.ReadEDSPublic(e.public); err != nil {
+			return t, usageError{err}
+		}
 	}
-	if err == nil && t.EDSKey == nil && len(t.EDSPublic) > 0 {
-		err = usageError{fmt.Errorf("--eds-pub without --eds-key: the members would not take this server for an EDS server, pass --eds-key too")}
+	if t.EDSKey == nil && len(t.EDSPublic) > 0 {
+		return t, usageError{fmt.Errorf("--eds-pub without --eds-key: the members would not take this server for an EDS server, pass --eds-key too")}
 	}
-	return t, err
+	return t, nil
 }
 
 // memberTrust are an upstream's flags of what it proves and whom it believes.
@@ -107,7 +109,7 @@ func (m *memberTrust) options(service, gossipKeyFile string) ([]upstream.Option,
 	if m.serviceKey != "" {
 		name, key, err := keyfile.ReadService(m.serviceKey)
 		if err != nil {
-			return nil, err
+			return nil, usageError{err}
 		}
 		if name != service {
 			return nil, usageError{fmt.Errorf("--service-key %s is the key of service %q, not of %q", m.serviceKey, name, service)}
@@ -117,7 +119,7 @@ func (m *memberTrust) options(service, gossipKeyFile string) ([]upstream.Option,
 	if m.public != "" {
 		keys, err := keyfile.ReadEDSPublic(m.public)
 		if err != nil {
-			return nil, err
+			return nil, usageError{err}
 		}
 		opts = append(opts, upstream.WithEDSKeys(keys...))
 	}

@@ -31,7 +31,8 @@ what it serves. SIGTERM drains it: no request is lost.`,
   rollcall upstream -p 8081 --address 10.0.0.7 --gossip 10.0.0.7:7946 --join 10.0.0.5,10.0.0.6 --gossip-key-file gossip.key`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			if opts.Logger, err = logs.logger(); err != nil {
+			opts.Logger = logs.logger()
+			if err := checkFiles(opts.Logger.Warn, file{"--gossip-key-file", pool.keyFile, true}, file{"--service-key", trust.serviceKey, true}); err != nil {
 				return err
 			}
 			if opts.Keys, err = pool.keys(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -16,11 +17,11 @@ import (
 // takes says what flags of pflag's own types take, whose errors are Go's. Flags of
 // other types say so themselves.
 var takes = map[string]string{
+	"":               "debug, info, warn or error", // of a TextVar, which --log-level alone is
 	"bool":           "true or false",
 	"duration":       "a duration, such as 500ms or 10s",
 	"float64":        "a number, such as 0.5",
 	"int":            "a whole number, such as 10",
-	"level":          "debug, info, warn or error",
 	"stringToString": "key=value, such as version=2",
 	"uint16":         "a port from 0 to 65535, such as 8081",
 	"uint32":         "a whole number, such as 50",
@@ -42,11 +43,11 @@ func valueError(variable string, err error) error {
 	if variable != "" {
 		name = variable
 	}
-	kind := invalid.GetFlag().Value.Type()
-	if _, text := invalid.GetFlag().Value.(interface{ UnmarshalText([]byte) error }); text || name == "--log-level" {
-		kind = "level"
+	want, ok := takes[invalid.GetFlag().Value.Type()]
+	if c, words := invalid.GetFlag().Value.(choice); words {
+		want, ok = "one of "+strings.Join(c.of, ", "), true
 	}
-	if want, ok := takes[kind]; ok {
+	if ok {
 		return fmt.Errorf("%s is %q, give %s", name, invalid.GetValue(), want)
 	}
 	return fmt.Errorf("%s: %w", name, errors.Unwrap(invalid))

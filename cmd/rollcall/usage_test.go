@@ -3,7 +3,11 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -56,6 +60,9 @@ func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
 		"completion tcsh":                                `unknown command "tcsh"`,
 		"keygen what":                                    `unknown command "what"`,
 		"nothing":                                        `unknown command "nothing"`,
+		"hots":                                           `unknown command "hots" for "rollcall", is it "hosts"?`,
+		"keys lisst":                                     `unknown command "lisst" for "rollcall keys", is it "list"?`,
+		"upstream --log-format xml":                      `--log-format is "xml", give one of text, json`,
 	} {
 		t.Run(line, func(t *testing.T) {
 			_, err := invoke(t, strings.Fields(line)...)
@@ -71,10 +78,69 @@ func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
 }
 
 func TestMistakesInTheEnvironmentAreNamed(t *testing.T) {
-	t.Setenv("ROLLCALL_WEIGHT", "much")
-	var usage usageError
-	if _, err := invoke(t, "upstream"); !errors.As(err, &usage) || err.Error() != `ROLLCALL_WEIGHT is "much", give a whole number, such as 50` {
-		t.Errorf("the error is %v", err)
+	for _, tt := range [][3]string{
+		{"upstream", "ROLLCALL_WEIGHT", `give a whole number, such as 50`},
+		{"upstream", "ROLLCALL_LOG_LEVEL", `give debug, info, warn or error`},
+		{"upstream", "ROLLCALL_LOG_FORMAT", `give one of text, json`},
+		{"envoy run", "ROLLCALL_LOG_LEVEL", `give one of trace, debug, info, warning, warn, error, critical, off`},
+	} {
+		t.Run(tt[1], func(t *testing.T) {
+			t.Setenv(tt[1], "much")
+			var usage usageError
+			if _, err := invoke(t, strings.Fields(tt[0])...); !errors.As(err, &usage) || err.Error() != fmt.Sprintf(`%s is "much", %s`, tt[1], tt[2]) {
+				t.Errorf("the error is %v", err)
+			}
+		})
+	}
+}
+
+func TestAFileThatIsNotThereIsAMistakeOnTheCommandLine(t *testing.T) {
+	for _, line := range []string{
+		"eds --gossip-key-file", "eds --eds-key", "eds --http-tokens", "eds --http-cert", "eds --http-key", "eds --http-client-ca",
+		"eds --xds-cert", "eds --xds-key", "eds --xds-client-ca", "eds --xds-policy", "upstream --gossip-key-file", "upstream --service-key",
+		"run --service s -p 1 --gossip-key-file", "register --service s --address 127.0.0.1:1 --service-key",
+		"services --token-file", "services --ca", "services --cert", "services --key",
+	} {
+		args := append(strings.Fields(line), filepath.Join(t.TempDir(), "none"))
+		if args[0] == "run" {
+			args = append(args, "--", "true")
+		}
+		flag := strings.Fields(line)[len(strings.Fields(line))-1]
+		var usage usageError
+		if _, err := invoke(t, args...); !errors.As(err, &usage) || !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), flag+": ") {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
+func TestASecretThatEverybodyCanReadIsToldOf(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gossip.key")
+	for mode, want := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o604: true, 0o602: true, 0o644: true} {
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		warn := func(s string, _ ...any) { said = append(said, s) }
+		err := checkFiles(warn, file{"--gossip-key-file", path, true}, file{"--ca", path, false}, file{"--key", "", true})
+		if err != nil || (len(said) == 1) != want || want && !strings.Contains(said[0], "--gossip-key-file "+path+", a secret: chmod 600 "+path) {
+			t.Errorf("of mode %o it says %q, %v", mode, said, err)
+		}
+	}
+}
+
+func TestATokenThatEverybodyCanReadIsToldOf(t *testing.T) {
+	r := newRig(t)
+	path := filepath.Join(t.TempDir(), "ann.token")
+	if err := errors.Join(os.WriteFile(path, []byte("secret"), 0o600), os.Chmod(path, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	root := newRoot()
+	root.SetArgs([]string{"services", "--token-file", path, "--server", r.server.URL})
+	root.SetOut(io.Discard)
+	root.SetErr(&said)
+	if err := root.ExecuteContext(t.Context()); err != nil || !strings.HasPrefix(said.String(), "rollcall: every user of this machine has access to --token-file "+path) {
+		t.Errorf("it says %s, %v", &said, err)
 	}
 }
 

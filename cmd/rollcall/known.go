@@ -1,0 +1,95 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rollcall-fleet/rollcall/client"
+)
+
+// findService returns a service. When it is not there, the error names some that are.
+func findService(ctx context.Context, c *client.Client, name string) (client.Answer[client.Service], error) {
+	got, err := c.Service(ctx, name)
+	if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != http.StatusNotFound {
+		return got, err
+	}
+	there, listErr := c.Services(ctx)
+	if listErr != nil {
+		return got, err
+	}
+	return got, notFoundError{fmt.Errorf("%w: %s", err, alike(name, slices.Collect(maps.Keys(there.Value))))}
+}
+
+// mostAlike is how many names an error suggests.
+const mostAlike = 5
+
+// alike tells of the names that are most like one.
+func alike(name string, names []string) string {
+	if len(names) == 0 {
+		return "there is none at all"
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(distance(name, a), distance(name, b)), cmp.Compare(a, b))
+	})
+	there := "there is " + quoted(names[:min(len(names), mostAlike)], ", ")
+	if more := len(names) - mostAlike; more > 0 {
+		there += fmt.Sprintf(" and %d more", more)
+	}
+	return there
+}
+
+func quoted(names []string, between string) string {
+	var quoted []string
+	for _, n := range names {
+		quoted = append(quoted, strconv.Quote(n))
+	}
+	return strings.Join(quoted, between)
+}
+
+// distance is how many bytes have to be put in, left out or changed to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1) // of the part of a so far to each beginning of b
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal, row[j+1] = row[j+1], min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// expected refuses an address of a service that nobody knows, neither gossip nor a
+// decision. The server would take it: the decision would wait for the address, while
+// the host that was meant is served.
+func expected(ctx context.Context, c *client.Client, service, host string) error {
+	if _, err := netip.ParseAddrPort(host); err != nil {
+		return nil // the server says whether it has that process
+	}
+	_, err := findService(ctx, c, service)
+	if _, unknown := errors.AsType[notFoundError](err); !unknown {
+		if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusServiceUnavailable {
+			return nil // nobody can say yet
+		}
+		return err
+	}
+	if decided, e := c.Overrides(ctx, service); e != nil || len(decided.Value) > 0 {
+		return e
+	}
+	return err
+}
