@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("ignoring SIGTERM")
 		time.Sleep(time.Minute)
 	case "runner": // runs the Envoy and the bootstrap file that it is given
-		opts := RunOptions{Path: os.Args[1], BootstrapFile: os.Args[2], Stderr: os.Stderr}
+		opts := RunOptions{Path: os.Args[1], BootstrapFile: os.Args[2], Stderr: os.Stderr, LogLevel: "info"}
 		if err := Run(context.Background(), opts); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

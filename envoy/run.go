@@ -16,7 +16,7 @@ import (
 
 // The defaults of RunOptions.
 const (
-	DefaultLogLevel    = "warning" // info tells some sixty lines of each start
+	DefaultLogLevel    = "warning" // info has more than a hundred lines at each start
 	DefaultStopTimeout = 5 * time.Second
 )
 

@@ -43,7 +43,7 @@ func start(t *testing.T, o Options) *running {
 	ctx, stop := context.WithCancel(t.Context())
 	r := &running{stop: stop, ended: make(chan error, 1)}
 	log, w := io.Pipe()
-	opts := RunOptions{Path: realEnvoy(t), Bootstrap: boot, Stdout: &r.stdout, Stderr: w}
+	opts := RunOptions{Path: realEnvoy(t), Bootstrap: boot, Stdout: &r.stdout, Stderr: w, LogLevel: "info"}
 	go func() {
 		err := Run(ctx, opts)
 		w.Close()

@@ -77,6 +77,9 @@ for at --envoy, $ENVOY, on the PATH, and in the cache that make envoy fills.`,
 			if opts.Path, err = envoy.Find(path); err != nil {
 				return err
 			}
+			if opts.BootstrapFile == "" { // Envoy says nothing of it itself, unless --log-level is info
+				fmt.Fprintf(c.ErrOrStderr(), "rollcall: Envoy takes requests at %s, its admin interface is at http://%s/\n", flags.opts.Listener, flags.opts.Admin)
+			}
 			opts.Stdout, opts.Stderr = os.Stdout, os.Stderr
 			return envoy.Run(c.Context(), opts)
 		},

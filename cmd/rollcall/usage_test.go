@@ -155,6 +155,24 @@ func TestTheFlagPrintsTheVersionAsTheVerbDoes(t *testing.T) {
 	}
 }
 
+func TestEnvoyIsRunQuietlyAndWhereItListensIsTold(t *testing.T) {
+	dir := t.TempDir()
+	fake := filepath.Join(dir, "envoy") // says how it was called
+	if err := os.WriteFile(fake, []byte("#!/bin/sh\necho \"$@\" > "+dir+"/args\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	root := newRoot()
+	root.SetArgs([]string{"envoy", "run", "--envoy", fake})
+	root.SetErr(&said)
+	if err := root.ExecuteContext(t.Context()); err != nil || said.String() != "rollcall: Envoy takes requests at 127.0.0.1:10000, its admin interface is at http://127.0.0.1:9901/\n" {
+		t.Errorf("it says %q, %v", &said, err)
+	}
+	if args, err := os.ReadFile(filepath.Join(dir, "args")); err != nil || !strings.Contains(string(args), "--log-level warning") {
+		t.Errorf("envoy is called with %s, %v", args, err)
+	}
+}
+
 func TestCompletionOfAShellIsStillThere(t *testing.T) {
 	if out, err := invoke(t, "completion", "bash", "--help"); err != nil || !strings.Contains(out, "bash shell") {
 		t.Errorf("%v: %.100q", err, out)
