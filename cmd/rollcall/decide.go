@@ -96,7 +96,9 @@ func newWeight() *cobra.Command {
 		Use:   "weight SERVICE HOST N|auto",
 		Short: "Give a host another share of the requests",
 		Long: `Sets the host's load balancing weight, 1 to 65535, whatever the host says of itself.
-With auto the decision is taken back and the host's own weight counts again.`,
+With auto the decision is taken back and the host's own weight counts again. Weights
+are relative to those of the other hosts, which rollcall hosts shows: a host weighs 1
+unless it says otherwise, and among such 5 is five times what another gets.`,
 		Example: `  rollcall weight myservice 10.0.0.7:8081 5 --for 1h --reason canary
   rollcall weight myservice 1f0c auto`,
 		Args:              nArgs(3, 3),
