@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 	"github.com/gorilla/mux"
 
@@ -90,6 +92,7 @@ func TestAnswersHaveTheFormInTheDocument(t *testing.T) {
 		{200, "GET", "/edsservice", ""},
 		{200, "PUT", "/edsservice/myservice", payload},
 		{200, "PUT", "/edsservice/myservice", `{"hosts":[]}`},
+		{200, "PUT", "/edsservice/myservice?reason=why&until=" + time.Now().Add(time.Hour).UTC().Format(time.RFC3339), payload},
 		{404, "PUT", "/edsservice/unknown", payload},
 		{400, "PUT", "/edsservice/myservice", `{}`},
 		{413, "PUT", "/edsservice/myservice", tooLong},
@@ -164,7 +167,7 @@ func TestAnswersHaveTheFormInTheDocumentBeforeGossipHasSettled(t *testing.T) {
 }
 
 // form returns a check of an answer's status, and of its body and headers against
-// the document.
+// the document; of the request too where it succeeds.
 func (r *rig) form() func(answers) {
 	doc := loadDocument(r.TB)
 	router, err := gorillamux.NewRouter(doc)
@@ -174,22 +177,35 @@ func (r *rig) form() func(answers) {
 	return func(step answers) {
 		r.Helper()
 		got := r.must(step.status, step.method, step.path, step.body)
-		req, err := http.NewRequestWithContext(r.Context(), step.method, step.path, http.NoBody)
+		req, err := http.NewRequestWithContext(r.Context(), step.method, step.path, strings.NewReader(step.body))
 		if err != nil {
 			r.Fatal(err)
 		}
-		route, params, err := router.FindRoute(req)
-		if err != nil {
-			r.Fatalf("%s %s: %v", step.method, step.path, err)
-		}
-		input := &openapi3filter.ResponseValidationInput{
-			RequestValidationInput: &openapi3filter.RequestValidationInput{Request: req, PathParams: params, Route: route},
-			Status:                 got.status, Header: got.header,
-			Options: &openapi3filter.Options{IncludeResponseStatus: true},
-		}
-		if err := openapi3filter.ValidateResponse(r.Context(), input.SetBodyBytes([]byte(got.body))); err != nil {
-			r.Errorf("%s %s answers %d %s: %v", step.method, step.path, got.status, got.body, err)
-		}
+		req.Header.Set("Content-Type", "application/json")
+		conforms(r.TB, router, req, got)
+	}
+}
+
+// conforms checks an answer against the document, and the request where it succeeds.
+func conforms(t testing.TB, router routers.Router, req *http.Request, got reply) {
+	t.Helper()
+	route, params, err := router.FindRoute(req)
+	if err != nil {
+		t.Fatalf("%s %s: %v", req.Method, req.URL, err)
+	}
+	asked := &openapi3filter.RequestValidationInput{
+		Request: req, PathParams: params, Route: route,
+		Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc},
+	}
+	if err := openapi3filter.ValidateRequest(t.Context(), asked); err != nil && got.status < 300 {
+		t.Errorf("%s %s is answered %d, and the document forbids it: %v", req.Method, req.URL, got.status, err)
+	}
+	input := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: asked, Status: got.status, Header: got.header,
+		Options: &openapi3filter.Options{IncludeResponseStatus: true},
+	}
+	if err := openapi3filter.ValidateResponse(t.Context(), input.SetBodyBytes([]byte(got.body))); err != nil {
+		t.Errorf("%s %s answers %d %s: %v", req.Method, req.URL, got.status, got.body, err)
 	}
 }
 
