@@ -200,6 +200,11 @@ func conforms(t testing.TB, router routers.Router, req *http.Request, got reply)
 	if err := openapi3filter.ValidateRequest(t.Context(), asked); err != nil && got.status < 300 {
 		t.Errorf("%s %s is answered %d, and the document forbids it: %v", req.Method, req.URL, got.status, err)
 	}
+	for name := range req.URL.Query() {
+		if got.status < 300 && route.Operation.Parameters.GetByInAndName("query", name) == nil {
+			t.Errorf("%s %s is answered %d, and the document has no parameter %s", req.Method, req.URL, got.status, name)
+		}
+	}
 	input := &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: asked, Status: got.status, Header: got.header,
 		Options: &openapi3filter.Options{IncludeResponseStatus: true},
