@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -59,7 +60,10 @@ func TestTheGossipKeyIsRotatedUnderLoadAndNobodyIsLost(t *testing.T) {
 	if out := keys(false, "remove", first); !strings.Contains(out, "2 of 2 members encrypt with key") {
 		t.Errorf("removing a key in use says %s", out)
 	}
-	keys(true, "use", second[:6])
+	keys(true, "use", second[:6], "--actor", "ann")
+	if code, out := rollcall(t, "audit", "--server", h.Addresses.HTTP); code != 0 || !regexp.MustCompile(`key used .*key `+second+` .* ann`).MatchString(out) {
+		t.Errorf("the audit does not say who used which key, exit code %d:\n%s", code, out)
+	}
 	if out := keys(true, "remove", first); strings.Contains(out, first) {
 		t.Errorf("the old key is still there: %s", out)
 	}

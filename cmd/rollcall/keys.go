@@ -90,5 +90,9 @@ func newKeysVerb(use, example, short string, args cobra.PositionalArgs, call fun
 		}),
 	}
 	flags.add(c)
+	if c.Name() != "list" {
+		flags.addActor(c.Flags())
+		_ = c.RegisterFlagCompletionFunc("actor", cobra.NoFileCompletions)
+	}
 	return c
 }
