@@ -16,13 +16,12 @@ import (
 	"github.com/rollcall-fleet/rollcall/envoy"
 )
 
-// decide changes the decision for a host of the fleet's service, and returns the
-// answer's ETag.
-func (h *harness) decide(want int, method, host, body string, headers ...string) string {
+// send sends a request with these headers, as operators' tools do, and returns the
+// answer's ETag and body. The test fails unless its status is want.
+func (h *harness) send(want int, method, path, body string, headers ...string) (etag, answer string) {
 	h.t.Helper()
-	where := "http://" + h.Addresses.HTTP + "/edsservice/" + h.Service + "/hosts/" + host
-	req := must2(http.NewRequestWithContext(within(h.t, patience), method, where, strings.NewReader(body)))(h.t)
-	req.Header.Set("Content-Type", "application/merge-patch+json")
+	req := must2(http.NewRequestWithContext(within(h.t, patience), method, "http://"+h.Addresses.HTTP+path, strings.NewReader(body)))(h.t)
+	req.Header.Set("Content-Type", "application/json")
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
@@ -30,9 +29,18 @@ func (h *harness) decide(want int, method, host, body string, headers ...string)
 	defer resp.Body.Close()
 	got := must2(io.ReadAll(resp.Body))(h.t)
 	if resp.StatusCode != want {
-		h.t.Fatalf("%s %s %s: status %d, want %d: %s", method, where, body, resp.StatusCode, want, got)
+		h.t.Fatalf("%s %s %s: status %d, want %d: %s", method, path, body, resp.StatusCode, want, got)
 	}
-	return resp.Header.Get("ETag")
+	return resp.Header.Get("ETag"), string(got)
+}
+
+// decide changes the decision for a host of the fleet's service, and returns the
+// answer's ETag.
+func (h *harness) decide(want int, method, host, body string, headers ...string) string {
+	h.t.Helper()
+	headers = append([]string{"Content-Type", "application/merge-patch+json"}, headers...)
+	etag, _ := h.send(want, method, "/edsservice/"+h.Service+"/hosts/"+host, body, headers...)
+	return etag
 }
 
 func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
