@@ -3,12 +3,16 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/rollcall-fleet/rollcall/demo/stage"
 )
 
 // event is a server-sent event.
@@ -76,6 +80,101 @@ func (s *stream) until(t *testing.T, name string, parts ...string) event {
 		e := s.next(t)
 		if e.Name == name && !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(e.Data, part) }) {
 			return e
+		}
+	}
+}
+
+// consecutive fails the test unless these are all events of one server, each right
+// after the other.
+func consecutive(t *testing.T, events []event) {
+	t.Helper()
+	for i := 1; i < len(events); i++ {
+		server, n := events[i-1].number(t)
+		if next, m := events[i].number(t); next != server || m != n+1 {
+			t.Fatalf("after %s comes %s", events[i-1].ID, events[i].ID)
+		}
+	}
+}
+
+// decisions makes so many decisions about hosts that are not there.
+func (h *harness) decisions(from, n int) {
+	h.t.Helper()
+	for i := from; i < from+n; i++ {
+		h.decide(200, "PATCH", fmt.Sprintf("10.0.0.1:%d", i), `{"state":"drain"}`)
+	}
+}
+
+// A reader that drops again and again hears what one that stays hears.
+func TestAReaderThatComesBackHasMissedNothing(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.eds()
+	const all, each = 200, 7
+	stays, drops := h.listen(""), h.listen("")
+	var deciding sync.WaitGroup
+	deciding.Go(func() { h.decisions(1, all) })
+	t.Cleanup(deciding.Wait)
+	var staid, dropped []event
+	for range all {
+		staid = append(staid, stays.next(t))
+	}
+	for len(dropped) < all {
+		for range min(each, all-len(dropped)) {
+			dropped = append(dropped, drops.next(t))
+		}
+		_ = drops.body.Close()
+		drops = h.listen(dropped[len(dropped)-1].ID)
+	}
+	consecutive(t, staid)
+	if !slices.Equal(staid, dropped) {
+		t.Errorf("one that stays hears\n%v\none that drops\n%v", staid, dropped)
+	}
+	for i, e := range staid {
+		if !strings.Contains(e.Data, fmt.Sprintf(`"host":"10.0.0.1:%d"`, i+1)) {
+			t.Fatalf("event %d is %v", i, e)
+		}
+	}
+}
+
+// manyHosts is a list of so many that their events push out all that were before.
+func manyHosts() string {
+	ports := make([]int, 4200)
+	for i := range ports {
+		ports[i] = 1 + i
+	}
+	return stage.HostList(ports...)
+}
+
+func TestAReaderThatWasAwayTooLongIsToldToReset(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	server := h.eds()
+	h.decisions(1, 1)
+	first := h.listen("")
+	h.decisions(2, 3)
+	began := first.next(t)
+	h.request(http.StatusCreated, "POST", "/edsservice/large", manyHosts())
+	late := h.listen(began.ID)
+	reset := late.next(t)
+	if reset.Name != "reset" || reset.Data != "{}" {
+		t.Fatalf("a reader that missed too much is told %+v", reset)
+	}
+	h.decisions(5, 2)
+	after := []event{reset, late.next(t), late.next(t)}
+	consecutive(t, after)
+	again := h.listen(reset.ID) // it goes on after the reset
+	if got := []event{again.next(t), again.next(t)}; !slices.Equal(got, after[1:]) {
+		t.Errorf("after the reset come %v, then %v", after[1:], got)
+	}
+
+	must(t, 0, server.Stop(within(t, patience)))
+	h.eds()
+	if e := h.listen(reset.ID).next(t); e.Name != "reset" {
+		t.Errorf("a reader of the server before is told %+v", e)
+	}
+	for _, id := range []string{"x", "-", reset.ID + "0"} {
+		if e := h.listen(id).next(t); e.Name != "reset" {
+			t.Errorf("who has heard of %q is told %+v", id, e)
 		}
 	}
 }
