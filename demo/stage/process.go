@@ -160,18 +160,22 @@ func (p *Process) Await(ctx context.Context, check func(context.Context) error) 
 }
 
 // Eventually calls check every 5 ms until it returns nil. When ctx ends it
-// returns the cause and check's last error.
+// returns the cause and check's last error, or the one before if ctx cut that short.
 func Eventually(ctx context.Context, check func(context.Context) error) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return nil
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w; last: %w", context.Cause(ctx), err)
+			return fmt.Errorf("%w; last: %w", context.Cause(ctx), last)
 		case <-tick.C:
 		}
 	}
