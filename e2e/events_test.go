@@ -136,9 +136,9 @@ func TestAReaderThatComesBackHasMissedNothing(t *testing.T) {
 	}
 }
 
-// manyHosts is a list of so many that their events push out all that were before.
-func manyHosts() string {
-	ports := make([]int, 4200)
+// listOf is a list of so many hosts.
+func listOf(n int) string {
+	ports := make([]int, n)
 	for i := range ports {
 		ports[i] = 1 + i
 	}
@@ -153,7 +153,7 @@ func TestAReaderThatWasAwayTooLongIsToldToReset(t *testing.T) {
 	first := h.listen("")
 	h.decisions(2, 3)
 	began := first.next(t)
-	h.request(http.StatusCreated, "POST", "/edsservice/large", manyHosts())
+	h.request(http.StatusCreated, "POST", "/edsservice/large", listOf(4200)) // more events than are kept
 	late := h.listen(began.ID)
 	reset := late.next(t)
 	if reset.Name != "reset" || reset.Data != "{}" {
