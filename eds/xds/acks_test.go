@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -230,4 +231,41 @@ func TestAcknowledgedSequenceIsNeverAheadOfTheClient(t *testing.T) {
 
 func mustEncode(name string, addrs ...string) *assignment {
 	return newAssignment(name, staying(pointers(service(name, addrs...).Hosts)), nil)
+}
+
+func TestAClientIsBehindSinceTheFirstPushThatItLacks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const not = -1 * time.Second
+		var a acks
+		began := time.Now()
+		for i, c := range []struct {
+			step string // at second i
+			want time.Duration
+		}{
+			{"sub a", not},
+			{"push 2 1 a@x", 1 * time.Second},
+			{"push 3 2 a@y", 1 * time.Second},
+			{"ack 1", 1 * time.Second}, // it lacks the other one
+			{"nack 2", 1 * time.Second},
+			{"push 4 3 a@z", 1 * time.Second},
+			{"ack 3", not},
+			{"push 5 4 a@x", 7 * time.Second},
+			{"hold 6 a@y", not},
+			{"poll y 7 a@z", 9 * time.Second},
+			{"poll y 7 a@z", 9 * time.Second},
+			{"poll z 7 a@z", not},
+			{"poll - 8 a@z", 12 * time.Second},
+			{"unsub a", not},
+		} {
+			apply(t, &a, c.step)
+			got := not
+			if services, _ := a.list(); len(services) > 0 && !services[0].BehindSince.IsZero() {
+				got = services[0].BehindSince.Sub(began)
+			}
+			if got != c.want {
+				t.Errorf("%d %s: behind since %s, want %s", i, c.step, got, c.want)
+			}
+			time.Sleep(time.Second)
+		}
+	})
 }
