@@ -284,3 +284,33 @@ func TestAMemberThatNoEnvoyEverHeardOfIsGoneAtOnce(t *testing.T) {
 	e.take(1)
 	o.want(a, gossip.Serving, 1)
 }
+
+func TestAMemberThatIsLostIsMeasuredUntilNoEnvoyHasIt(t *testing.T) {
+	o := newOffice(t)
+	a := backend(1)
+	o.update(a)
+	quick, slow := o.envoy("quick"), o.envoy("slow")
+	quick.take(1)
+	slow.take(1)
+	o.want(a, gossip.Serving, 2)
+	if kind := <-o.observed; kind != "serve" {
+		t.Fatalf("a change of kind %s was observed", kind)
+	}
+	a.Liveness = fleet.Dead
+	o.update(a)
+	quick.take(2) // it leaves, and is out
+	o.silence("one of two has it")
+	if n := len(o.observed); n != 0 {
+		t.Errorf("%d changes were observed before the last client has acknowledged them", n)
+	}
+	slow.take(2)
+	select {
+	case kind := <-o.observed:
+		if kind != "lose" {
+			t.Errorf("a change of kind %s was observed", kind)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("nothing was observed")
+	}
+	o.silence("nobody waits for a word")
+}

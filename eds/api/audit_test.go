@@ -7,6 +7,9 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 func netipAddr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
@@ -97,5 +100,79 @@ func TestDurationsMayHaveDays(t *testing.T) {
 		if got, err := parseDuration(text); got != want || (err != nil) != (want == 0) {
 			t.Errorf("%q is %v, %v", text, got, err)
 		}
+	}
+}
+
+// A page of the audit as it is answered.
+type auditPage struct {
+	Audit []struct{ ID string }
+	Next  string
+	bytes int
+}
+
+// auditPages reads the audit to its end in pages.
+func (r *rig) auditPages(query string) (pages []auditPage) {
+	r.Helper()
+	for before := ""; ; {
+		body := r.must(200, "GET", "/audit"+query+before, "").body
+		p := auditPage{bytes: len(body)}
+		if err := json.Unmarshal([]byte(body), &p); err != nil {
+			r.Fatal(err)
+		}
+		pages = append(pages, p)
+		if p.Next == "" {
+			return pages
+		}
+		if last := p.Audit[len(p.Audit)-1].ID; p.Next != last {
+			r.Fatalf("after %s it goes on before %s", last, p.Next)
+		}
+		before = "&before=" + p.Next
+	}
+}
+
+func TestAPageOfTheAuditIsFullAndNamesTheNextOnlyIfThereIsOne(t *testing.T) {
+	r := newRig(t)
+	for i := range 2 * auditChunk {
+		r.ask(200, "PATCH", hostByID, fmt.Sprintf(`{"load_balancing_weight":%d}`, i+1))
+	}
+	for _, limit := range []int{1, auditChunk - 1, auditChunk, auditChunk + 1, 2*auditChunk - 1, 2 * auditChunk, 2*auditChunk + 1, maxAudit} {
+		for _, since := range []string{"", "&since=1h"} {
+			pages := r.auditPages(fmt.Sprintf("?limit=%d%s", limit, since))
+			var sizes []int
+			all := make(map[string]bool)
+			for _, p := range pages {
+				sizes = append(sizes, len(p.Audit))
+				for _, e := range p.Audit {
+					all[e.ID] = true
+				}
+			}
+			if len(all) != 2*auditChunk || slices.Min(sizes) < 1 || slices.ContainsFunc(sizes[:len(sizes)-1], func(n int) bool { return n != limit }) {
+				t.Errorf("pages of %d%s hold %v, %d in all", limit, since, sizes, len(all))
+			}
+		}
+	}
+}
+
+func TestAPageOfTheAuditIsBoundedInBytes(t *testing.T) {
+	r := newRig(t)
+	list := override.Override{Key: override.Key{Service: "myservice"}, Mode: override.Pin}
+	for port := range 5000 {
+		list.Hosts = append(list.Hosts, override.Host{Endpoint: fleet.Endpoint{
+			Addr: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(1+port)), Weight: 1, Health: fleet.Healthy,
+		}})
+	}
+	const lists = 6 // each is in the audit twice: as what was decided and as what was before
+	for range lists {
+		if _, _, err := r.store.Edit(override.Edit{Key: list.Key, Change: func(override.Override, bool) (override.Override, error) { return list, nil }}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pages := r.auditPages("?limit=1000")
+	if len(pages) != 2 || len(pages[0].Audit)+len(pages[1].Audit) != lists {
+		t.Fatalf("%d lists come in %d pages", lists, len(pages))
+	}
+	first := pages[0]
+	if one := first.bytes / len(first.Audit); first.bytes < auditBytes || first.bytes > auditBytes+2*one {
+		t.Errorf("a page has %d bytes, with entries of %d", first.bytes, one)
 	}
 }
