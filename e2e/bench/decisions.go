@@ -26,6 +26,7 @@ func decisionRows() []row {
 		{name: "PATCH → Envoy follows, over grpc", want: wantP99(20 * time.Millisecond), setup: patchFollows},
 		{name: "decision at one EDS server → in force at the other", want: wantMax(500 * time.Millisecond), setup: patchReplicates},
 		{name: "EDS server started with 10,000 decisions → ready", want: wantMax(time.Second), most: 10, setup: startWithDecisions},
+		{name: "with 10,000 decisions: upstream started → first 200 from it", want: wantMax(100 * time.Millisecond), most: 30, setup: startWhileDecided},
 		{name: "a member changes, with 10,000 decisions → decided", want: wantMax(10 * time.Millisecond), setup: memberChanges},
 		{name: "2,500 decisions by 16 clients, each on disk when answered", want: wantMax(5 * time.Second), most: 3, setup: manyDecisions},
 	}
@@ -150,15 +151,20 @@ func decideMany(path string) (*override.Store, *bbolt.DB, error) {
 	return store, db, err
 }
 
-func startWithDecisions(_ context.Context, f *stage.Fleet) (trial, error) {
+// decidedBefore has the fleet's EDS server find ten thousand decisions on its disk.
+func decidedBefore(f *stage.Fleet) error {
 	_, port, err := net.SplitHostPort(f.Addresses.HTTP)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	_, db, err := decideMany(filepath.Join(f.Dir, "eds-"+port, "rollcall.db"))
 	if err != nil {
-		return nil, err
+		return err
 	}
+	return db.Close()
+}
+
+func startWithDecisions(_ context.Context, f *stage.Fleet) (trial, error) {
 	return func(ctx context.Context) (time.Duration, error) {
 		p, err := f.EDS(ctx)
 		if err != nil {
@@ -166,7 +172,26 @@ func startWithDecisions(_ context.Context, f *stage.Fleet) (trial, error) {
 		}
 		took := time.Since(p.Started)
 		return took, p.Stop(ctx)
-	}, db.Close()
+	}, decidedBefore(f)
+}
+
+// startWhileDecided is startRow at a server that holds many decisions, all of which
+// are in force: what it takes longer than that is what they cost a member's change.
+func startWhileDecided(ctx context.Context, f *stage.Fleet) (trial, error) {
+	if err := decidedBefore(f); err != nil {
+		return nil, err
+	}
+	if err := startFleet(ctx, f, "grpc"); err != nil {
+		return nil, err
+	}
+	var inForce struct{ Overrides []struct{} }
+	if err := f.API.Get(ctx, "/overrides", &inForce); err != nil {
+		return nil, err
+	}
+	if n := len(inForce.Overrides); n != override.DefaultMaxInForce {
+		return nil, fmt.Errorf("%d decisions are in force, want %d", n, override.DefaultMaxInForce)
+	}
+	return startUntilServed(f), nil
 }
 
 // memberChanges measures the registry alone: from a member's new word to the Snapshot.

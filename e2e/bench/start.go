@@ -11,6 +11,11 @@ import (
 // startRow measures from the start of the process to the answer of the first
 // request through Envoy that it served.
 var startRow = row{name: "upstream started → first 200 from it", want: wantMax(100 * time.Millisecond), most: 30, setup: func(ctx context.Context, f *stage.Fleet) (trial, error) {
+	return startUntilServed(f), startFleet(ctx, f, "grpc")
+}}
+
+// startUntilServed starts an upstream beside no other, and stops it again.
+func startUntilServed(f *stage.Fleet) trial {
 	return func(ctx context.Context) (time.Duration, error) {
 		load := poll(ctx, f)
 		defer load.Stop()
@@ -33,5 +38,5 @@ var startRow = row{name: "upstream started → first 200 from it", want: wantMax
 			return a.Sent.After(first.Got) && a.Status == http.StatusServiceUnavailable && a.Body == "no healthy upstream"
 		})
 		return first.Got.Sub(p.Started), err
-	}, startFleet(ctx, f, "grpc")
-}}
+	}
+}
