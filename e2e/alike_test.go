@@ -133,22 +133,22 @@ func (p *pair) version(i int, service string) string {
 func (p *pair) acknowledged(version string) {
 	p.t.Helper()
 	p.eventually("envoy has version "+version, func(ctx context.Context) error {
-		seen := ""
+		var seen strings.Builder
 		for _, api := range p.api {
 			clients, err := api.Expect(ctx, http.StatusOK, http.MethodGet, "/clients", "")
 			if err != nil {
 				return err
 			}
-			seen += clients
+			seen.WriteString(clients)
 		}
 		var envoys []string // of them, what is said of each Envoy
-		for _, said := range strings.Split(seen, `{"node":`)[1:] {
+		for _, said := range strings.Split(seen.String(), `{"node":`)[1:] {
 			if !strings.HasPrefix(said, `"poller"`) {
 				envoys = append(envoys, said)
 			}
 		}
 		if len(envoys) != 1 || !strings.Contains(envoys[0], `"acked_version":"`+version+`"`) {
-			return fmt.Errorf("the clients are %s", seen)
+			return fmt.Errorf("the clients are %s", seen.String())
 		}
 		return nil
 	})
