@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"reflect"
 	"strings"
@@ -223,16 +222,9 @@ func TestDecisionsInForceAreListedShownAndTakenBackByTheirID(t *testing.T) {
 	h.request(http.StatusNotFound, "DELETE", "/overrides/"+host.ID, "")
 	h.request(http.StatusNoContent, "DELETE", "/overrides/"+list.ID+"?reason=enough", "")
 	if left := h.overrides(""); len(left) > 0 {
-		t.Errorf("in force is still %+v", slicesOf(left))
+		t.Errorf("in force is still %+v", left)
 	}
 	h.serves(a, b)
-}
-
-func slicesOf(m map[string]inForce) (all []inForce) {
-	for o := range maps.Values(m) {
-		all = append(all, o)
-	}
-	return all
 }
 
 // unchanged returns what fails the test unless what is decided, served and in the
@@ -310,10 +302,10 @@ func TestOneOfManyOperatorsIsFirst(t *testing.T) {
 	var mu sync.Mutex
 	var operators sync.WaitGroup
 	for i := range 4 * len(us) {
+		req := must2(http.NewRequestWithContext(within(t, patience), "PUT", "http://"+h.Addresses.HTTP+"/edsservice/"+h.Service, strings.NewReader(stage.HostList(us[i%len(us)].Port))))(t)
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("If-Match", seen)
 		operators.Go(func() {
-			req := must2(http.NewRequestWithContext(within(t, patience), "PUT", "http://"+h.Addresses.HTTP+"/edsservice/"+h.Service, strings.NewReader(stage.HostList(us[i%len(us)].Port))))(t)
-			req.Header.Set("Content-Type", "application/json")
-			req.Header.Set("If-Match", seen)
 			resp, err := http.DefaultClient.Do(req)
 			if err != nil {
 				t.Error(err)

@@ -96,12 +96,17 @@ func consecutive(t *testing.T, events []event) {
 	}
 }
 
-// decisions makes so many decisions about hosts that are not there.
-func (h *harness) decisions(from, n int) {
-	h.t.Helper()
-	for i := from; i < from+n; i++ {
-		h.decide(200, "PATCH", fmt.Sprintf("10.0.0.1:%d", i), `{"state":"drain"}`)
+// decisions makes n decisions about hosts that are not there, on ports from first on.
+func (h *harness) decisions(first, n int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for port := first; port < first+n; port++ {
+		path := "/edsservice/" + h.Service + "/hosts/10.0.0.1:" + strconv.Itoa(port)
+		if _, err := h.API.Expect(ctx, http.StatusOK, http.MethodPatch, path, `{"state":"drain"}`); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // A reader that drops again and again hears what one that stays hears.
@@ -112,7 +117,11 @@ func TestAReaderThatComesBackHasMissedNothing(t *testing.T) {
 	const all, each = 200, 7
 	stays, drops := h.listen(""), h.listen("")
 	var deciding sync.WaitGroup
-	deciding.Go(func() { h.decisions(1, all) })
+	deciding.Go(func() {
+		if err := h.decisions(1, all); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Cleanup(deciding.Wait)
 	var staid, dropped []event
 	for range all {
@@ -149,9 +158,9 @@ func TestAReaderThatWasAwayTooLongIsToldToReset(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	server := h.eds()
-	h.decisions(1, 1)
+	must(t, 0, h.decisions(1, 1))
 	first := h.listen("")
-	h.decisions(2, 3)
+	must(t, 0, h.decisions(2, 3))
 	began := first.next(t)
 	h.request(http.StatusCreated, "POST", "/edsservice/large", listOf(4200)) // more events than are kept
 	late := h.listen(began.ID)
@@ -159,7 +168,7 @@ func TestAReaderThatWasAwayTooLongIsToldToReset(t *testing.T) {
 	if reset.Name != "reset" || reset.Data != "{}" {
 		t.Fatalf("a reader that missed too much is told %+v", reset)
 	}
-	h.decisions(5, 2)
+	must(t, 0, h.decisions(5, 2))
 	after := []event{reset, late.next(t), late.next(t)}
 	consecutive(t, after)
 	again := h.listen(reset.ID) // it goes on after the reset
