@@ -112,7 +112,7 @@ func (s *server) connect() error {
 	observe := func(kind string, took time.Duration) { ackTimes.WithLabelValues(kind).Observe(took.Seconds()) }
 	s.receipts = newReceipts(s.discovery.Standings, s.discovery.Acked(), s.members.SendReceipt, observe, opts.Logger)
 	s.endings = newEndings(s.overrides, opts.Logger)
-	s.hub = events.New(events.Options{Overrides: s.overrides.InForce, Clients: s.discovery.Clients, MaxReaders: opts.Access.Readers})
+	s.hub = events.New(events.Options{Overrides: s.overrides.InForce, Clients: s.discovery.Connected, MaxReaders: opts.Access.Readers})
 	s.decisions = newLoop(loopOptions{
 		pool: s.members, overrides: s.overrides, behind: s.sharer.Behind, prober: s.prober, admission: s.admission, logger: opts.Logger,
 		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: max(registry.DefaultRound, 2*opts.ProbeInterval+registry.DefaultRound/2)},

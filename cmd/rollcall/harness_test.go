@@ -96,7 +96,7 @@ func newRig(t *testing.T) *rig {
 	}
 	logger := slog.New(slog.DiscardHandler)
 	discovery := xds.New(xds.Options{Logger: logger})
-	hub := events.New(events.Options{Overrides: store.InForce, Clients: discovery.Clients})
+	hub := events.New(events.Options{Overrides: store.InForce, Clients: discovery.Connected})
 	reg := &merged{store: store, hub: hub, members: []fleet.Member{
 		member(firstID, "web", 8081), member(secondID, "web", 8082), member(otherID, "other", 8083),
 	}}

@@ -89,7 +89,7 @@ func newRig(t testing.TB) *rig {
 	reg := &merged{store: store, settled: true, members: []fleet.Member{upstream(), quarantined()}}
 	discovery := xds.New(xds.Options{Logger: logger})
 	discovery.Update(reg.Snapshot())
-	hub := events.New(events.Options{Overrides: store.InForce, Clients: discovery.Clients})
+	hub := events.New(events.Options{Overrides: store.InForce, Clients: discovery.Connected})
 	r := &rig{hub: hub, TB: t, registry: reg, store: store, discovery: discovery, opts: Options{
 		Registry: reg, Overrides: store, Discovery: discovery,
 		Standings: discovery.Standings, Events: hub.Subscribe, Keys: &ring{}, Refused: func(string) {},

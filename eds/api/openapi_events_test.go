@@ -64,7 +64,7 @@ func TestEventsHaveTheFormInTheDocument(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := events.New(events.Options{
 			Overrides: func() ([]override.Override, uint64) { return r.store.InForce() },
-			Clients:   func() []xds.Client { return []xds.Client{stubborn()} },
+			Clients:   func(uint64) ([]xds.Client, uint64) { return []xds.Client{stubborn()}, 1 },
 		})
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup

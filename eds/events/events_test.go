@@ -123,7 +123,7 @@ func TestClientsAreCompared(t *testing.T) {
 func newHub(list *[]override.Override) *Hub {
 	return New(Options{
 		Overrides: func() ([]override.Override, uint64) { return *list, uint64(len(*list)) },
-		Clients:   func() []xds.Client { return nil },
+		Clients:   func(uint64) ([]xds.Client, uint64) { return nil, 0 },
 	})
 }
 
@@ -249,9 +249,16 @@ func TestTheHubTellsWhatItIsHandedAndWhoConnects(t *testing.T) {
 		var list []override.Override
 		var clients atomic.Pointer[[]xds.Client]
 		clients.Store(&[]xds.Client{})
+		asked := 0
 		h := New(Options{
 			Overrides: func() ([]override.Override, uint64) { return list, uint64(len(list)) },
-			Clients:   func() []xds.Client { return slices.Clone(*clients.Load()) },
+			Clients: func(known uint64) ([]xds.Client, uint64) {
+				now := slices.Clone(*clients.Load())
+				if asked++; known == uint64(len(now)) {
+					return nil, known
+				}
+				return now, uint64(len(now))
+			},
 		})
 		ctx, stop := context.WithCancel(t.Context())
 		go h.Run(ctx)
@@ -279,6 +286,16 @@ func TestTheHubTellsWhatItIsHandedAndWhoConnects(t *testing.T) {
 		clients.Store(&[]xds.Client{{Node: "n", Connected: epoch}})
 		time.Sleep(clientsEvery)
 		next("client")
+		time.Sleep(clientsEvery)
+		next() // they are as they were
+		last := h.id(h.last)
+		r.Close()
+		clients.Store(&[]xds.Client{{Node: "n", Connected: epoch}, {Node: "m", Connected: epoch}})
+		time.Sleep(clientsEvery) // it is told when it happens, though nobody reads
+		if r, err = h.Subscribe(last); err != nil {
+			t.Fatal(err)
+		}
+		next("client")
 		stop()
 		<-r.Done()
 		synctest.Wait()
@@ -304,23 +321,28 @@ func TestAResetHidesNothingThatCameAfterIt(t *testing.T) {
 	}
 }
 
-// Clients that came while nobody read are no news, or they would push out all else.
-func TestTheFirstReaderIsNotDrownedInClients(t *testing.T) {
-	h := newHub(new([]override.Override))
-	h.Clients = func() []xds.Client {
-		list := make([]xds.Client, Kept+1)
-		for i := range list {
-			list[i].Node = fmt.Sprint(i)
+// A start brings thousands of clients at once, which push out all else unless
+// somebody is there to read them.
+func TestAFloodOfClientsIsToldToThoseWhoRead(t *testing.T) {
+	for _, tc := range []struct {
+		readers, clients, want int
+	}{{0, Kept / 4, Kept / 4}, {0, Kept/4 + 1, 0}, {1, Kept/4 + 1, Kept/4 + 1}} {
+		h := newHub(new([]override.Override))
+		h.Clients = func(uint64) ([]xds.Client, uint64) {
+			list := make([]xds.Client, tc.clients)
+			for i := range list {
+				list[i].Node = fmt.Sprint(i)
+			}
+			return list, 1
 		}
-		return list
-	}
-	r, err := h.Subscribe("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.look()
-	h.add(many(1))
-	if got, _ := numbers(t, r); len(got) != 1 {
-		t.Errorf("got %d events, want the one that is news", len(got))
+		for range tc.readers {
+			if _, err := h.Subscribe(""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.look()
+		if h.last != uint64(tc.want) {
+			t.Errorf("%d clients and %d readers make %d events, want %d", tc.clients, tc.readers, h.last, tc.want)
+		}
 	}
 }

@@ -27,7 +27,7 @@ const DefaultMaxReaders = 256
 const (
 	Kept         = 4096        // events for those that come back, or fall behind
 	atOnce       = 256         // events that a reader takes in one go
-	clientsEvery = time.Second // while somebody reads
+	clientsEvery = time.Second // is looked who came and went
 )
 
 // The errors of Subscribe and Take.
@@ -40,7 +40,7 @@ var (
 // Options are where a Hub looks.
 type Options struct {
 	Overrides func() ([]override.Override, uint64) // in force, sorted by key, and their revision
-	Clients   func() []xds.Client
+	Clients   func(known uint64) ([]xds.Client, uint64)    // see xds.Server.Connected
 
 	MaxReaders int // 0 stands for DefaultMaxReaders
 }
@@ -58,7 +58,7 @@ type Hub struct {
 	overrides []override.Override
 	revision  uint64
 	clients   []xds.Client
-	unread    bool // nobody read when clients were to be looked at last
+	connected uint64 // revision of clients
 
 	mu      sync.Mutex // guards what follows
 	ring    []Event    // the latest; event n is at (n-1) % Kept
@@ -71,7 +71,7 @@ type Hub struct {
 func New(opts Options) *Hub {
 	return &Hub{
 		Options: opts, epoch: strings.ReplaceAll(uuid.NewString(), "-", "")[:16], latest: latest.New[*registry.Snapshot](),
-		done: make(chan struct{}), snap: &registry.Snapshot{}, unread: true, readers: make(map[*Reader]struct{}),
+		done: make(chan struct{}), snap: &registry.Snapshot{}, readers: make(map[*Reader]struct{}),
 	}
 }
 
@@ -98,18 +98,19 @@ func (h *Hub) Run(ctx context.Context) {
 	}
 }
 
-// look finds which clients came and went, while somebody reads: it costs something.
-// What piled up while nobody did must not push out all the rest.
+// look finds which clients came, went or refused something. Where that are very many,
+// as after a start, and nobody reads, they must not push out all the rest.
 func (h *Hub) look() {
-	reading := h.Readers() > 0
-	if reading {
-		facts := h.connected()
-		if h.unread && len(facts) > Kept/4 {
-			facts = nil
-		}
+	list, revision := h.Clients(h.connected)
+	if revision == h.connected {
+		return
+	}
+	slices.SortFunc(list, func(a, b xds.Client) int { return compareClients(&a, &b) })
+	facts := diffClients(h.clients, list)
+	h.clients, h.connected = list, revision
+	if len(facts) <= Kept/4 || h.Readers() > 0 {
 		h.add(facts)
 	}
-	h.unread = !reading
 }
 
 // decided lists what operators decided since it was last called.
@@ -120,15 +121,6 @@ func (h *Hub) decided() []fact {
 	}
 	facts := diffOverrides(h.overrides, list, time.Now())
 	h.overrides, h.revision = list, revision
-	return facts
-}
-
-// connected lists which clients came and went since it was last called.
-func (h *Hub) connected() []fact {
-	list := h.Clients()
-	slices.SortFunc(list, func(a, b xds.Client) int { return compareClients(&a, &b) })
-	facts := diffClients(h.clients, list)
-	h.clients = list
 	return facts
 }
 

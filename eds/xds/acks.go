@@ -167,6 +167,13 @@ func (a *acks) since(name string) uint64 {
 	return 0
 }
 
+// refusal returns the last NACK, nil if there was none.
+func (a *acks) refusal() *NACK {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.nack
+}
+
 // list returns the names with where the client is, sorted, and its last NACK.
 func (a *acks) list() ([]ClientService, *NACK) {
 	a.mu.Lock()

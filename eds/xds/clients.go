@@ -59,8 +59,9 @@ type NACK struct {
 // The bounds of the table of clients.
 const (
 	maxNode     = 256 // bytes of a node id
-	missedPolls = 3   // after so many a REST client is gone,
-	minPollLife = 60 * time.Second
+	minPollLife = 60 * time.Second // a REST client without a poll for so long is gone,
+	missedPolls = 3                // or, if that is more, after so many missed ones;
+	knownPolls  = 4                // once so many have shown how often it polls, comeBack after the last of the missed is enough
 
 	// Anybody who can send a request can be many REST clients.
 	pollersShare    = 2  // one client in so many may poll, so that there is room for streams
@@ -79,6 +80,7 @@ type client struct {
 	connected time.Time
 	seen      time.Time
 	interval  time.Duration // between polls, on the long side; 0 for a stream
+	polls     int           // that interval is of
 	said      uint64        // digest of its last request
 	broke     time.Time     // when its stream broke; zero while it is open
 	refused   bool          // it has answered with a NACK
@@ -99,6 +101,8 @@ type clients struct {
 	hosts   map[string]int // pollers of each address
 	broken  []*client      // streams that broke lately, oldest first
 	count   Count
+
+	revision uint64 // grows with each client that comes, goes, or refuses something
 }
 
 // Count is how many clients there are.
@@ -122,6 +126,7 @@ func (t *clients) counts(now time.Time) Count {
 
 // counted counts a client in, with n 1, or out, with -1. The caller holds mu.
 func (t *clients) counted(c *client, n int) {
+	t.revision++
 	t.count.Transports[c.transport] += n
 	if c.refused {
 		t.count.NACKing += n
@@ -148,6 +153,7 @@ func (t *clients) poll(key poller, peer string, now time.Time) (*client, bool) {
 	c := t.pollers[key]
 	if c != nil && !c.gone(now) {
 		c.interval = max(now.Sub(c.seen), (c.interval+now.Sub(c.seen))/2)
+		c.polls++
 		c.peer = peer
 		return c, true
 	}
@@ -185,6 +191,9 @@ func (t *clients) heard(c *client, r request, now time.Time) request {
 		c.refused = true
 		t.counted(c, 1)
 	}
+	if refuses || r.node != "" && c.node == "" {
+		t.revision++
+	}
 	if r.node != "" { // only the first request of a stream need name it
 		c.node = shorten(r.node, maxNode)
 	}
@@ -200,11 +209,33 @@ func (t *clients) list(now time.Time) []Client {
 	for i := range list { // without the lock: this is what takes long
 		list[i].Services, list[i].NACK = acks[i].list()
 	}
+	sortClients(list)
+	return list
+}
+
+func sortClients(list []Client) {
 	slices.SortFunc(list, func(a, b Client) int {
 		return cmp.Or(strings.Compare(a.Node, b.Node), strings.Compare(a.Transport, b.Transport),
 			a.Connected.Compare(b.Connected), strings.Compare(a.Peer, b.Peer))
 	})
-	return list
+}
+
+// connected returns every client, sorted, without its services, and the revision of
+// that; nil where it is the one that was known.
+func (t *clients) connected(known uint64, now time.Time) ([]Client, uint64) {
+	t.mu.Lock()
+	t.sweep(now)
+	revision := t.revision
+	t.mu.Unlock()
+	if revision == known {
+		return nil, known
+	}
+	list, acks := t.views(now) // who comes meanwhile is in it, and makes it be asked for once more
+	for i := range list {
+		list[i].NACK = acks[i].refusal()
+	}
+	sortClients(list)
+	return list, revision
 }
 
 // views returns what the table itself knows of every client, and what each has
@@ -297,9 +328,14 @@ func (t *clients) sweep(now time.Time) {
 	}
 }
 
-// gone reports whether a REST client has missed its polls.
+// gone reports whether a REST client has missed its polls. It goes on routing by what
+// it was told last, so that it is not called gone while it may be between two.
 func (c *client) gone(now time.Time) bool {
-	return now.Sub(c.seen) > max(minPollLife, missedPolls*c.interval)
+	missed := missedPolls * c.interval
+	if c.polls >= knownPolls {
+		return now.Sub(c.seen) > missed+comeBack
+	}
+	return now.Sub(c.seen) > max(minPollLife, missed)
 }
 
 // shorten cuts s to at most n bytes of valid UTF-8.

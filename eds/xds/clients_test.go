@@ -89,3 +89,41 @@ func TestCountsAreThoseOfTheList(t *testing.T) {
 		same("the other stopped", 0, map[string]int{})
 	})
 }
+
+// One that has stopped polling is waited for like a stream that broke, once it is known
+// how often it polled; until then its next poll may be a long time off.
+func TestAPollerIsGoneByItsOwnPace(t *testing.T) {
+	for name, tc := range map[string]struct {
+		polls int
+		every time.Duration
+		most  time.Duration
+	}{
+		"one poll":         {1, 0, minPollLife},
+		"a few quick ones": {knownPolls, time.Second, minPollLife},
+		"a few slow ones":  {knownPolls, 30 * time.Second, 90 * time.Second},
+		"quick ones":       {knownPolls + 1, time.Second, 3*time.Second + comeBack},
+		"very quick ones":  {knownPolls + 10, 100 * time.Millisecond, 300*time.Millisecond + comeBack},
+		"slow ones":        {knownPolls + 1, time.Minute, 3*time.Minute + comeBack},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			cs := newClients(100, 0)
+			for i := range tc.polls {
+				if i > 0 {
+					time.Sleep(tc.every)
+				}
+				c, ok := cs.poll(poller{transport: TransportREST, node: "n"}, "10.0.0.1:1", time.Now())
+				if !ok {
+					t.Fatal("it is not let in")
+				}
+				cs.heard(c, request{node: "n"}, time.Now())
+			}
+			here := func() int { return len(cs.list(time.Now())) }
+			if time.Sleep(tc.most); here() != 1 {
+				t.Errorf("%s: after %s it is gone", name, tc.most)
+			}
+			if time.Sleep(time.Nanosecond); here() != 0 {
+				t.Errorf("%s: after more than %s it is still there", name, tc.most)
+			}
+		})
+	}
+}

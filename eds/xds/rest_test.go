@@ -251,30 +251,6 @@ func TestRESTClientIsToldByItsPolls(t *testing.T) {
 	}
 }
 
-func TestRESTClientIsGoneAfterThreeMissedPolls(t *testing.T) {
-	for _, c := range []struct{ every, stays time.Duration }{
-		{time.Second, time.Minute},
-		{time.Minute, 3 * time.Minute},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			s := abrupt(Options{})
-			s.Update(settled())
-			for range 5 {
-				post(s.ServeRESTv3, pollBody("", "web"))
-				time.Sleep(c.every)
-			}
-			time.Sleep(c.stays - c.every)
-			if len(s.Clients()) != 1 {
-				t.Errorf("polling every %s: gone within %s", c.every, c.stays)
-			}
-			time.Sleep(time.Second)
-			if len(s.Clients()) != 0 {
-				t.Errorf("polling every %s: there after more than %s", c.every, c.stays)
-			}
-		})
-	}
-}
-
 func TestRESTClientsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := abrupt(Options{MaxClients: 4}) // half of them may poll

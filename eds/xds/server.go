@@ -236,9 +236,15 @@ func (s *Server) build(sv *serving) *assignment {
 }
 
 // Clients returns every xDS client there is now, sorted by node, transport and
-// the time it connected. A REST client is gone after three missed polls, at least
-// a minute.
+// the time it connected. A REST client is gone when it has missed three polls and
+// 5 s more; one that has polled but a few times, when it has for a minute.
 func (s *Server) Clients() []Client { return s.clients.list(time.Now()) }
+
+// Connected is Clients without their services, and its revision. It returns nil when
+// that is known: nobody has come, gone, or refused anything since. It is cheap then.
+func (s *Server) Connected(known uint64) (list []Client, revision uint64) {
+	return s.clients.connected(known, time.Now())
+}
 
 // Count returns how many of them there are, for less.
 func (s *Server) Count() Count { return s.clients.counts(time.Now()) }
