@@ -141,14 +141,14 @@ func servedOfAll(snap *registry.Snapshot) int {
 	return n
 }
 
-func hostOf(snap *registry.Snapshot, service string, id uuid.UUID) registry.Host {
+func hostOf(snap *registry.Snapshot, service string, id uuid.UUID) *registry.Host {
 	s, _ := snap.Find(service)
 	for _, h := range s.Hosts {
 		if h.ID == id.String() {
 			return h
 		}
 	}
-	return registry.Host{}
+	return &registry.Host{}
 }
 
 func write(t *testing.T, path, text string) {

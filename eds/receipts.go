@@ -169,7 +169,7 @@ func (r *receipts) lost(m fleet.Member, now time.Time) *claim {
 func isServed(snap *registry.Snapshot, m fleet.Member) bool {
 	s, _ := snap.Find(m.Service)
 	id := m.ID.String()
-	return slices.ContainsFunc(s.At(m.Endpoint.Addr), func(h registry.Host) bool { return h.Served && h.ID == id })
+	return slices.ContainsFunc(s.At(m.Endpoint.Addr), func(h *registry.Host) bool { return h.Served && h.ID == id })
 }
 
 // settle sends what there is to say.

@@ -87,10 +87,10 @@ func (o *office) update(members ...fleet.Member) {
 	s := registry.Service{Name: service}
 	for _, m := range members {
 		if m.Liveness == fleet.Alive && m.Endpoint.Health == fleet.Healthy && m.Quarantine == "" {
-			s.Hosts = append(s.Hosts, registry.Host{Endpoint: m.Endpoint, ID: m.ID.String(), Source: registry.Gossip, State: "healthy", Served: true})
+			s.Hosts = append(s.Hosts, &registry.Host{Endpoint: m.Endpoint, ID: m.ID.String(), Source: registry.Gossip, State: "healthy", Served: true})
 		}
 	}
-	slices.SortFunc(s.Hosts, func(a, b registry.Host) int { return a.Addr.Compare(b.Addr) })
+	slices.SortFunc(s.Hosts, func(a, b *registry.Host) int { return a.Addr.Compare(b.Addr) })
 	snap := &registry.Snapshot{Settled: true, Members: members, Services: []registry.Service{s}}
 	o.server.Update(snap)
 	o.receipts.update(snap)

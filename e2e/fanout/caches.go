@@ -59,7 +59,7 @@ func (r *rollcall) load(l load) error {
 	for i := range l.Services {
 		s := registry.Service{Name: name(i)}
 		for j := range l.Endpoints {
-			s.Hosts = append(s.Hosts, registry.Host{
+			s.Hosts = append(s.Hosts, &registry.Host{
 				Endpoint: fleet.Endpoint{Addr: address(j), Weight: 1, Health: fleet.Healthy},
 				ID:       memberID, Source: registry.Gossip, State: registry.StateHealthy, Served: true,
 			})
@@ -88,6 +88,7 @@ func (r *rollcall) marked(service, mark int) *registry.Snapshot {
 	snap.Services = slices.Clone(snap.Services)
 	i := slices.IndexFunc(snap.Services, func(s registry.Service) bool { return s.Name == name(service) })
 	hosts := slices.Clone(snap.Services[i].Hosts)
+	hosts[0] = new(*hosts[0])
 	hosts[0].Tags = map[string]string{"mark": markOf(mark)}
 	snap.Services[i].Hosts = hosts
 	return &snap

@@ -63,8 +63,8 @@ func (a *api) process(snap *registry.Snapshot, s registry.Service, k override.Ke
 	n := named{key: k}
 	i, found := fleet.FindMember(snap.Members, id)
 	n.known = found && snap.Members[i].Service == k.Service && snap.Members[i].Liveness != fleet.Left
-	if j := slices.IndexFunc(s.Hosts, func(h registry.Host) bool { return h.ID == k.Host }); j >= 0 {
-		n.shown = s.Hosts[j]
+	if j := slices.IndexFunc(s.Hosts, func(h *registry.Host) bool { return h.ID == k.Host }); j >= 0 {
+		n.shown = *s.Hosts[j]
 		n.other = []override.Key{{Service: k.Service, Host: n.shown.Addr.String()}}
 	}
 	if _, decided := a.Overrides.Get(k.ID()); !n.known && !decided {
@@ -80,7 +80,7 @@ func address(s registry.Service, k override.Key, addr netip.AddrPort) named {
 	n := named{key: k}
 	for _, h := range s.At(addr) {
 		if !n.known {
-			n.known, n.shown = true, h
+			n.known, n.shown = true, *h
 		}
 		if h.ID != "" {
 			n.other = append(n.other, override.Key{Service: k.Service, Host: h.ID})
@@ -111,7 +111,7 @@ func (a *api) answerHost(w http.ResponseWriter, r *http.Request) error {
 		v.Override, tag = new(viewOverride(o)), o.Tag()
 	}
 	if n.shown.Addr.IsValid() {
-		v.Endpoint = new(viewHost(n.shown, a.Standings(n.key.Service)))
+		v.Endpoint = new(viewHost(&n.shown, a.Standings(n.key.Service)))
 	}
 	setTag(w, tag)
 	return answer(w, http.StatusOK, v)

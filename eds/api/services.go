@@ -58,7 +58,7 @@ func (a *api) viewService(s registry.Service) serviceView {
 	return v
 }
 
-func viewHost(h registry.Host, standings xds.Standings) hostView {
+func viewHost(h *registry.Host, standings xds.Standings) hostView {
 	st := standings.At(h.Addr)
 	v := hostView{
 		IPAddress: h.Addr.Addr(), Port: h.Addr.Port(), Tags: tagsOf(h.Endpoint), Probe: h.Probe,

@@ -3,6 +3,7 @@ package events
 import (
 	"bytes"
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,22 +40,22 @@ func diffSnapshots(was, now *registry.Snapshot) []fact {
 	return facts
 }
 
-func diffHosts(service string, was, now []registry.Host) []fact {
+func diffHosts(service string, was, now []*registry.Host) []fact {
 	var facts []fact
-	order := func(a, b *registry.Host) int { return a.Addr.Compare(b.Addr) }
-	merge(first(was), first(now), order, func(a, b *registry.Host) {
-		if change := changeOf(a, b, func() bool { return sameHost(a, b) }); change != "" {
-			facts = append(facts, fact{KindEndpoint, hostFact(change, service, present(a, b))})
+	order := func(a, b **registry.Host) int { return (*a).Addr.Compare((*b).Addr) }
+	merge(first(was), first(now), order, func(a, b **registry.Host) {
+		if change := changeOf(a, b, func() bool { return *a == *b || sameHost(*a, *b) }); change != "" {
+			facts = append(facts, fact{KindEndpoint, hostFact(change, service, *present(a, b))})
 		}
 	})
 	return facts
 }
 
 // first leaves one host for each address: the one whose address it is.
-func first(hosts []registry.Host) []registry.Host {
+func first(hosts []*registry.Host) []*registry.Host {
 	for i := 1; i < len(hosts); i++ {
 		if hosts[i].Addr == hosts[i-1].Addr {
-			firsts := append([]registry.Host(nil), hosts[:i]...)
+			firsts := slices.Clone(hosts[:i])
 			for _, h := range hosts[i:] {
 				if h.Addr != firsts[len(firsts)-1].Addr {
 					firsts = append(firsts, h)
@@ -186,7 +187,7 @@ func onOff(on bool) Change {
 	return Removed
 }
 
-func hostsOf(s *registry.Service) []registry.Host {
+func hostsOf(s *registry.Service) []*registry.Host {
 	if s == nil {
 		return nil
 	}

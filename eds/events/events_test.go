@@ -23,14 +23,14 @@ import (
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func endpoint(last byte, served bool) registry.Host {
-	return registry.Host{
+func endpoint(last byte, served bool) *registry.Host {
+	return &registry.Host{
 		Endpoint: fleet.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, last}), 80), Weight: 1},
 		State:    registry.StateHealthy, Served: served,
 	}
 }
 
-func snapshot(hosts ...registry.Host) *registry.Snapshot {
+func snapshot(hosts ...*registry.Host) *registry.Snapshot {
 	return &registry.Snapshot{Services: []registry.Service{{Name: "s", Mode: override.Auto, Hosts: hosts}}}
 }
 

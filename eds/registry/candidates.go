@@ -17,7 +17,6 @@ type candidate struct {
 	shown    Host           // as far as it is known before anybody objects
 	own      *ruling        // of operators about it; nil for none
 	rules    *ruling        // the one that counts: a manual host has also that of the member at its address
-	ruled    Host           // shown, as rules wants it
 	alive    bool           // gossip says so
 	evidence probe.Evidence // that wish was made of
 	wish     wish
@@ -29,6 +28,30 @@ type candidate struct {
 	superseded bool // by another process at its address
 
 	mute *mute // nil when it is not mute
+
+	decided *Host   // by the last decision, shown as rules wants it; nil if that would be another one now
+	outcome outcome // that made it
+}
+
+// outcome is what a decision comes to for one host.
+type outcome struct {
+	served, held bool
+	since, until time.Time // of a host that is damped
+}
+
+// as is the host that comes of o: the one of the last decision, unless it is another
+// one now.
+func (c *candidate) as(o outcome) *Host {
+	if c.decided != nil && c.outcome == o {
+		return c.decided
+	}
+	h := c.rules.apply(c.shown)
+	h.Served, h.Held = o.served, o.held
+	if !o.until.IsZero() {
+		h.State, h.Since, h.Until = StateDamped, o.since, o.until
+	}
+	c.decided, c.outcome = &h, o
+	return c.decided
 }
 
 // candidates are all that could be served under one name. They stay from one
@@ -91,7 +114,7 @@ func keyOf(m *fleet.Member) probe.Key { return probe.Key{ID: m.ID.String(), Addr
 func memberCandidate(m *fleet.Member, key probe.Key, e probe.Evidence) *candidate {
 	w := wishOf(m, e)
 	shown := Host{Endpoint: m.Endpoint, ID: key.ID, Source: Gossip, State: w.state, Since: w.since, Started: m.Started}
-	return &candidate{key: key, alive: m.Liveness == fleet.Alive, evidence: e, wish: w, shown: shown, ruled: shown}
+	return &candidate{key: key, alive: m.Liveness == fleet.Alive, evidence: e, wish: w, shown: shown}
 }
 
 // manualCandidate is served without a question unless the operator wants it probed.
@@ -104,7 +127,6 @@ func manualCandidate(since time.Time, h *override.Host, evidence map[probe.Key]p
 		c.wish.since = since
 	}
 	c.shown = Host{Endpoint: h.Endpoint, Source: Manual, Probe: h.Probe, State: c.wish.state, Since: c.wish.since}
-	c.ruled = c.shown
 	return c
 }
 
@@ -129,7 +151,7 @@ func (c *candidates) rank() {
 
 func (c *candidate) rule(rules *ruling) {
 	if rules != c.rules {
-		c.rules, c.ruled = rules, rules.apply(c.shown)
+		c.rules, c.decided = rules, nil
 	}
 }
 

@@ -45,11 +45,10 @@ func (ds damped) bad(addr netip.AddrPort) {
 
 // apply serves a host that could be served, or makes it wait. How long it is good
 // without a break is what counts.
-func (ds damped) apply(now time.Time, h *Host, due *soonest) {
-	d := ds[h.Addr]
+func (ds damped) apply(now time.Time, addr netip.AddrPort, due *soonest) outcome {
+	d := ds[addr]
 	if d == nil {
-		h.Served = true
-		return
+		return outcome{served: true}
 	}
 	if d.back.IsZero() {
 		d.back = now
@@ -57,11 +56,10 @@ func (ds damped) apply(now time.Time, h *Host, due *soonest) {
 	until := d.until()
 	d.waited = d.waited || !now.Before(until)
 	if d.waited {
-		h.Served = true
-		return
+		return outcome{served: true}
 	}
-	h.State, h.Since, h.Until = StateDamped, d.back, until
 	due.add(until)
+	return outcome{since: d.back, until: until}
 }
 
 // forget drops what no longer matters.

@@ -60,8 +60,8 @@ var (
 )
 
 // claims returns the hosts of all services that may be served, by service.
-func (s *script) claims(svc Service) []Host {
-	var claims []Host
+func (s *script) claims(svc Service) []*Host {
+	var claims []*Host
 	for i, h := range svc.Hosts {
 		if (i == 0 || svc.Hosts[i-1].Addr != h.Addr) && (svc.Mode != override.Pin || h.Source == Manual || forced(h)) {
 			claims = append(claims, h)
@@ -70,7 +70,7 @@ func (s *script) claims(svc Service) []Host {
 	return claims
 }
 
-func forced(h Host) bool { return h.Override != nil && h.Override.State == override.Force }
+func forced(h *Host) bool { return h.Override != nil && h.Override.State == override.Force }
 
 func TestNobodyIsServedAgainstAProof(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -78,7 +78,7 @@ func TestNobodyIsServedAgainstAProof(t *testing.T) {
 			for _, svc := range s.snap.Services {
 				claims := s.claims(svc)
 				for _, h := range svc.Hosts {
-					if h.Served && !slices.ContainsFunc(claims, func(c Host) bool { return c.ID == h.ID && c.Addr == h.Addr }) {
+					if h.Served && !slices.ContainsFunc(claims, func(c *Host) bool { return c.ID == h.ID && c.Addr == h.Addr }) {
 						t.Fatalf("%s is served without a claim\n%s", nameOf(h), s)
 					}
 					if why := s.proof(h); h.Served && why != "" && !forced(h) {
@@ -91,7 +91,7 @@ func TestNobodyIsServedAgainstAProof(t *testing.T) {
 }
 
 // proof says why a host must not be served.
-func (s *script) proof(h Host) string {
+func (s *script) proof(h *Host) string {
 	if m := s.members[nameOf(h)]; h.Source == Gossip && m != nil {
 		switch {
 		case m.Liveness == fleet.Left, m.Endpoint.Health != fleet.Healthy:

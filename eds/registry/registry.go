@@ -164,30 +164,15 @@ func (r *Registry) serve(now time.Time, c *candidates, due *soonest) Service {
 
 // decide judges each candidate. What is remembered of the service may be nil.
 func (c *candidates) decide(now time.Time, m *memory, due *soonest) Service {
-	s := Service{Name: c.name, Mode: c.mode, Hosts: make([]Host, 0, len(c.ranked))}
+	s := Service{Name: c.name, Mode: c.mode, Hosts: make([]*Host, 0, len(c.ranked))}
 	held := 0
 	for _, cand := range c.ranked {
-		h := cand.ruled
-		switch {
-		case cand.outranked:
-		case cand.forced:
-			cand.force(now, m, &h, due)
-		case cand.wish.reason == none && (m == nil || cand.unasked()):
-			h.Served = true
-		case cand.wish.reason == none:
-			m.damped.apply(now, &h, due)
-		default:
-			h.Held = cand.mute.isHeld()
-			h.Served = h.Held
-			if m != nil {
-				m.damped.bad(h.Addr)
-			}
-		}
-		if h.Held {
+		o := cand.judge(now, m, due)
+		if o.held {
 			held++
 		}
-		if h.Served || !cand.wish.hidden {
-			s.Hosts = append(s.Hosts, h)
+		if o.served || !cand.wish.hidden {
+			s.Hosts = append(s.Hosts, cand.as(o))
 		}
 	}
 	if m != nil && m.guard.on {
@@ -196,15 +181,27 @@ func (c *candidates) decide(now time.Time, m *memory, due *soonest) Service {
 	return s
 }
 
-// force serves c. Damping goes on counting, for when nobody forces c any more.
-func (c *candidate) force(now time.Time, m *memory, h *Host, due *soonest) {
-	if m != nil && c.wish.reason == none && !c.unasked() {
-		damped := *h
-		m.damped.apply(now, &damped, due)
-	} else if m != nil && c.wish.reason != none {
-		m.damped.bad(h.Addr)
+// judge says whether c is served. Damping goes on counting for one that is forced,
+// for when nobody forces it any more.
+func (c *candidate) judge(now time.Time, m *memory, due *soonest) outcome {
+	if c.outranked {
+		return outcome{}
 	}
-	h.Served = true
+	o := outcome{served: true}
+	switch {
+	case c.wish.reason == none && m != nil && !c.unasked():
+		o = m.damped.apply(now, c.key.Addr, due)
+	case c.wish.reason != none:
+		held := c.mute.isHeld()
+		o = outcome{served: held, held: held}
+		if m != nil {
+			m.damped.bad(c.key.Addr)
+		}
+	}
+	if c.forced {
+		return outcome{served: true}
+	}
+	return o
 }
 
 // soonest keeps the earliest of the moments after now that are added to it.

@@ -229,11 +229,11 @@ func (s *script) names(words []string) []string {
 func (s *script) served() []string { return servedNames(s.snap) }
 
 func servedNames(snap *Snapshot) []string {
-	return hostNames(snap, func(h Host) bool { return h.Served })
+	return hostNames(snap, func(h *Host) bool { return h.Served })
 }
 
 // hostNames names hosts as scripts do.
-func hostNames(snap *Snapshot, which func(Host) bool) []string {
+func hostNames(snap *Snapshot, which func(*Host) bool) []string {
 	names := []string{}
 	for _, svc := range snap.Services {
 		for _, h := range svc.Hosts {
@@ -246,7 +246,7 @@ func hostNames(snap *Snapshot, which func(Host) bool) []string {
 	return names
 }
 
-func nameOf(h Host) string {
+func nameOf(h *Host) string {
 	name := string(rune(h.Addr.Addr().As4()[3]))
 	if id, err := uuid.Parse(h.ID); err == nil && id[1] != id[0] {
 		name += string(rune(id[1]))
@@ -258,7 +258,7 @@ func (s *script) host(name string) (Host, bool) {
 	for _, svc := range s.snap.Services {
 		for _, h := range svc.Hosts {
 			if nameOf(h) == name {
-				return h, true
+				return *h, true
 			}
 		}
 	}
@@ -276,7 +276,7 @@ func (s *script) want(words []string) {
 	case "served":
 		equal("served", s.served(), append([]string{}, s.names(words[1:])...))
 	case "held":
-		equal("held", hostNames(s.snap, func(h Host) bool { return h.Held }), append([]string{}, s.names(words[1:])...))
+		equal("held", hostNames(s.snap, func(h *Host) bool { return h.Held }), append([]string{}, s.names(words[1:])...))
 	case "guard":
 		equal("guard", svc.Guard != nil, words[1] == "on")
 	case "isolated":

@@ -48,11 +48,12 @@ type Snapshot struct {
 type Service struct {
 	Name  string
 	Mode  override.Mode
-	Hosts []Host // sorted by address, the one that has the address first
-	Guard *Guard // nil unless it holds
+	Hosts []*Host // sorted by address, the one that has the address first
+	Guard *Guard  // nil unless it holds
 }
 
-// Host is one endpoint of a service as the registry sees it.
+// Host is one endpoint of a service as the registry sees it. One that stays as it
+// was is the same from one Snapshot to the next.
 type Host struct {
 	fleet.Endpoint
 	ID      string // the member's uuid; "" for a manual host
@@ -86,7 +87,7 @@ func (s *Snapshot) host(service string, key probe.Key) (h Host, inService bool) 
 	superseded := false
 	for _, h := range svc.At(key.Addr) {
 		if h.ID == key.ID {
-			return h, h.Served || (h.State == StateHealthy && !superseded)
+			return *h, h.Served || (h.State == StateHealthy && !superseded)
 		}
 		superseded = superseded || h.Source == Gossip
 	}
@@ -110,8 +111,7 @@ func (s Service) Served() []*Host {
 func (s Service) EachServed() iter.Seq[*Host] {
 	return func(yield func(*Host) bool) {
 		var last *Host
-		for i := range s.Hosts {
-			h := &s.Hosts[i]
+		for _, h := range s.Hosts {
 			if !h.Served || last != nil && last.Addr == h.Addr {
 				continue
 			}
@@ -124,7 +124,7 @@ func (s Service) EachServed() iter.Seq[*Host] {
 
 // At returns the hosts that claim an address, the one that has it first. They are
 // those of s: nobody writes to them.
-func (s Service) At(addr netip.AddrPort) []Host {
+func (s Service) At(addr netip.AddrPort) []*Host {
 	i := sort.Search(len(s.Hosts), func(i int) bool { return s.Hosts[i].Addr.Compare(addr) >= 0 })
 	end := i
 	for end < len(s.Hosts) && s.Hosts[end].Addr == addr {

@@ -7,12 +7,12 @@ import (
 )
 
 func TestHostsAreFoundByTheirAddress(t *testing.T) {
-	at := func(addr, id string, served bool) Host {
-		h := Host{ID: id, Served: served}
+	at := func(addr, id string, served bool) *Host {
+		h := &Host{ID: id, Served: served}
 		h.Addr = netip.MustParseAddrPort(addr)
 		return h
 	}
-	s := Service{Hosts: []Host{
+	s := Service{Hosts: []*Host{
 		at("10.0.0.1:80", "a", true), at("10.0.0.2:80", "b", false), at("10.0.0.2:80", "c", true),
 		at("10.0.0.2:80", "d", false), at("10.0.0.2:80", "e", true), at("10.0.0.3:80", "f", true),
 	}}

@@ -230,7 +230,7 @@ func TestAcknowledgedSequenceIsNeverAheadOfTheClient(t *testing.T) {
 }
 
 func mustEncode(name string, addrs ...string) *assignment {
-	return newAssignment(name, staying(pointers(service(name, addrs...).Hosts)), nil)
+	return newAssignment(name, staying(service(name, addrs...).Hosts), nil)
 }
 
 func TestAClientIsBehindSinceTheFirstPushThatItLacks(t *testing.T) {

@@ -90,7 +90,7 @@ func (a *assignment) version() string { return a.encoded().version }
 
 // same reports whether a and b say the same.
 func (a *assignment) same(b *assignment) bool {
-	return a == b || slices.EqualFunc(a.hosts, b.hosts, sameHost)
+	return a == b || slices.EqualFunc(a.hosts, b.hosts, sameServed)
 }
 
 // empty is the assignment of a service that nobody serves. Envoy takes a missing
@@ -122,7 +122,7 @@ func sift(s registry.Service, before []*registry.Host) ([]*registry.Host, error)
 		for len(before) > 0 && before[0].Addr.Compare(h.Addr) < 0 {
 			before = before[1:]
 		}
-		if len(before) == 0 || !sameHost(served{Host: before[0]}, served{Host: h}) {
+		if len(before) == 0 || !sameHost(before[0], h) {
 			if err := h.Check(); err != nil {
 				errs = append(errs, fmt.Errorf("host %s %s: %w", h.Addr, h.ID, err))
 				continue
@@ -136,7 +136,7 @@ func sift(s registry.Service, before []*registry.Host) ([]*registry.Host, error)
 // offersSame reports whether a service offers the hosts that it did before.
 func offersSame(s registry.Service, before []*registry.Host) bool {
 	for h := range s.EachServed() {
-		if len(before) == 0 || !sameHost(served{Host: before[0]}, served{Host: h}) {
+		if len(before) == 0 || !sameHost(before[0], h) {
 			return false
 		}
 		before = before[1:]
@@ -145,12 +145,12 @@ func offersSame(s registry.Service, before []*registry.Host) bool {
 }
 
 // sameHosts reports whether two lists make the same assignment.
-func sameHosts(a, b []*registry.Host) bool {
-	return slices.EqualFunc(a, b, func(a, b *registry.Host) bool { return sameHost(served{Host: a}, served{Host: b}) })
-}
+func sameHosts(a, b []*registry.Host) bool { return slices.EqualFunc(a, b, sameHost) }
 
-func sameHost(a, b served) bool {
-	return a.Addr == b.Addr && a.ID == b.ID && a.Weight == b.Weight && a.leaving == b.leaving &&
+func sameServed(a, b served) bool { return a.leaving == b.leaving && sameHost(a.Host, b.Host) }
+
+func sameHost(a, b *registry.Host) bool {
+	return a == b || a.Addr == b.Addr && a.ID == b.ID && a.Weight == b.Weight &&
 		a.Canary == b.Canary && a.Locality == b.Locality && maps.Equal(a.Tags, b.Tags)
 }
 

@@ -42,7 +42,7 @@ func TestLoadAssignment(t *testing.T) {
 	   "metadata":{"filter_metadata":{"envoy.lb":{"canary":false},"rollcall":{"id":"00000000-0000-4000-8000-000000000001"}}}}]}]}`
 	var expected endpointv3.ClusterLoadAssignment
 	must(t, protojson.Unmarshal([]byte(want), &expected))
-	got := loadAssignment("web", staying(pointers(varied().Hosts)))
+	got := loadAssignment("web", staying(varied().Hosts))
 	if !proto.Equal(got, &expected) {
 		t.Errorf("got %s", protojson.Format(got))
 	}
@@ -88,11 +88,11 @@ func TestEveryFieldChangesTheVersion(t *testing.T) {
 	for name, edit := range changes {
 		t.Run(name, func(t *testing.T) {
 			s := varied()
-			edit(&s.Hosts[0])
+			edit(s.Hosts[0])
 			if mustEncodeService(t, s).version() == before.version() {
 				t.Error("the version is the same")
 			}
-			if sameHosts(pointers(s.Hosts), pointers(varied().Hosts)) {
+			if sameHosts(s.Hosts, varied().Hosts) {
 				t.Error("the hosts are taken for the same")
 			}
 		})
@@ -103,7 +103,7 @@ func TestEveryFieldChangesTheVersion(t *testing.T) {
 }
 
 func TestBadHostsAreLeftOutAndNamed(t *testing.T) {
-	bad := []registry.Host{host("0.0.0.0:80"), host("10.0.0.4:0"), host("10.0.0.5:80"), host("10.0.0.6:80")}
+	bad := []*registry.Host{host("0.0.0.0:80"), host("10.0.0.4:0"), host("10.0.0.5:80"), host("10.0.0.6:80")}
 	bad[2].Weight = 0
 	bad[3].Tags = map[string]string{"tag": "\xff"}
 	s := service("web", hostA)

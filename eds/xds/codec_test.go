@@ -28,7 +28,7 @@ func pushOf(seed uint64, assignments, hosts uint8) push {
 			if r.IntN(2) == 0 {
 				h.Tags = map[string]string{"stage": "prod", fmt.Sprint(r.IntN(9)): fmt.Sprint(r.Uint64())}
 			}
-			all = append(all, served{Host: &h, leaving: r.IntN(4) == 0})
+			all = append(all, served{Host: h, leaving: r.IntN(4) == 0})
 		}
 		p.assignments = append(p.assignments, newAssignment(fmt.Sprint("s", r.IntN(1<<20)), all, nil))
 	}

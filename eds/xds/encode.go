@@ -90,7 +90,7 @@ func encodeParts(hosts []served, before *assignment) (parts []*part, err error) 
 		for next < len(old) && old[next].Addr.Compare(h.Addr) < 0 {
 			next++
 		}
-		if next < len(old) && sameHost(old[next], h) {
+		if next < len(old) && sameServed(old[next], h) {
 			parts[i] = before.encoding.parts[next]
 			continue
 		}

@@ -25,7 +25,7 @@ func anyHosts(t *rapid.T) []served {
 		if rapid.Bool().Draw(t, "tagged") {
 			h.Tags = map[string]string{"stage": "prod", "version": rapid.StringMatching("[0-9a-z]{0,5}").Draw(t, "version")}
 		}
-		hosts = append(hosts, served{Host: &h, leaving: rapid.Bool().Draw(t, "leaving")})
+		hosts = append(hosts, served{Host: h, leaving: rapid.Bool().Draw(t, "leaving")})
 	}
 	return hosts
 }
@@ -98,7 +98,7 @@ func BenchmarkEncode(b *testing.B) {
 	for i := range 10_000 {
 		h := host(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80).String())
 		h.ID = "00000000-0000-4000-8000-000000000001"
-		hosts = append(hosts, served{Host: &h})
+		hosts = append(hosts, served{Host: h})
 	}
 	first := newAssignment("web", hosts, nil)
 	first.encoded()

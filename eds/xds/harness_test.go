@@ -32,8 +32,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const patience = 10 * time.Second
 
 // host is a healthy self-registered host.
-func host(addr string) registry.Host {
-	return registry.Host{
+func host(addr string) *registry.Host {
+	return &registry.Host{
 		Endpoint: fleet.Endpoint{Addr: netip.MustParseAddrPort(addr), Weight: 1, Health: fleet.Healthy},
 		ID:       "00000000-0000-4000-8000-000000000001", Source: registry.Gossip, State: "healthy", Served: true,
 	}
@@ -379,14 +379,6 @@ func staying(hosts []*registry.Host) []served {
 	out := make([]served, len(hosts))
 	for i, h := range hosts {
 		out[i] = served{Host: h}
-	}
-	return out
-}
-
-func pointers(hosts []registry.Host) []*registry.Host {
-	out := make([]*registry.Host, len(hosts))
-	for i := range hosts {
-		out[i] = &hosts[i]
 	}
 	return out
 }

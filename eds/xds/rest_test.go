@@ -59,7 +59,7 @@ func TestRESTAnswersTheNamesAskedAndMovesWithTheContent(t *testing.T) {
 	s := abrupt(Options{})
 	s.Update(settled(service("api", hostC), varied()))
 	version, clas := decodeV3(t, post(s.ServeRESTv3, pollBody("", "web")))
-	if len(clas) != 1 || !proto.Equal(clas[0], loadAssignment("web", staying(pointers(varied().Hosts)))) {
+	if len(clas) != 1 || !proto.Equal(clas[0], loadAssignment("web", staying(varied().Hosts))) {
 		t.Fatalf("answered %v", clas)
 	}
 	s.Update(settled(service("api", hostA), varied()))
@@ -116,7 +116,7 @@ func TestRESTv2IsReadByAnEnvoyOfThatAge(t *testing.T) {
 	b, err := proto.Marshal(&old)
 	must(t, err)
 	must(t, proto.Unmarshal(b, &back))
-	if !proto.Equal(&back, loadAssignment("web", staying(pointers(varied().Hosts)))) || resp.GetTypeUrl() != typeV2 {
+	if !proto.Equal(&back, loadAssignment("web", staying(varied().Hosts))) || resp.GetTypeUrl() != typeV2 {
 		t.Errorf("answered %s", w.Body)
 	}
 	if w := post(s.ServeRESTv2, pollBody(resp.GetVersionInfo(), "web")); w.Code != http.StatusNotModified {

@@ -235,7 +235,7 @@ func TestPlacesOfLongAgoAreForgotten(t *testing.T) {
 	b, sv := &book{places: make(map[netip.AddrPort]place)}, &serving{}
 	for i := range maxPlaces + 10 {
 		h := host(fmt.Sprintf("10.%d.%d.%d:80", i>>16, i>>8&255, i&255))
-		sv.want([]*registry.Host{&h}, time.Time{}, 0)
+		sv.want([]*registry.Host{h}, time.Time{}, 0)
 		b.note(sv, uint64(i+1))
 	}
 	if n := len(b.places); n > maxPlaces+2 {
