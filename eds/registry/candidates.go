@@ -28,30 +28,13 @@ type candidate struct {
 	superseded bool // by another process at its address
 
 	mute *mute // nil when it is not mute
-
-	decided *Host   // by the last decision, shown as rules wants it; nil if that would be another one now
-	outcome outcome // that made it
 }
 
-// outcome is what a decision comes to for one host.
-type outcome struct {
-	served, held bool
-	since, until time.Time // of a host that is damped
-}
-
-// as is the host that comes of o: the one of the last decision, unless it is another
-// one now.
-func (c *candidate) as(o outcome) *Host {
-	if c.decided != nil && c.outcome == o {
-		return c.decided
-	}
-	h := c.rules.apply(c.shown)
-	h.Served, h.Held = o.served, o.held
-	if !o.until.IsZero() {
-		h.State, h.Since, h.Until = StateDamped, o.since, o.until
-	}
-	c.decided, c.outcome = &h, o
-	return c.decided
+// claim is a candidate at its place among the others, with what came of it.
+type claim struct {
+	*candidate
+	host   *Host // what is shown of it; nil for nothing
+	judged bool  // host holds for as long as nothing is remembered of the service
 }
 
 // candidates are all that could be served under one name. They stay from one
@@ -60,9 +43,11 @@ type candidates struct {
 	name   string
 	mode   override.Mode
 	manual []*candidate
-	fresh  []*candidate // that are not ranked yet
-	ranked []*candidate // by address, the best claim to each first
-	bad    int          // how many go against their will, if nobody holds them
+	fresh  []*candidate  // that are not ranked yet
+	stale  []*candidate  // that are still ranked
+	ranked []claim       // by address, the best claim to each first
+	by     override.Mode // that they are ranked by
+	bad    int           // how many go against their will, if nobody holds them
 
 	rulings rulings // of operators, for single hosts
 
@@ -71,41 +56,73 @@ type candidates struct {
 	shown   Service // what was decided last
 }
 
+// few is how many candidates are given their places one by one.
+const few = 16
+
 // keep makes ranked what is not stale, and what is new, and tells all of them what
 // was decided for them.
 func (c *candidates) keep(decisions []override.Override) {
-	c.ranked = slices.DeleteFunc(c.ranked, func(cand *candidate) bool { return cand.stale })
-	asked := c.fresh
-	if c.rulings.update(decisions) {
-		asked = slices.Concat(c.ranked, c.fresh)
-	}
-	for _, cand := range asked {
+	ruled := c.rulings.update(decisions)
+	for _, cand := range c.fresh {
 		cand.own = c.rulings.of(cand)
+		c.count(cand, 1)
 	}
-	c.insert()
-	c.bad = 0
-	for _, cand := range c.ranked {
-		if cand.wish.reason.against() {
-			c.bad++
+	for _, cand := range c.stale {
+		c.count(cand, -1)
+	}
+	all := ruled || c.mode != c.by
+	if len(c.fresh)+len(c.stale) <= few {
+		c.replace()
+	} else {
+		c.sort()
+		all = true
+	}
+	if ruled {
+		for i := range c.ranked {
+			c.ranked[i].own = c.rulings.of(c.ranked[i].candidate)
 		}
 	}
-	c.rank()
+	if all {
+		c.rank(0, len(c.ranked))
+	}
+	c.fresh, c.stale, c.by = nil, nil, c.mode
 }
 
-const fewFresh = 16
-
-// insert gives the fresh ones their places among the ranked.
-func (c *candidates) insert() {
-	if len(c.fresh) <= fewFresh {
-		for _, cand := range c.fresh {
-			i, _ := slices.BinarySearchFunc(c.ranked, cand, compareClaims)
-			c.ranked = slices.Insert(c.ranked, i, cand)
-		}
-	} else {
-		c.ranked = append(c.ranked, c.fresh...)
-		slices.SortFunc(c.ranked, compareClaims)
+func (c *candidates) count(cand *candidate, n int) {
+	if cand.wish.reason.against() {
+		c.bad += n
 	}
-	c.fresh = nil
+}
+
+// replace takes the stale ones from their places and gives the fresh ones theirs.
+func (c *candidates) replace() {
+	for _, cand := range c.stale {
+		i, _ := c.search(cand)
+		for c.ranked[i].candidate != cand {
+			i++
+		}
+		c.ranked = slices.Delete(c.ranked, i, i+1)
+		c.rank(i-1, i+1)
+	}
+	for _, cand := range c.fresh {
+		i, _ := c.search(cand)
+		c.ranked = slices.Insert(c.ranked, i, claim{candidate: cand})
+		c.rank(i-1, i+2)
+	}
+}
+
+// search finds the place of cand.
+func (c *candidates) search(cand *candidate) (int, bool) {
+	return slices.BinarySearchFunc(c.ranked, cand, func(c claim, cand *candidate) int { return compareClaims(c.candidate, cand) })
+}
+
+// sort does what replace does where many have changed.
+func (c *candidates) sort() {
+	c.ranked = slices.DeleteFunc(c.ranked, func(c claim) bool { return c.candidate.stale })
+	for _, cand := range c.fresh {
+		c.ranked = append(c.ranked, claim{candidate: cand})
+	}
+	slices.SortFunc(c.ranked, func(a, b claim) int { return compareClaims(a.candidate, b.candidate) })
 }
 
 // keyOf is what the evidence about a member is filed under.
@@ -134,25 +151,43 @@ func manualCandidate(since time.Time, h *override.Host, evidence map[probe.Key]p
 func (c *candidate) unasked() bool { return c.shown.Source == Manual && !c.shown.Probe }
 
 // rank brings together the claims to each address, of which the first counts, and
-// notes who is outranked. A decision for a host comes before the manual list.
-func (c *candidates) rank() {
-	for i, cand := range c.ranked {
+// notes who is outranked, for those from one place to before another: it depends on
+// their neighbours. A decision for a host comes before the manual list.
+func (c *candidates) rank(from, to int) {
+	for i := max(from, 0); i < min(to, len(c.ranked)); i++ {
+		cand := &c.ranked[i]
 		second := i > 0 && c.ranked[i-1].key.Addr == cand.key.Addr
 		cand.superseded = second && c.ranked[i-1].shown.Source == Gossip
 		rules := cand.own
 		if cand.shown.Source == Manual && i+1 < len(c.ranked) && c.ranked[i+1].key.Addr == cand.key.Addr {
 			rules = c.ranked[i+1].own // what was decided for the process is about its address in the list, too
 		}
-		cand.rule(rules)
+		if cand.rules != rules {
+			cand.rules, cand.host = rules, nil
+		}
 		cand.forced = !second && rules.force()
 		cand.outranked = second || rules.out() || (c.mode == override.Pin && cand.shown.Source == Gossip && !cand.forced)
+		cand.judged = false
 	}
 }
 
-func (c *candidate) rule(rules *ruling) {
-	if rules != c.rules {
-		c.rules, c.decided = rules, nil
+// outcome is what a decision comes to for one host.
+type outcome struct {
+	served, held bool
+	since, until time.Time // of a host that is damped
+}
+
+// show makes host what comes of o: it stays where that is as it was.
+func (c *claim) show(o outcome) {
+	if h := c.host; h != nil && h.Served == o.served && h.Held == o.held && h.Until.Equal(o.until) && (o.until.IsZero() || h.Since.Equal(o.since)) {
+		return
 	}
+	h := c.rules.apply(c.shown)
+	h.Served, h.Held = o.served, o.held
+	if !o.until.IsZero() {
+		h.State, h.Since, h.Until = StateDamped, o.since, o.until
+	}
+	c.host = &h
 }
 
 // compareClaims puts the manual claim to an address first, then the process that

@@ -99,6 +99,7 @@ func (x *index) add(m *fleet.Member, evidence map[probe.Key]probe.Evidence) *can
 func (x *index) drop(cand *candidate) {
 	if cand != nil {
 		cand.stale, cand.of.changed = true, true
+		cand.of.stale = append(cand.of.stale, cand)
 	}
 }
 
@@ -120,7 +121,7 @@ func (x *index) list(in *Input) {
 		for _, c := range x.services {
 			if c.mode != override.Auto {
 				for _, cand := range c.manual {
-					cand.stale = true
+					x.drop(cand)
 				}
 				c.mode, c.manual, c.changed = override.Auto, nil, true
 			}
@@ -135,7 +136,9 @@ func (x *index) list(in *Input) {
 		c.mode, c.changed = o.Mode, true
 		x.manual = true
 		for i := range o.Hosts {
-			c.manual = append(c.manual, manualCandidate(o.Since, &o.Hosts[i], in.Evidence))
+			cand := manualCandidate(o.Since, &o.Hosts[i], in.Evidence)
+			cand.of = c
+			c.manual = append(c.manual, cand)
 		}
 		c.fresh = append(c.fresh, c.manual...)
 	}

@@ -162,17 +162,26 @@ func (r *Registry) serve(now time.Time, c *candidates, due *soonest) Service {
 	return c.shown
 }
 
-// decide judges each candidate. What is remembered of the service may be nil.
+// decide judges each candidate. What is remembered of the service may be nil: those
+// that were judged without, and have not changed, are not judged again.
 func (c *candidates) decide(now time.Time, m *memory, due *soonest) Service {
 	s := Service{Name: c.name, Mode: c.mode, Hosts: make([]*Host, 0, len(c.ranked))}
 	held := 0
-	for _, cand := range c.ranked {
-		o := cand.judge(now, m, due)
-		if o.held {
-			held++
+	for i := range c.ranked {
+		cand := &c.ranked[i]
+		if m != nil || !c.plain || !cand.judged {
+			o := cand.judge(now, m, due)
+			if cand.judged = true; o.served || !cand.wish.hidden {
+				cand.show(o)
+			} else {
+				cand.host = nil
+			}
+			if o.held {
+				held++
+			}
 		}
-		if o.served || !cand.wish.hidden {
-			s.Hosts = append(s.Hosts, cand.as(o))
+		if cand.host != nil {
+			s.Hosts = append(s.Hosts, cand.host)
 		}
 	}
 	if m != nil && m.guard.on {
