@@ -119,7 +119,7 @@ func sift(s registry.Service, before []*registry.Host) ([]*registry.Host, error)
 	good := make([]*registry.Host, 0, len(s.Hosts))
 	var errs []error
 	for h := range s.EachServed() {
-		for len(before) > 0 && before[0].Addr.Compare(h.Addr) < 0 {
+		for len(before) > 0 && before[0] != h && before[0].Addr.Compare(h.Addr) < 0 {
 			before = before[1:]
 		}
 		if len(before) == 0 || !sameHost(before[0], h) {

@@ -35,12 +35,14 @@ func TestAnAssignmentIsEncodedAsProtobufWould(t *testing.T) {
 		var before *assignment
 		for range rapid.IntRange(1, 6).Draw(t, "updates") {
 			hosts := anyHosts(t)
-			if before != nil && rapid.Bool().Draw(t, "keep most") { // one of those before is another one now
+			if before != nil && len(before.hosts) > 0 && rapid.Bool().Draw(t, "keep most") {
 				hosts = slices.Clone(before.hosts)
-				if len(hosts) > 0 {
-					changed := *hosts[0].Host
+				i := rapid.IntRange(0, len(hosts)-1).Draw(t, "but")
+				if changed := *hosts[i].Host; rapid.Bool().Draw(t, "leaves") {
+					hosts = slices.Delete(hosts, i, i+1)
+				} else {
 					changed.Weight = changed.Weight%fleet.MaxWeight + 1
-					hosts[0].Host = &changed
+					hosts[i].Host = &changed
 				}
 			}
 			a := newAssignment("web", hosts, before)
@@ -74,20 +76,38 @@ func TestAnAssignmentIsEncodedAsProtobufWould(t *testing.T) {
 }
 
 func TestOnlyWhatChangedIsEncodedAgain(t *testing.T) {
-	a := mustEncode("web", hostA, hostB)
-	hosts := slices.Clone(a.hosts)
-	changed := *hosts[1].Host
-	changed.Weight++
-	hosts[1].Host = &changed
-	a.encoded()
-	skipped := newAssignment("web", nil, a)
-	b := newAssignment("web", hosts, skipped)
-	was, is := a.encoded(), b.encoded()
-	if is.parts[0] != was.parts[0] || is.parts[1] == was.parts[1] || a.version() == b.version() {
-		t.Error("the wrong endpoint was encoded")
+	hosts := staying(crowd(1_000, 1).Hosts)
+	a := newAssignment("web", hosts, nil)
+	was := make(map[*chunk]bool)
+	for _, c := range a.encoded().chunks {
+		was[c] = true
 	}
-	if skipped.done.Load() {
-		t.Error("what nobody asked for was encoded")
+	changed := *hosts[500].Host
+	changed.Weight++
+	for what, now := range map[string][]served{
+		"one changed": slices.Concat(hosts[:500], staying([]*registry.Host{&changed}), hosts[501:]),
+		"one came":    slices.Concat(hosts[:1], staying([]*registry.Host{host("10.1.0.1:81")}), hosts[1:]),
+		"one left":    slices.Delete(slices.Clone(hosts), 500, 501),
+		"the first":   hosts[1:],
+		"the last":    hosts[:len(hosts)-1],
+	} {
+		skipped := newAssignment("web", nil, a)
+		b := newAssignment("web", now, skipped)
+		anew := 0
+		for _, c := range b.encoded().chunks {
+			if !was[c] {
+				anew++
+			}
+		}
+		if anew > 2 || a.version() == b.version() { // a chunk parts in two where one that begins it comes
+			t.Errorf("%s: %d of %d chunks were encoded", what, anew, len(was))
+		}
+		if skipped.done.Load() {
+			t.Errorf("%s: what nobody asked for was encoded", what)
+		}
+	}
+	if len(was) < 1_000/chunkSize/2 {
+		t.Errorf("there are %d chunks of 1,000 endpoints", len(was))
 	}
 }
 

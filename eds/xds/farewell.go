@@ -55,12 +55,12 @@ func (s *serving) want(hosts []*registry.Host, now time.Time, farewell time.Dura
 	s.gone = slices.DeleteFunc(s.gone, func(d departure) bool { return has(hosts, d.Addr) || d.old(now) })
 	old := s.wanted
 	for _, h := range hosts {
-		for len(old) > 0 && old[0].Addr.Compare(h.Addr) < 0 {
+		for len(old) > 0 && old[0] != h && old[0].Addr.Compare(h.Addr) < 0 {
 			s.leave(old[0], now, farewell)
 			old = old[1:]
 		}
-		if len(old) > 0 && old[0].Addr == h.Addr {
-			if !sameHost(served{Host: old[0]}, served{Host: h}) {
+		if len(old) > 0 && (old[0] == h || old[0].Addr == h.Addr) {
+			if !sameHost(old[0], h) {
 				s.moved = append(s.moved, h.Addr)
 			}
 			old = old[1:]

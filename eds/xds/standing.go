@@ -22,7 +22,7 @@ type place struct {
 
 func (p place) same(o place) bool {
 	return p.id == o.id && p.out == o.out && (p.host == o.host ||
-		p.host != nil && o.host != nil && sameHost(served{Host: p.host}, served{Host: o.host}))
+		p.host != nil && o.host != nil && sameHost(p.host, o.host))
 }
 
 // book is what clients of one service were last told of each address: of those in
