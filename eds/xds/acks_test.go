@@ -147,7 +147,7 @@ func TestAcknowledgedSequenceIsNeverAheadOfTheClient(t *testing.T) {
 		full := rapid.Bool().Draw(t, "sotw")
 		c := newCache()
 		var a acks
-		w := &watcher{hold: a.hold, stale: map[string]struct{}{}, names: map[string]struct{}{"a": {}, "b": {}}}
+		w := &watcher{hold: a.hold, stale: map[string]struct{}{}, names: listOf([]string{"a", "b"})}
 		a.subscribe([]string{"a", "b"})
 		queued := false
 		notify := func() { queued = true }

@@ -43,7 +43,7 @@ type watcher struct {
 	hold func(seq uint64, held []item)
 
 	// Owned by the stream's goroutine.
-	names map[string]struct{}
+	names nameList
 
 	// Guarded by cache.mu.
 	id     uint64              // counts watchers
@@ -281,7 +281,9 @@ func (c *cache) take(w *watcher, full bool) push {
 	names := make(map[string]struct{}, len(w.stale))
 	maps.Copy(names, w.stale)
 	if full {
-		maps.Copy(names, w.names)
+		for _, h := range w.names {
+			names[h.Value()] = struct{}{}
+		}
 		if w.all {
 			for name, e := range c.entries {
 				if e.known {
@@ -321,8 +323,8 @@ func (c *cache) forget(w *watcher) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w.notify = nil
-	for name := range w.names {
-		c.drop(w, name)
+	for _, h := range w.names {
+		c.drop(w, h.Value())
 	}
 	delete(c.watchers, w)
 	delete(c.wildcard, w)

@@ -4,10 +4,7 @@ import "testing"
 
 // counted is a watcher with the notifications it got.
 func counted(all bool, names ...string) (*watcher, change, func(), *int) {
-	w := &watcher{hold: func(uint64, []item) {}, stale: map[string]struct{}{}, names: map[string]struct{}{}}
-	for _, name := range names {
-		w.names[name] = struct{}{}
-	}
+	w := &watcher{hold: func(uint64, []item) {}, stale: map[string]struct{}{}, names: listOf(names)}
 	n := new(int)
 	return w, change{add: names, all: all}, func() { *n++ }, n
 }

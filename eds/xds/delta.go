@@ -9,17 +9,19 @@ import (
 
 const wildcardName = "*"
 
-// OnStreamDeltaRequest reads a delta request for what it acknowledges. A delta
-// request carries a nonce only to acknowledge or to reject.
+// OnStreamDeltaRequest reads a delta request for what it acknowledges, and takes out
+// what it asks for. A delta request carries a nonce only to acknowledge or to reject.
 func (s *stream) OnStreamDeltaRequest(_ int64, req *discoveryv3.DeltaDiscoveryRequest) error {
 	if req.GetTypeUrl() == "" { // go-control-plane fills it in only later, and refuses it on ADS
 		req.TypeUrl = s.defaultType
 	}
+	s.asked = asked{req.GetResourceNamesSubscribe(), req.GetResourceNamesUnsubscribe(), req.GetInitialResourceVersions()}
+	req.ResourceNamesSubscribe, req.ResourceNamesUnsubscribe, req.InitialResourceVersions = nil, nil, nil
 	if ok, err := s.ours(req.GetTypeUrl()); !ok {
 		return err
 	}
-	shared(req.GetResourceNamesSubscribe())
-	r := request{names: req.GetResourceNamesSubscribe(), dropped: req.GetResourceNamesUnsubscribe(), verdict: verdictSubscribe}
+	shared(s.asked.names)
+	r := request{names: s.asked.names, dropped: s.asked.dropped, verdict: verdictSubscribe}
 	if e := req.GetErrorDetail(); e != nil {
 		sent, pending := s.client.acks.reject(req.GetResponseNonce(), e.GetMessage(), time.Now())
 		r.verdict, r.reason, r.version, r.repeated = verdictNACK, e.GetMessage(), sent.version, !pending
@@ -34,11 +36,11 @@ func (s *stream) OnStreamDeltaRequest(_ int64, req *discoveryv3.DeltaDiscoveryRe
 // CreateDeltaWatch opens a delta watch. All types of a stream share one channel,
 // which go-control-plane drains before each request and closes after it has
 // canceled every watch; watcher.queued keeps at most one response of ours in it.
-func (s *stream) CreateDeltaWatch(req *cachev3.DeltaRequest, sub cachev3.Subscription, out chan cachev3.DeltaResponse) (func(), error) {
+func (s *stream) CreateDeltaWatch(req *cachev3.DeltaRequest, _ cachev3.Subscription, out chan cachev3.DeltaResponse) (func(), error) {
 	if req.GetTypeUrl() != typeV3 {
 		return nil, nil
 	}
-	return s.interest(s.deltaChange(req, sub), sub.SubscribedResources(), func() {
+	return s.interest(s.deltaChange(), func() {
 		select {
 		case out <- deltaResponse{answer{s}, req}:
 		default: // cannot be: the channel holds two for each type
@@ -46,30 +48,31 @@ func (s *stream) CreateDeltaWatch(req *cachev3.DeltaRequest, sub cachev3.Subscri
 	})
 }
 
-// deltaChange reads what a request adds and removes. A name that is subscribed
+// deltaChange reads what the request adds and removes. A name that is subscribed
 // once more is sent once more: the client may have dropped it meanwhile. On the
 // first request, names that the client says it holds in their current version
 // are not sent (DeltaDiscoveryRequest.initial_resource_versions).
-func (s *stream) deltaChange(req *discoveryv3.DeltaDiscoveryRequest, sub cachev3.Subscription) change {
-	names := sub.SubscribedResources() // the same map all along, already brought up to date
-	ch := change{all: sub.IsWildcard()}
+func (s *stream) deltaChange() change {
+	s.subscribed.change(s.asked.names, s.asked.dropped)
+	ch := change{all: s.subscribed.all}
 	if !s.started {
-		ch.held = req.GetInitialResourceVersions()
+		ch.held = s.asked.held
 		ch.due = ch.all && len(ch.held) == 0 // a wildcard client waits for the answer that there is nothing
 	}
-	for _, name := range req.GetResourceNamesSubscribe() {
-		if _, ok := names[name]; ok {
+	for _, name := range s.asked.names {
+		if s.subscribed.names.has(name) {
 			ch.add = append(ch.add, name)
 		}
 	}
-	for _, name := range req.GetResourceNamesUnsubscribe() {
-		if _, ok := names[name]; !ok && name != wildcardName {
+	for _, name := range s.asked.dropped {
+		if name != wildcardName && !s.subscribed.names.has(name) {
 			ch.remove = append(ch.remove, name)
 			if ch.all { // the wildcard still covers it, and the client wants to be told what it is
 				ch.resend = append(ch.resend, name)
 			}
 		}
 	}
+	s.asked = asked{} // all of it is in ch
 	return ch
 }
 

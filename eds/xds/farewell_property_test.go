@@ -70,12 +70,13 @@ func (v *visitor) enter() {
 	}
 	c, _ := v.server.clients.open(TransportEDS, "peer", time.Now())
 	v.stream = v.server.newStream(c, typeV3)
+	v.stream.subscribed.set([]string{"web"})
 	v.ask(change{add: []string{"web"}, due: true})
 	time.AfterFunc(ms(v.Leaves), v.leave)
 }
 
 func (v *visitor) ask(ch change) {
-	_, err := v.stream.interest(ch, map[string]struct{}{"web": {}}, func() { time.AfterFunc(ms(v.Reads), v.read) })
+	_, err := v.stream.interest(ch, func() { time.AfterFunc(ms(v.Reads), v.read) })
 	if err != nil {
 		v.fail("%v", err)
 	}

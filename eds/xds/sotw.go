@@ -8,14 +8,17 @@ import (
 	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 )
 
-// OnStreamRequest reads a state-of-the-world request for what it acknowledges.
-// go-control-plane calls it for stale nonces too, which acks tells apart.
+// OnStreamRequest reads a state-of-the-world request for what it acknowledges, and
+// takes out what it asks for. go-control-plane calls it for stale nonces too, which
+// acks tells apart.
 func (s *stream) OnStreamRequest(_ int64, req *discoveryv3.DiscoveryRequest) error {
+	s.asked = asked{names: req.GetResourceNames()}
+	req.ResourceNames = nil
 	if ok, err := s.ours(req.GetTypeUrl()); !ok {
 		return err
 	}
-	shared(req.GetResourceNames())
-	r := request{names: req.GetResourceNames(), version: req.GetVersionInfo(), verdict: verdictSubscribe}
+	shared(s.asked.names)
+	r := request{names: s.asked.names, version: req.GetVersionInfo(), verdict: verdictSubscribe}
 	if e := req.GetErrorDetail(); e != nil {
 		sent, pending := s.client.acks.reject(req.GetResponseNonce(), e.GetMessage(), time.Now())
 		r.verdict, r.reason, r.version, r.repeated = verdictNACK, e.GetMessage(), sent.version, !pending
@@ -28,14 +31,16 @@ func (s *stream) OnStreamRequest(_ int64, req *discoveryv3.DiscoveryRequest) err
 
 // CreateWatch opens a state-of-the-world watch. go-control-plane makes a channel
 // of capacity one for each, and drops what is in the older one.
-func (s *stream) CreateWatch(req *cachev3.Request, sub cachev3.Subscription, out chan cachev3.Response) (func(), error) {
+func (s *stream) CreateWatch(req *cachev3.Request, _ cachev3.Subscription, out chan cachev3.Response) (func(), error) {
 	if req.GetTypeUrl() != typeV3 {
 		return nil, nil
 	}
-	names := sub.SubscribedResources() // a new map with each request
-	ch := change{add: minus(names, s.watcher.names), remove: minus(s.watcher.names, names), all: sub.IsWildcard(), fresh: true}
+	s.subscribed.set(s.asked.names)
+	s.asked = asked{}
+	names, before := s.subscribed.names, s.watcher.names
+	ch := change{add: names.minus(before), remove: before.minus(names), all: s.subscribed.all, fresh: true}
 	ch.due = !s.started // a client that asks for the first time waits for an answer, whatever version it names
-	return s.interest(ch, names, func() {
+	return s.interest(ch, func() {
 		select {
 		case out <- sotwResponse{answer{s}, req}:
 		default: // cannot be: one watch, one response

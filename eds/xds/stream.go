@@ -30,6 +30,8 @@ type stream struct {
 	client      *client
 	defaultType string // of requests that name none; "" on ADS
 	watcher     *watcher
+	asked       asked               // by a request, until its watch is opened
+	subscribed  subscription        // what all of them come to
 	id          string              // of its certificate, else of its node as it first said
 	started     bool                // a first request for assignments was seen
 	others      map[string]struct{} // further types that were asked for, and are never answered
@@ -80,8 +82,8 @@ func (s *stream) ours(typeURL string) (bool, error) {
 
 // interest brings the watcher and the acknowledgements in line with a request and
 // opens a watch.
-func (s *stream) interest(ch change, names map[string]struct{}, notify func()) (cancel func(), err error) {
-	if err := errors.Join(checkCount(max(len(names), len(ch.held)), s.server.opts.MaxNames), checkNames(ch.add)); err != nil {
+func (s *stream) interest(ch change, notify func()) (cancel func(), err error) {
+	if err := errors.Join(checkCount(max(len(s.subscribed.names), len(ch.held)), s.server.opts.MaxNames), checkNames(ch.add)); err != nil {
 		s.server.opts.Refused(refusedNames)
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -89,7 +91,7 @@ func (s *stream) interest(ch change, names map[string]struct{}, notify func()) (
 		return nil, status.Error(codes.PermissionDenied, err.Error())
 	}
 	s.started = true
-	s.watcher.names = names
+	s.watcher.names = s.subscribed.names
 	s.client.acks.subscribe(ch.add)
 	s.client.acks.unsubscribe(ch.remove)
 	cancel = s.server.cache.watch(s.watcher, ch, notify)
@@ -148,17 +150,6 @@ func (a answer) GetSystemVersion() (string, error) { return a.stream.pushing.ver
 
 // GetContext returns a context that carries nothing.
 func (answer) GetContext() context.Context { return context.Background() }
-
-// minus returns what is in a and not in b.
-func minus(a, b map[string]struct{}) []string {
-	var names []string
-	for name := range a {
-		if _, ok := b[name]; !ok {
-			names = append(names, name)
-		}
-	}
-	return names
-}
 
 func checkCount(n, limit int) error {
 	if n > limit {
