@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unique"
 )
 
 // The bounds of what is kept of a client's words.
@@ -23,6 +24,7 @@ type acks struct {
 
 	mu       sync.Mutex
 	services standings
+	unacked  unacked
 	pending  []sent // waiting for their ACK, oldest first
 	nack     *NACK
 }
@@ -50,6 +52,9 @@ func (a *acks) unsubscribe(names []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.services.remove(names)
+	for _, name := range names {
+		a.unacked.forget(unique.Make(name))
+	}
 }
 
 // pushed notes a response that is about to be sent. With replaces, it makes the
@@ -74,7 +79,8 @@ func (a *acks) hold(seq uint64, items []item) {
 	for _, i := range items {
 		if st := a.services.put(i.name, cmp.Or(a.most, DefaultMaxNames)); st != nil {
 			v := contentOf(i.version)
-			*st = standing{name: st.name, sent: v, acked: v, seq: seq}
+			*st = standing{name: st.name, acked: v, seq: seq}
+			a.unacked.forget(st.name)
 		}
 	}
 }
@@ -137,7 +143,10 @@ func (a *acks) holds(version string, current sent) {
 		a.accept(a.pending[i])
 	default:
 		for i := range a.services {
-			a.services[i].acked, a.services[i].seq = content{}, 0
+			st := &a.services[i]
+			was := a.unacked.of(st)
+			st.acked, st.seq = content{}, 0
+			a.unacked.note(st, was)
 		}
 	}
 }
@@ -180,7 +189,7 @@ func (a *acks) list() ([]ClientService, *NACK) {
 	defer a.mu.Unlock()
 	list := make([]ClientService, 0, len(a.services))
 	for i := range a.services {
-		list = append(list, a.services[i].view())
+		list = append(list, a.services[i].view(a.unacked.of(&a.services[i])))
 	}
 	return list, a.nack
 }
@@ -224,19 +233,19 @@ func (a *acks) sent(items []item) {
 		if st == nil {
 			continue
 		}
-		if st.sent = contentOf(i.version); st.waits == 0 {
-			st.waits = now
-		}
+		a.unacked.note(st, told{contentOf(i.version), cmp.Or(a.unacked.of(st).waits, now)})
 	}
 }
 
 func (a *acks) accept(s sent) {
 	for _, i := range s.items {
 		if st := a.services.find(i.name); st != nil && s.seq >= st.seq {
+			was := a.unacked.of(st)
 			st.acked, st.seq = contentOf(i.version), s.seq
-			if st.acked == st.sent {
-				st.waits = 0
+			if was.content == st.acked {
+				was.waits = 0
 			}
+			a.unacked.note(st, was)
 		}
 	}
 }

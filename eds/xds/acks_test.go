@@ -85,8 +85,10 @@ func TestAcks(t *testing.T) {
 		{"back to older content counts as news", []string{"sub a", "push 2 1 a@x", "ack 1", "push 3 2 a@y", "push 4 3 a@x", "ack 3"}, "a x/x/4"},
 		{"unsubscribed", []string{"sub a b", "push 2 1 a@x b@y", "unsub a", "ack 1"}, "b y/y/2"},
 		{"subscribed again starts anew", []string{"sub a", "push 2 1 a@x", "ack 1", "unsub a", "sub a"}, "a //0"},
+		{"subscribed again before it was answered", []string{"sub a", "push 2 1 a@x", "unsub a", "sub a"}, "a //0"},
 		{"wildcard: sent without being asked for", []string{"push 2 1 a@x", "ack 1"}, "a x/x/2"},
 		{"came with it", []string{"sub a b", "hold 5 a@x"}, "a x/x/5, b //0"},
+		{"came with it after all", []string{"sub a b", "push 2 1 a@w", "hold 5 a@x"}, "a x/x/5, b //0"},
 
 		{"poll: first", []string{"sub a", "poll - 2 a@x"}, "a x//0"},
 		{"poll: holds what was answered", []string{"poll - 2 a@x", "poll x 3 a@y"}, "a y/x/2"},

@@ -11,10 +11,43 @@ import (
 // name, so it is kept small: clients share the names and the versions.
 type standing struct {
 	name  unique.Handle[string]
-	sent  content // none when nothing was sent
 	acked content // none when nothing was acknowledged
 	seq   uint64  // of acked; 0 when nothing was acknowledged
-	waits int64   // Unix time in ns since when something sent has not been acknowledged; 0 when all has
+}
+
+// told is what a client was sent last of one name, which most have acknowledged.
+type told struct {
+	content
+	waits int64 // Unix time in ns since when something sent has not been acknowledged; 0 when all has
+}
+
+// unacked is what was told and not acknowledged, by name. The zero value has none.
+type unacked map[unique.Handle[string]]told
+
+// of returns what was sent of the name that st is about.
+func (u unacked) of(st *standing) told {
+	if s, ok := u[st.name]; ok {
+		return s
+	}
+	return told{content: st.acked}
+}
+
+// note notes what was sent of the name that st is about.
+func (u *unacked) note(st *standing, s told) {
+	if s != (told{content: st.acked}) {
+		if *u == nil {
+			*u = make(unacked)
+		}
+		(*u)[st.name] = s
+		return
+	}
+	u.forget(st.name)
+}
+
+func (u *unacked) forget(name unique.Handle[string]) {
+	if delete(*u, name); len(*u) == 0 {
+		*u = nil // a map never gives memory back
+	}
 }
 
 // content is the version of an assignment, or none.
@@ -34,10 +67,10 @@ func (v content) String() string {
 	return v.Value()
 }
 
-func (s standing) view() ClientService {
-	v := ClientService{Name: s.name.Value(), Sent: s.sent.String(), Acked: s.acked.String(), AckedSeq: s.seq}
-	if s.waits != 0 {
-		v.BehindSince = time.Unix(0, s.waits)
+func (s standing) view(sent told) ClientService {
+	v := ClientService{Name: s.name.Value(), Sent: sent.String(), Acked: s.acked.String(), AckedSeq: s.seq}
+	if sent.waits != 0 {
+		v.BehindSince = time.Unix(0, sent.waits)
 	}
 	return v
 }
