@@ -18,6 +18,13 @@ import (
 // atOnce is how many clients connect at one time.
 const atOnce = 50
 
+// The windows that an Envoy opens unless it is told otherwise (Http2ProtocolOptions): a
+// server need not wait for it in the middle of a response.
+const (
+	streamWindow = 16 << 20
+	connWindow   = 24 << 20
+)
+
 // crowd is many clients, each with a connection and a stream of its own, as an
 // Envoy has. Each subscribes to every service.
 type crowd struct {
@@ -45,17 +52,17 @@ type client struct {
 	mark     int
 }
 
-func connect(ctx context.Context, addr string, n int, l load, delta bool) (*crowd, error) {
+func connect(ctx context.Context, addr string, f fanOut) (*crowd, error) {
 	ctx, stop := context.WithCancel(ctx)
-	c := &crowd{stop: stop, conns: make([]*grpc.ClientConn, n), all: make([]*client, n)}
-	names := make([]string, l.Services)
+	c := &crowd{stop: stop, conns: make([]*grpc.ClientConn, f.clients), all: make([]*client, f.clients)}
+	names := make([]string, f.Services)
 	for i := range names {
 		names[i] = name(i)
 	}
 	var group errgroup.Group
 	group.SetLimit(atOnce)
-	for i := range n {
-		group.Go(func() error { return c.open(ctx, addr, i, names, delta) })
+	for i := range f.clients {
+		group.Go(func() error { return c.open(ctx, addr, i, names, f) })
 	}
 	if err := group.Wait(); err != nil {
 		c.close()
@@ -64,22 +71,28 @@ func connect(ctx context.Context, addr string, n int, l load, delta bool) (*crow
 	return c, nil
 }
 
-func (c *crowd) open(ctx context.Context, addr string, i int, names []string, delta bool) error {
-	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithReadBufferSize(16<<10), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(wire{}), grpc.MaxCallRecvMsgSize(256<<20)))
+func (c *crowd) open(ctx context.Context, addr string, i int, names []string, f fanOut) error {
+	opts := []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithReadBufferSize(16 << 10),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(wire{}), grpc.MaxCallRecvMsgSize(256<<20)),
+	}
+	if !f.narrow || i > 0 {
+		opts = append(opts, grpc.WithStaticStreamWindowSize(streamWindow), grpc.WithStaticConnWindowSize(connWindow))
+	}
+	conn, err := grpc.NewClient(addr, opts...)
 	if err != nil {
 		return err
 	}
 	c.conns[i] = conn
 	method := "/envoy.service.endpoint.v3.EndpointDiscoveryService/StreamEndpoints"
-	if delta {
+	if f.delta {
 		method = "/envoy.service.endpoint.v3.EndpointDiscoveryService/DeltaEndpoints"
 	}
 	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
 	if err != nil {
 		return err
 	}
-	cl := &client{stream: stream, delta: delta, names: names, synced: make(chan struct{})}
+	cl := &client{stream: stream, delta: f.delta, names: names, synced: make(chan struct{})}
 	c.all[i] = cl
 	if err := cl.subscribe(&corev3.Node{Id: fmt.Sprint("client-", i), Cluster: "fanout"}); err != nil {
 		return err
