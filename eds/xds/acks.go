@@ -228,6 +228,9 @@ func (a *acks) seq(name string) (uint64, bool) {
 
 func (a *acks) sent(items []item) {
 	now := time.Now().UnixNano()
+	if a.unacked == nil {
+		a.unacked = make(unacked, len(items))
+	}
 	for _, i := range items {
 		st := a.services.put(i.name, cmp.Or(a.most, DefaultMaxNames))
 		if st == nil {

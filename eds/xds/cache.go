@@ -197,6 +197,9 @@ func (c *cache) subscribe(w *watcher, ch change) {
 	if ch.held != nil {
 		w.held = maps.Clone(ch.held)
 	}
+	if len(w.stale) == 0 && len(ch.add) > keptStale { // at once of the right size
+		w.stale = make(map[string]struct{}, len(ch.add))
+	}
 	for _, name := range ch.add {
 		e := c.entry(name)
 		if i, ok := e.search(w); !ok {
@@ -278,16 +281,17 @@ func (c *cache) collect(w *watcher, full bool) push {
 func (c *cache) take(w *watcher, full bool) push {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	names := make(map[string]struct{}, len(w.stale))
-	maps.Copy(names, w.stale)
+	names := slices.AppendSeq(make([]string, 0, len(w.stale)), maps.Keys(w.stale))
 	if full {
 		for _, h := range w.names {
-			names[h.Value()] = struct{}{}
+			if _, stale := w.stale[h.Value()]; !stale {
+				names = append(names, h.Value())
+			}
 		}
 		if w.all {
 			for name, e := range c.entries {
-				if e.known {
-					names[name] = struct{}{}
+				if _, stale := w.stale[name]; e.known && !stale && !w.names.has(name) {
+					names = append(names, name)
 				}
 			}
 		}
@@ -297,7 +301,7 @@ func (c *cache) take(w *watcher, full bool) push {
 	}
 	clear(w.stale)
 	w.due, w.queued = false, false
-	return c.gather(slices.Collect(maps.Keys(names)))
+	return c.gather(names)
 }
 
 // lookup returns the current assignments of names, and whether they may be told.

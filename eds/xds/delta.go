@@ -59,6 +59,7 @@ func (s *stream) deltaChange() change {
 		ch.held = s.asked.held
 		ch.due = ch.all && len(ch.held) == 0 // a wildcard client waits for the answer that there is nothing
 	}
+	ch.add = make([]string, 0, len(s.asked.names))
 	for _, name := range s.asked.names {
 		if s.subscribed.names.has(name) {
 			ch.add = append(ch.add, name)

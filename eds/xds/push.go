@@ -35,11 +35,11 @@ func combinedVersion(as []*assignment) string {
 	if len(as) == 1 {
 		return as[0].version()
 	}
-	var b strings.Builder
+	var b []byte
 	for _, a := range as { // the version is of fixed length and covers the name
-		b.WriteString(a.version())
+		b = append(slices.Grow(b, len(as)*len(a.version())-len(b)), a.version()...)
 	}
-	return contentVersion([]byte(b.String()))
+	return contentVersion(b)
 }
 
 // as describes p as a response with a nonce.

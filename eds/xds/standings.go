@@ -106,7 +106,7 @@ func (s *standings) put(name string, most int) *standing {
 
 // add makes the standings that there are not, as long as there are fewer than most.
 func (s *standings) add(names []string, most int) {
-	var fresh []standing
+	fresh := make([]standing, 0, len(names))
 	for _, name := range names {
 		if _, ok := s.search(name); !ok {
 			fresh = append(fresh, standing{name: unique.Make(name)})

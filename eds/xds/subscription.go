@@ -27,13 +27,20 @@ func (l nameList) has(name string) bool {
 	return ok
 }
 
+// listOf lists names, but for the wildcard.
 func listOf(names []string) nameList {
-	names = slices.Compact(slices.Sorted(slices.Values(names)))
-	l := make(nameList, len(names))
-	for i, name := range names {
-		l[i] = unique.Make(name)
+	l := make(nameList, 0, len(names))
+	for _, name := range names {
+		if name != wildcardName {
+			l = append(l, unique.Make(name))
+		}
 	}
-	return l
+	l.sort()
+	return slices.Compact(l)
+}
+
+func (l nameList) sort() {
+	slices.SortFunc(l, func(a, b unique.Handle[string]) int { return strings.Compare(a.Value(), b.Value()) })
 }
 
 // minus returns what is in l and not in other.
@@ -62,7 +69,7 @@ func (s *subscription) set(names []string) {
 		return
 	}
 	s.named, s.all = true, slices.Contains(names, wildcardName)
-	s.names = listOf(slices.DeleteFunc(slices.Clone(names), isWildcard))
+	s.names = listOf(names)
 }
 
 // change adds names and then removes some, as a delta request does.
@@ -73,13 +80,21 @@ func (s *subscription) change(add, remove []string) {
 	}
 	s.named = true
 	s.all = (s.all || slices.Contains(add, wildcardName)) && !slices.Contains(remove, wildcardName)
-	if fresh := listOf(slices.DeleteFunc(slices.Clone(add), func(n string) bool { return isWildcard(n) || s.names.has(n) })); len(fresh) > 0 {
-		s.names = slices.Concat(s.names, fresh) // of the right size: most clients ask for all at once
-		slices.SortFunc(s.names, func(a, b unique.Handle[string]) int { return strings.Compare(a.Value(), b.Value()) })
-	}
+	s.names = s.names.with(listOf(add))
 	if gone := listOf(remove); len(gone) > 0 {
 		s.names = slices.DeleteFunc(slices.Clone(s.names), func(h unique.Handle[string]) bool { return gone.has(h.Value()) })
 	}
 }
 
-func isWildcard(name string) bool { return name == wildcardName }
+// with is a list of both.
+func (l nameList) with(other nameList) nameList {
+	switch {
+	case len(other) == 0: // an ACK names nothing
+		return l
+	case len(l) == 0: // most clients ask for all at once
+		return other
+	}
+	both := slices.Concat(l, other)
+	both.sort()
+	return slices.Compact(both)
+}
