@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"unique"
 )
 
 // The bounds of what is kept of a client's words.
@@ -51,10 +50,12 @@ func (a *acks) subscribe(names []string) {
 func (a *acks) unsubscribe(names []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.services.remove(names)
 	for _, name := range names {
-		a.unacked.forget(unique.Make(name))
+		if st := a.services.find(name); st != nil {
+			a.unacked.forget(st.name)
+		}
 	}
+	a.services.remove(names)
 }
 
 // pushed notes a response that is about to be sent. With replaces, it makes the

@@ -15,13 +15,15 @@ func (s *stream) OnStreamDeltaRequest(_ int64, req *discoveryv3.DeltaDiscoveryRe
 	if req.GetTypeUrl() == "" { // go-control-plane fills it in only later, and refuses it on ADS
 		req.TypeUrl = s.defaultType
 	}
-	s.asked = asked{req.GetResourceNamesSubscribe(), req.GetResourceNamesUnsubscribe(), req.GetInitialResourceVersions()}
+	asks := asked{req.GetResourceNamesSubscribe(), req.GetResourceNamesUnsubscribe(), req.GetInitialResourceVersions()}
 	req.ResourceNamesSubscribe, req.ResourceNamesUnsubscribe, req.InitialResourceVersions = nil, nil, nil
 	if ok, err := s.ours(req.GetTypeUrl()); !ok {
 		return err
 	}
-	shared(s.asked.names)
-	r := request{names: s.asked.names, dropped: s.asked.dropped, verdict: verdictSubscribe}
+	if err := s.ask(asks); err != nil {
+		return err
+	}
+	r := request{names: asks.names, dropped: asks.dropped, verdict: verdictSubscribe}
 	if e := req.GetErrorDetail(); e != nil {
 		sent, pending := s.client.acks.reject(req.GetResponseNonce(), e.GetMessage(), time.Now())
 		r.verdict, r.reason, r.version, r.repeated = verdictNACK, e.GetMessage(), sent.version, !pending

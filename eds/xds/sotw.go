@@ -12,13 +12,15 @@ import (
 // takes out what it asks for. go-control-plane calls it for stale nonces too, which
 // acks tells apart.
 func (s *stream) OnStreamRequest(_ int64, req *discoveryv3.DiscoveryRequest) error {
-	s.asked = asked{names: req.GetResourceNames()}
+	asks := asked{names: req.GetResourceNames()}
 	req.ResourceNames = nil
 	if ok, err := s.ours(req.GetTypeUrl()); !ok {
 		return err
 	}
-	shared(s.asked.names)
-	r := request{names: s.asked.names, version: req.GetVersionInfo(), verdict: verdictSubscribe}
+	if err := s.ask(asks); err != nil {
+		return err
+	}
+	r := request{names: asks.names, version: req.GetVersionInfo(), verdict: verdictSubscribe}
 	if e := req.GetErrorDetail(); e != nil {
 		sent, pending := s.client.acks.reject(req.GetResponseNonce(), e.GetMessage(), time.Now())
 		r.verdict, r.reason, r.version, r.repeated = verdictNACK, e.GetMessage(), sent.version, !pending

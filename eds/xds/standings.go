@@ -127,9 +127,6 @@ func (s *standings) remove(names []string) {
 	if len(names) == 0 {
 		return
 	}
-	gone := make(map[string]bool, len(names))
-	for _, name := range names {
-		gone[name] = true
-	}
+	gone := setOf(names)
 	*s = slices.DeleteFunc(*s, func(st standing) bool { return gone[st.name.Value()] })
 }

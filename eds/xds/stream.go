@@ -83,9 +83,8 @@ func (s *stream) ours(typeURL string) (bool, error) {
 // interest brings the watcher and the acknowledgements in line with a request and
 // opens a watch.
 func (s *stream) interest(ch change, notify func()) (cancel func(), err error) {
-	if err := errors.Join(checkCount(max(len(s.subscribed.names), len(ch.held)), s.server.opts.MaxNames), checkNames(ch.add)); err != nil {
-		s.server.opts.Refused(refusedNames)
-		return nil, status.Error(codes.InvalidArgument, err.Error())
+	if err := s.within(max(len(s.subscribed.names), len(ch.held)), ch.add); err != nil {
+		return nil, err
 	}
 	if err := s.server.allowed(s.id, ch.add, ch.all); err != nil {
 		return nil, status.Error(codes.PermissionDenied, err.Error())
@@ -97,6 +96,26 @@ func (s *stream) interest(ch change, notify func()) (cancel func(), err error) {
 	cancel = s.server.cache.watch(s.watcher, ch, notify)
 	s.server.lookSoon()
 	return cancel, nil
+}
+
+// ask keeps what a request asks for until its watch is opened. What is out of bounds
+// is refused before it costs anything.
+func (s *stream) ask(a asked) error {
+	s.asked = a
+	if err := s.within(len(a.names), nil); err != nil {
+		return err
+	}
+	shared(a.names)
+	return nil
+}
+
+// within refuses so many names, and those among names that cannot be a service.
+func (s *stream) within(count int, names []string) error {
+	if err := errors.Join(checkCount(count, s.server.opts.MaxNames), checkNames(names)); err != nil {
+		s.server.opts.Refused(refusedNames)
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	return nil
 }
 
 // collect takes what the response that is about to be sent carries.

@@ -39,6 +39,14 @@ func listOf(names []string) nameList {
 	return slices.Compact(l)
 }
 
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[name] = true
+	}
+	return set
+}
+
 func (l nameList) sort() {
 	slices.SortFunc(l, func(a, b unique.Handle[string]) int { return strings.Compare(a.Value(), b.Value()) })
 }
@@ -81,8 +89,9 @@ func (s *subscription) change(add, remove []string) {
 	s.named = true
 	s.all = (s.all || slices.Contains(add, wildcardName)) && !slices.Contains(remove, wildcardName)
 	s.names = s.names.with(listOf(add))
-	if gone := listOf(remove); len(gone) > 0 {
-		s.names = slices.DeleteFunc(slices.Clone(s.names), func(h unique.Handle[string]) bool { return gone.has(h.Value()) })
+	if len(remove) > 0 {
+		gone := setOf(remove)
+		s.names = slices.DeleteFunc(slices.Clone(s.names), func(h unique.Handle[string]) bool { return gone[h.Value()] })
 	}
 }
 
