@@ -58,6 +58,7 @@ console is at the root of the HTTP address.`,
 			if opts.Trust, err = trust.trust(); err != nil {
 				return err
 			}
+			eds.LimitHeap()
 			return eds.Run(c.Context(), opts)
 		},
 	}

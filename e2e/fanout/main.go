@@ -16,6 +16,8 @@ import (
 	"os/signal"
 	"regexp"
 	"syscall"
+
+	"github.com/rollcall-fleet/rollcall/eds"
 )
 
 func main() {
@@ -27,6 +29,7 @@ func main() {
 	defer stop()
 	err := func() error {
 		if *serve != "" {
+			eds.LimitHeap()
 			return serveCache(ctx, *serve, os.Stdin, os.Stdout)
 		}
 		return run(ctx, os.Stdout, *short, *only)
