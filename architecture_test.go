@@ -57,6 +57,7 @@ func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 		"upstream":           {controlPlane, own + "eds", own + "envoy", "google.golang.org/grpc"},
 		"upstream/hello":     {controlPlane, own + "eds", own + "envoy", "google.golang.org/grpc"},
 		"eds/pace":           {memberlist, controlPlane, own},
+		"eds/heap":           {memberlist, controlPlane, own},
 		"eds/registry":       {memberlist, controlPlane, "net/http"},
 		"eds/override":       {memberlist, controlPlane},
 		"eds/override/share": {memberlist, controlPlane, own + "gossip"},

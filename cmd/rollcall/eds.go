@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/eds"
+	"github.com/rollcall-fleet/rollcall/eds/heap"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 )
@@ -58,7 +59,7 @@ console is at the root of the HTTP address.`,
 			if opts.Trust, err = trust.trust(); err != nil {
 				return err
 			}
-			eds.LimitHeap()
+			heap.Limit()
 			return eds.Run(c.Context(), opts)
 		},
 	}

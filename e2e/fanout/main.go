@@ -17,7 +17,7 @@ import (
 	"regexp"
 	"syscall"
 
-	"github.com/rollcall-fleet/rollcall/eds"
+	"github.com/rollcall-fleet/rollcall/eds/heap"
 )
 
 func main() {
@@ -29,7 +29,7 @@ func main() {
 	defer stop()
 	err := func() error {
 		if *serve != "" {
-			eds.LimitHeap()
+			heap.Limit()
 			return serveCache(ctx, *serve, os.Stdin, os.Stdout)
 		}
 		return run(ctx, os.Stdout, *short, *only)

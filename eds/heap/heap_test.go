@@ -1,4 +1,4 @@
-package eds
+package heap
 
 import (
 	"runtime/debug"
@@ -11,9 +11,9 @@ func TestTheHeapIsLimitedUnlessGOGCSaysOtherwise(t *testing.T) {
 	for _, tt := range []struct {
 		gogc string
 		want int
-	}{{"200", 77}, {"off", 77}, {"", heapGrowth}} {
+	}{{"200", 77}, {"off", 77}, {"", growth}} {
 		t.Setenv("GOGC", tt.gogc)
-		LimitHeap()
+		Limit()
 		if got := debug.SetGCPercent(77); got != tt.want {
 			t.Errorf("with GOGC %q the heap grows by %d %%, want %d", tt.gogc, got, tt.want)
 		}
