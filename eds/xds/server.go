@@ -58,6 +58,7 @@ type Server struct {
 	cache   *cache
 	clients *clients
 	health  *health.Server
+	names   lastList
 
 	farewell time.Duration // how long a host is served as unhealthy at most; 0 for not at all
 

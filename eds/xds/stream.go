@@ -90,7 +90,10 @@ func (s *stream) interest(ch change, notify func()) (cancel func(), err error) {
 		return nil, status.Error(codes.PermissionDenied, err.Error())
 	}
 	s.started = true
-	s.watcher.names = s.subscribed.names
+	if len(ch.add)+len(ch.remove) > 0 {
+		s.watcher.names = s.server.names.shared(s.subscribed.names)
+	}
+	s.subscribed.names = s.watcher.names
 	s.client.acks.subscribe(ch.add)
 	s.client.acks.unsubscribe(ch.remove)
 	cancel = s.server.cache.watch(s.watcher, ch, notify)

@@ -3,6 +3,7 @@ package xds
 import (
 	"slices"
 	"strings"
+	"sync"
 	"unique"
 )
 
@@ -106,4 +107,21 @@ func (l nameList) with(other nameList) nameList {
 	both := slices.Concat(l, other)
 	both.sort()
 	return slices.Compact(both)
+}
+
+// lastList is the latest list of any stream. Most Envoys of a fleet ask for the same,
+// so that most share one.
+type lastList struct {
+	mu   sync.Mutex
+	list nameList
+}
+
+// shared returns a list that says what l says.
+func (s *lastList) shared(l nameList) nameList {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Equal(s.list, l) {
+		s.list = l
+	}
+	return s.list
 }

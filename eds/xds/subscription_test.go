@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"unique"
 
 	streamv3 "github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
 	"pgregory.net/rapid"
@@ -50,4 +51,26 @@ func TestASubscriptionIsWhatGoControlPlaneMakesOfTheRequests(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestStreamsThatAskForTheSameShareOneList(t *testing.T) {
+	s := start(t, Options{})
+	s.Update(settled(service("a", hostA), service("b", hostA)))
+	for _, open := range transports {
+		c := open(t, s.conn)
+		c.subscribe("b", "a")
+		c.ack(next(t, c, "1", "a: "+hostA, "b: "+hostA))
+	}
+	list := func(w *watcher) *unique.Handle[string] { return &w.names[0] }
+	s.cache.mu.Lock()
+	defer s.cache.mu.Unlock()
+	watchers := s.cache.entries["a"].watchers
+	for _, w := range watchers[1:] {
+		if list(w) != list(watchers[0]) {
+			t.Error("a stream has a list of its own")
+		}
+	}
+	if len(watchers) != len(transports) {
+		t.Errorf("%d streams ask for it", len(watchers))
+	}
 }
