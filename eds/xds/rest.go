@@ -48,7 +48,7 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request, f flavor) {
 		refuse(w, status, err)
 		return
 	}
-	req, err := decodePoll(body, f.typeURL)
+	req, err := s.repeats.decode(body, f.typeURL)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err)
 		return
@@ -100,13 +100,13 @@ func (f flavor) poller(req *discoveryv3.DiscoveryRequest, address string) poller
 	if err != nil {
 		host = address
 	}
-	names, _ := json.Marshal(req.GetResourceNames())
-	return poller{transport: f.transport, node: shorten(req.GetNode().GetId(), maxNode), host: host, names: string(names)}
+	names := strings.Join(req.GetResourceNames(), "\xff") // in no UTF-8 string
+	return poller{transport: f.transport, node: shorten(req.GetNode().GetId(), maxNode), host: host, names: names}
 }
 
 // readBody reads the body of a poll; with an error it says which status fits.
 func readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int, err error) {
-	if ct := r.Header.Get("Content-Type"); ct != "" {
+	if ct := r.Header.Get("Content-Type"); ct != "" && ct != "application/json" {
 		if mediaType, _, err := mime.ParseMediaType(ct); err != nil || mediaType != "application/json" {
 			return nil, http.StatusUnsupportedMediaType, fmt.Errorf("content type is %q, send application/json", shorten(ct, maxNode))
 		}

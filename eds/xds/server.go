@@ -59,6 +59,7 @@ type Server struct {
 	clients *clients
 	health  *health.Server
 	names   lastList
+	repeats repeats
 
 	farewell time.Duration // how long a host is served as unhealthy at most; 0 for not at all
 
