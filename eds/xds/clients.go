@@ -58,7 +58,7 @@ type NACK struct {
 
 // The bounds of the table of clients.
 const (
-	maxNode     = 256 // bytes of a node id
+	maxNode     = 256              // bytes of a node id
 	minPollLife = 60 * time.Second // a REST client without a poll for so long is gone,
 	missedPolls = 3                // or, if that is more, after so many missed ones;
 	knownPolls  = 4                // once so many have shown how often it polls, comeBack after the last of the missed is enough
