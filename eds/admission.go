@@ -10,9 +10,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rollcall-fleet/rollcall/eds/admit"
+	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/eds/vouch"
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
@@ -84,12 +86,12 @@ func (a *admission) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// admit quarantines those of members that may have no endpoint. Only the loop may
-// call it.
-func (a *admission) admit(now time.Time, members []fleet.Member) admit.Result {
+// admit quarantines those of members that may have no endpoint; before is the last
+// Snapshot. Only the loop may call it.
+func (a *admission) admit(now time.Time, members []fleet.Member, before *registry.Snapshot) admit.Result {
 	r := a.gate.Admit(members)
 	if r.Moved {
-		a.voucher.Watch(r.Prove)
+		a.voucher.Watch(r.Prove, func() map[uuid.UUID]bool { return inService(before) })
 	}
 	a.refused.Store(&r.Refused)
 	for _, n := range r.News {
@@ -98,6 +100,19 @@ func (a *admission) admit(now time.Time, members []fleet.Member) admit.Result {
 			"gossip", n.Member.Gossip, "address", n.Member.Endpoint.Addr, "cause", n.Cause, "reason", n.Member.Quarantine)
 	}
 	return r
+}
+
+// inService are the members with an endpoint that is served.
+func inService(snap *registry.Snapshot) map[uuid.UUID]bool {
+	ids := make(map[uuid.UUID]bool)
+	for _, s := range snap.Services {
+		for _, h := range s.Served() {
+			if id, err := uuid.Parse(h.ID); err == nil { // a manual host is nobody's
+				ids[id] = true
+			}
+		}
+	}
+	return ids
 }
 
 func (a *admission) level(now time.Time) slog.Level {

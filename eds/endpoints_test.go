@@ -9,8 +9,12 @@ import (
 	"net/netip"
 	"sync"
 	"syscall"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/eds/probe"
+	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // endpoints are the serving ports of a world, and its gossip ports as far as a
@@ -81,5 +85,16 @@ func (e *endpoints) serve(addr netip.Addr, id string, conn net.Conn) {
 		if _, err := fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\n%s: %s\r\nContent-Length: 0\r\n\r\n", probe.IDHeader, id); err != nil {
 			return
 		}
+	}
+}
+
+// serving is the member of an endpoint that it opens, where it gossips.
+func (w *world) serving(at netip.AddrPort) fleet.Member {
+	id := uuid.New()
+	w.endpoints.set(func() { w.endpoints.ids[at.Addr()] = id.String() })
+	return fleet.Member{
+		ID: id, Role: fleet.RoleUpstream, Started: time.Now(), Version: fleet.FormatVersion, Service: service,
+		Endpoint: fleet.Endpoint{Addr: netip.AddrPortFrom(at.Addr(), 8080), Weight: 1, Health: fleet.Healthy},
+		Probe:    fleet.Probe{Kind: fleet.ProbeHTTP, Path: fleet.DefaultHealthPath},
 	}
 }

@@ -178,7 +178,7 @@ func (l *loop) run(ctx context.Context) {
 func (l *loop) decide() time.Time {
 	now := time.Now()
 	revised := l.prober.Revision()
-	admitted := l.admission.admit(now, l.recalled(now))
+	admitted := l.admission.admit(now, l.recalled(now), l.Snapshot())
 	evidence := l.prober.Evidence()
 	overrides, revision := l.overrides.InForce()
 	settled, settleDue := true, time.Time{}

@@ -57,7 +57,10 @@ func (w *world) join(m fleet.Member, opts gossip.Options) *gossip.Pool {
 	if !opts.Bind.IsValid() {
 		opts.Bind = w.addr()
 	}
-	opts.Member, opts.Transport, opts.Logger = m, w.net.Transport(opts.Bind), slog.New(slog.DiscardHandler)
+	if opts.Transport == nil {
+		opts.Transport = w.net.Transport(opts.Bind)
+	}
+	opts.Member, opts.Logger = m, slog.New(slog.DiscardHandler)
 	p, err := gossip.Start(opts)
 	if err != nil {
 		w.t.Fatal(err)
@@ -68,13 +71,8 @@ func (w *world) join(m fleet.Member, opts gossip.Options) *gossip.Pool {
 
 // upstream starts a member that serves.
 func (w *world) upstream(seed *gossip.Pool) *gossip.Pool {
-	bind, id := w.addr(), uuid.New()
-	w.endpoints.set(func() { w.endpoints.ids[bind.Addr()] = id.String() })
-	return w.join(fleet.Member{
-		ID: id, Role: fleet.RoleUpstream, Started: time.Now(), Version: fleet.FormatVersion, Service: service,
-		Endpoint: fleet.Endpoint{Addr: netip.AddrPortFrom(bind.Addr(), 8080), Weight: 1, Health: fleet.Healthy},
-		Probe:    fleet.Probe{Kind: fleet.ProbeHTTP, Path: fleet.DefaultHealthPath},
-	}, gossip.Options{Bind: bind, Seeds: []string{seed.Self().Gossip.String()}})
+	bind := w.addr()
+	return w.join(w.serving(bind), gossip.Options{Bind: bind, Seeds: []string{seed.Self().Gossip.String()}})
 }
 
 // kill is kill -9 of an upstream.

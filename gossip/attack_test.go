@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -145,67 +143,4 @@ func TestMembersFromElsewhereAreNotLetIn(t *testing.T) {
 	near := open(t, Options{Bounds: Bounds{AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}})
 	q := open(t, Options{Seeds: seedOf(near)})
 	sees(t, near, q.Self().ID, is(fleet.Alive))
-}
-
-// recorder keeps the packets that a member sends.
-type recorder struct {
-	memberlist.Transport
-	mu   sync.Mutex
-	sent []func()
-}
-
-func (r *recorder) WriteTo(b []byte, addr string) (time.Time, error) {
-	packet := bytes.Clone(b)
-	r.mu.Lock()
-	r.sent = append(r.sent, func() { _, _ = r.Transport.WriteTo(packet, addr) })
-	r.mu.Unlock()
-	return r.Transport.WriteTo(b, addr)
-}
-
-func TestReplayedPacketsChangeNothing(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // the race detector of Go 1.26 crashes in bubbles with many timers
-	synctest.Test(t, func(t *testing.T) {
-		network, keys := memnet.New(1), [][]byte{bytes.Repeat([]byte{1}, 32)}
-		at := func(n byte) netip.AddrPort {
-			return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, n}), DefaultPort)
-		}
-		start := func(n byte, transport memberlist.Transport, seeds ...string) *Pool {
-			p, err := Start(Options{Member: upstreamMember(), Bind: at(n), Transport: transport, Keys: keys, Seeds: seeds, Logger: slog.New(slog.DiscardHandler)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return p
-		}
-		p := start(1, network.Transport(at(1)))
-		tape := &recorder{Transport: network.Transport(at(2))}
-		q := start(2, tape, at(1).String())
-		other := start(3, network.Transport(at(3)), at(1).String())
-		for weight := uint32(2); weight < 6; weight++ {
-			m := q.Self()
-			m.Endpoint.Weight = weight
-			if _, err := q.Announce(m); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(2 * time.Second)
-		}
-		tape.mu.Lock()
-		sent := tape.sent
-		tape.mu.Unlock()
-		if len(sent) == 0 {
-			t.Fatal("nothing was recorded")
-		}
-		for _, send := range sent {
-			send()
-		}
-		time.Sleep(10 * time.Second)
-		for _, seen := range []*Pool{p, other} {
-			if m, _ := find(seen, q.id); m.Endpoint.Weight != 5 || m.Liveness != fleet.Alive {
-				t.Errorf("after the replay the member is seen as %+v", m)
-			}
-		}
-		for _, one := range []*Pool{p, q, other} {
-			_ = one.Close()
-		}
-		time.Sleep(time.Minute) // memberlist's last probes end
-	})
 }

@@ -112,6 +112,9 @@ func (ms *members) record(name string, m fleet.Member) bool {
 	now := &record{}
 	if old != nil && m.Quarantine == "" && m.Revision < old.Revision {
 		now.behind, now.heard = new(m), old.heard
+		if old.behind == nil || old.Liveness != fleet.Alive {
+			now.heard = m.Since // gossip itself is behind: old news, or a replay
+		}
 		m = newer(old.Member, m) // what it told us directly was ahead of gossip
 	}
 	if m.Liveness == fleet.Dead && m.Quarantine == "" && m.Endpoint.Health == fleet.Draining {

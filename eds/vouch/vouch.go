@@ -22,7 +22,6 @@ const (
 	firstRetry = 100 * time.Millisecond // after a challenge that was not answered; doubles up to lastRetry
 	lastRetry  = 5 * time.Second
 	roundsMost = 10 * time.Second
-	keepProofs = 20_000 // of members that are not watched any more
 )
 
 // Rounds is how long n members may take to be proven that are there, the first
@@ -53,7 +52,7 @@ func keyOf(m fleet.Member) key { return key{m.ID, m.Gossip} }
 type Voucher struct {
 	ask     func(context.Context, fleet.Member) bool
 	changed chan struct{} // capacity one
-	watched latest.Value[[]fleet.Member]
+	watched latest.Value[watch]
 	turns   *semaphore.Weighted
 	aside   *semaphore.Weighted
 
@@ -62,10 +61,16 @@ type Voucher struct {
 	revision uint64 // of states
 }
 
+// watch is what Watch was last told.
+type watch struct {
+	members   []fleet.Member
+	inService func() map[uuid.UUID]bool
+}
+
 // New returns a Voucher that challenges with ask, which bounds its own wait. Known
 // members were proven before a restart.
 func New(ask func(context.Context, fleet.Member) bool, known []fleet.Member) *Voucher {
-	v := &Voucher{ask: ask, changed: make(chan struct{}, 1), watched: latest.New[[]fleet.Member](),
+	v := &Voucher{ask: ask, changed: make(chan struct{}, 1), watched: latest.New[watch](),
 		turns: semaphore.NewWeighted(atOnce), aside: semaphore.NewWeighted(asideMost), states: make(map[key]State)}
 	for _, m := range known {
 		v.states[keyOf(m)] = Proven
@@ -74,10 +79,13 @@ func New(ask func(context.Context, fleet.Member) bool, known []fleet.Member) *Vo
 }
 
 // Watch makes members those that are to be proven, in place of those before. What
-// is known of those that stay is kept. Of the others it is kept who was proven, as far
-// as there is room: that stays true, and a pool that was out of sight for long must
-// not be out of service when it is back.
-func (v *Voucher) Watch(members []fleet.Member) { v.watched.Put(members) }
+// is known of those that stay is kept. Of the others only the proofs of those are kept
+// that are in service still: a pool that was out of sight for long must not be out of
+// service when it is back, but what somebody recorded who is gone must not have that
+// member served at once. inService is called when that matters, not by Watch.
+func (v *Voucher) Watch(members []fleet.Member, inService func() map[uuid.UUID]bool) {
+	v.watched.Put(watch{members, inService})
+}
 
 // State returns what is known of m at the address at which it gossips now.
 func (v *Voucher) State(m fleet.Member) State {
@@ -103,17 +111,17 @@ func (v *Voucher) Run(ctx context.Context) {
 	defer wg.Wait()
 	asked := make(map[key]context.CancelFunc)
 	for {
-		var members []fleet.Member
+		var latest watch
 		select {
 		case <-ctx.Done():
 			for _, stop := range asked {
 				stop()
 			}
 			return
-		case members = <-v.watched:
+		case latest = <-v.watched:
 		}
-		wanted := make(map[key]bool, len(members))
-		for _, m := range members {
+		wanted := make(map[key]bool, len(latest.members))
+		for _, m := range latest.members {
 			wanted[keyOf(m)] = true
 			if _, ok := asked[keyOf(m)]; ok {
 				continue
@@ -130,7 +138,7 @@ func (v *Voucher) Run(ctx context.Context) {
 				delete(asked, k)
 			}
 		}
-		v.forget(wanted)
+		v.forget(wanted, latest.inService)
 	}
 }
 
@@ -177,15 +185,18 @@ func (v *Voucher) note(ctx context.Context, m fleet.Member, s State) {
 	}
 }
 
-func (v *Voucher) forget(wanted map[key]bool) {
+func (v *Voucher) forget(wanted map[key]bool, inService func() map[uuid.UUID]bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	aside := 0
+	var serving map[uuid.UUID]bool
 	for k, state := range v.states {
 		if wanted[k] {
 			continue
 		}
-		if aside++; state != Proven || aside > keepProofs {
+		if state == Proven && serving == nil {
+			serving = inService()
+		}
+		if state != Proven || !serving[k.id] {
 			delete(v.states, k)
 			v.revision++
 		}

@@ -41,6 +41,8 @@ func (c *crowd) ask(ctx context.Context, m fleet.Member) bool {
 	return there
 }
 
+func nobody() map[uuid.UUID]bool { return nil }
+
 func play(t *testing.T, known []fleet.Member, f func(*Voucher, *crowd)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -59,7 +61,7 @@ func TestAMemberIsAskedUntilItHasAnswered(t *testing.T) {
 	play(t, nil, func(v *Voucher, c *crowd) {
 		here, late, gone := member(1), member(2), member(3)
 		c.there[here.ID] = true
-		v.Watch([]fleet.Member{here, late, gone})
+		v.Watch([]fleet.Member{here, late, gone}, nobody)
 		synctest.Wait()
 		<-v.Changed()
 		if s := v.State(here); s != Proven {
@@ -94,7 +96,7 @@ func TestAMemberIsAskedUntilItHasAnswered(t *testing.T) {
 func TestAProofIsOfOneAddress(t *testing.T) {
 	m := member(1)
 	play(t, []fleet.Member{m}, func(v *Voucher, c *crowd) {
-		v.Watch([]fleet.Member{m})
+		v.Watch([]fleet.Member{m}, nobody)
 		synctest.Wait()
 		if s := v.State(m); s != Proven || c.asked[m.ID] != 0 {
 			t.Errorf("who was proven before a restart is %d, and was asked %d times", s, c.asked[m.ID])
@@ -107,27 +109,36 @@ func TestAProofIsOfOneAddress(t *testing.T) {
 	})
 }
 
-func TestWhoIsGoneIsForgottenButForItsProof(t *testing.T) {
+func TestWhoIsGoneIsForgottenButForProofsOfWhoIsInService(t *testing.T) {
 	play(t, nil, func(v *Voucher, c *crowd) {
 		var all []fleet.Member
+		serving := make(map[uuid.UUID]bool)
 		for i := range 200 {
 			all = append(all, member(byte(i)))
 			c.there[all[i].ID] = i%2 == 0
+			serving[all[i].ID] = i < 100
 		}
-		v.Watch(all)
+		v.Watch(all, nobody)
 		time.Sleep(time.Second)
-		v.Watch(nil)
+		v.Watch(nil, func() map[uuid.UUID]bool { return serving })
 		synctest.Wait()
-		if n := len(v.states); n != 100 {
-			t.Errorf("%d states are kept, want those of who was proven", n)
+		if n := len(v.states); n != 50 {
+			t.Errorf("%d states are kept, want those of who was proven and is in service", n)
 		}
-		if s := v.State(all[0]); s != Proven {
-			t.Errorf("who was proven and is back is %d", s)
+		for i, want := range map[int]State{0: Proven, 1: Unasked, 100: Unasked} {
+			if s := v.State(all[i]); s != want {
+				t.Errorf("who is back as number %d is %d, want %d", i, s, want)
+			}
 		}
 		before := c.asked[all[1].ID]
 		time.Sleep(time.Minute)
 		if c.asked[all[1].ID] != before {
 			t.Error("who is gone is still asked")
+		}
+		v.Watch(nil, nobody)
+		synctest.Wait()
+		if n := len(v.states); n != 0 {
+			t.Errorf("%d states are kept of nobody in service", n)
 		}
 	})
 }
@@ -141,13 +152,13 @@ func TestWhoNeverAnswersKeepsNobodyWaiting(t *testing.T) {
 			m.ID = uuid.NewSHA1(uuid.Nil, []byte{byte(i >> 8), byte(i)})
 			all = append(all, m)
 		}
-		v.Watch(all)
+		v.Watch(all, nobody)
 		time.Sleep(time.Minute)
 		here := member(2)
 		c.mu.Lock()
 		c.there[here.ID] = true
 		c.mu.Unlock()
-		v.Watch(append(all, here))
+		v.Watch(append(all, here), nobody)
 		time.Sleep(10 * time.Millisecond)
 		if s := v.State(here); s != Proven {
 			t.Errorf("who is there is %d", s)
