@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/envoy"
 	words "github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip/memnet"
@@ -20,7 +21,11 @@ import (
 
 // metric reads one of the EDS server's metrics by its name with its labels.
 func (h *harness) metric(ctx context.Context, name string) (float64, error) {
-	body, err := h.API.Expect(ctx, http.StatusOK, http.MethodGet, "/metrics", "")
+	return metricOf(ctx, h.API, name)
+}
+
+func metricOf(ctx context.Context, api *stage.API, name string) (float64, error) {
+	body, err := api.Expect(ctx, http.StatusOK, http.MethodGet, "/metrics", "")
 	if err != nil {
 		return 0, err
 	}

@@ -12,8 +12,14 @@ import (
 // machines starts n upstreams on hosts of their own.
 func machines(t *testing.T, n int) *faults.Machines {
 	t.Helper()
+	return machinesOf(t, faults.Options{}, n)
+}
+
+func machinesOf(t *testing.T, opts faults.Options, n int) *faults.Machines {
+	t.Helper()
 	t.Parallel()
-	m, err := faults.NewMachines(within(t, patience), faults.Options{Binary: binary, Envoy: envoyPath, Dir: t.TempDir()}, n)
+	opts.Binary, opts.Envoy, opts.Dir = binary, envoyPath, t.TempDir()
+	m, err := faults.NewMachines(within(t, patience), opts, n)
 	if err != nil {
 		t.Fatal(err)
 	}

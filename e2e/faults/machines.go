@@ -25,6 +25,10 @@ type Options struct {
 	Binary string // rollcall
 	Envoy  string // the Envoy binary
 	Dir    string // for logs and data
+
+	Server  []string // further flags of the EDS server
+	Members []string // and of everybody in the pool; none: --insecure
+	Spare   int      // hosts on which nothing is started
 }
 
 // Machines are hosts in network namespaces: an EDS server and an Envoy on the first
@@ -42,7 +46,10 @@ type Machines struct {
 
 // NewMachines starts n upstreams and waits until Envoy has them all.
 func NewMachines(ctx context.Context, opts Options, n int) (*Machines, error) {
-	network, err := netns.New(ctx, n+1)
+	if len(opts.Members) == 0 {
+		opts.Members = []string{"--insecure"}
+	}
+	network, err := netns.New(ctx, n+1+opts.Spare)
 	if err != nil {
 		return nil, err
 	}
@@ -58,17 +65,15 @@ func NewMachines(ctx context.Context, opts Options, n int) (*Machines, error) {
 }
 
 func (m *Machines) start(ctx context.Context) (err error) {
-	gossip := m.Net.Addr(0) + ":7946"
-	if m.EDS, err = m.run(0, "eds", "eds", "--insecure", "--gossip", gossip, "--data-dir", filepath.Join(m.opts.Dir, "data")); err != nil {
+	args := []string{"eds", "--gossip", m.Net.Addr(0) + ":7946", "--data-dir", filepath.Join(m.opts.Dir, "data")}
+	if m.EDS, err = m.run(0, "eds", slices.Concat(args, m.opts.Members, m.opts.Server)...); err != nil {
 		return err
 	}
 	if err := m.EDS.Await(ctx, m.API.Ready); err != nil {
 		return err
 	}
 	for i := range m.upstreams {
-		addr := m.Net.Addr(i + 1)
-		if _, err := m.run(i+1, "upstream-"+strconv.Itoa(i+1), "upstream", "-p", strconv.Itoa(port), "--address", addr,
-			"--insecure", "--gossip", addr+":7946", "--join", gossip); err != nil {
+		if err := m.Upstream(i + 1); err != nil {
 			return err
 		}
 	}
@@ -80,6 +85,14 @@ func (m *Machines) start(ctx context.Context) (err error) {
 		return err
 	}
 	return stage.Eventually(ctx, func(ctx context.Context) error { return m.Has(ctx, m.upstreams) })
+}
+
+// Upstream starts one on a host, and does not wait for it.
+func (m *Machines) Upstream(host int, args ...string) error {
+	addr := m.Net.Addr(host)
+	flags := []string{"upstream", "-p", strconv.Itoa(port), "--address", addr, "--gossip", addr + ":7946", "--join", m.Net.Addr(0) + ":7946"}
+	_, err := m.run(host, "upstream-"+strconv.Itoa(host), slices.Concat(flags, m.opts.Members, args)...)
+	return err
 }
 
 // run starts rollcall on a host.
