@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/eds"
+	"github.com/rollcall-fleet/rollcall/eds/debug"
 	"github.com/rollcall-fleet/rollcall/eds/heap"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
@@ -45,6 +46,11 @@ console is at the root of the HTTP address.`,
 			}
 			if opts.ProbeInterval < 100*time.Millisecond || opts.ProbeInterval > time.Minute {
 				return usageError{fmt.Errorf("--probe-interval is %s, give 100ms to 1m", opts.ProbeInterval)}
+			}
+			if opts.Debug.IsValid() {
+				if err := debug.CheckAddress(opts.Debug); err != nil {
+					return usageError{err}
+				}
 			}
 			if err := pool.check(pool.gossip); err != nil {
 				return err

@@ -50,6 +50,8 @@ func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
 		"eds --guard 2":                                  "--guard is 2",
 		"eds --gossip 0.0.0.0:7946":                      "pass --advertise IP",
 		"eds --http 8080":                                `--http: "8080" is not ip:port`,
+		"eds --debug 10.0.0.1:6060":                      "--debug 10.0.0.1:6060 can be reached from other machines",
+		"eds --debug [::]:6060":                          "give a loopback address",
 		"envoy bootstrap --service=":                     "--service is empty",
 		"envoy bootstrap --api soap":                     `--api: api "soap" is none of`,
 		"envoy bootstrap --refresh-delay 1ms --api rest": "refresh",
