@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -161,6 +162,46 @@ func TestASlowConnectionIsCutOff(t *testing.T) {
 			must(t, conn.SetReadDeadline(time.Now().Add(4*handshakeTime)))
 			if _, err := io.Copy(io.Discard, conn); err != nil && strings.Contains(err.Error(), "timeout") {
 				t.Errorf("still open after %s", 4*handshakeTime)
+			}
+		})
+	}
+}
+
+// A policy that changes counts for what is asked from then on: a stream is sent what
+// becomes of what it has, and may ask for nothing more than the new policy says.
+func TestAStreamKeepsWhatItHasWhenThePolicyChanges(t *testing.T) {
+	for name, open := range transports {
+		t.Run(name, func(t *testing.T) {
+			var policy atomic.Pointer[string] // the one service that may be read
+			may := func(service string) { policy.Store(&service) }
+			may("mine")
+			var refused tally
+			s := start(t, Options{Allows: func(_, service string) bool { return service == *policy.Load() }, Refused: refused.add})
+			s.Update(settled(service("mine", "10.0.0.1:80"), service("theirs", "10.0.0.2:80"), service("others", "10.0.0.3:80")))
+			c := open(t, s.conn)
+			c.subscribe("mine")
+			c.ack(next(t, c, "1", "mine: 10.0.0.1:80"))
+
+			may("theirs")
+			s.Update(settled(service("mine", "10.0.0.9:80"), service("theirs", "10.0.0.2:80"), service("others", "10.0.0.3:80")))
+			c.ack(next(t, c, "2", "mine: 10.0.0.9:80"))
+			third := []string{"mine: 10.0.0.9:80", "theirs: 10.0.0.2:80"}
+			if _, delta := c.(*deltaClient); delta { // says, and is told, what is new alone
+				c.subscribe("theirs")
+				c.ack(next(t, c, "3", third[1:]...))
+				c.subscribe("others")
+			} else {
+				c.subscribe("mine", "theirs")
+				c.ack(next(t, c, "3", third...))
+				c.subscribe("mine", "theirs", "others")
+			}
+			wantEnd(t, c, codes.PermissionDenied, `may not read service "others"`)
+
+			again := open(t, s.conn)
+			again.subscribe("mine")
+			wantEnd(t, again, codes.PermissionDenied, `may not read service "mine"`)
+			if got := refused.of(refusedRead); got != 2 {
+				t.Errorf("%d refusals were counted, want 2", got)
 			}
 		})
 	}
