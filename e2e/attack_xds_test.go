@@ -41,7 +41,7 @@ func TestAClientThatWantsTooMuchIsRefusedAndEnvoyFollowsOn(t *testing.T) {
 	if !strings.Contains(metrics, `rollcall_refused_total{reason="xds_names"} 5`+"\n") {
 		t.Error("the refusals are not counted")
 	}
-	for _, of := range []string{"members", "members_per_address", "services", "endpoints", "xds_clients", "xds_streams", "xds_names", "overrides", "event_readers"} {
+	for _, of := range []string{"members", "members_per_address", "services", "endpoints", "xds_clients", "xds_streams", "xds_names", "overrides", "event_readers", "connections"} {
 		if !strings.Contains(metrics, fmt.Sprintf("rollcall_bound{of=%q} ", of)) {
 			t.Errorf("the metrics have no bound of %s", of)
 		}

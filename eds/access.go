@@ -1,8 +1,10 @@
 package eds
 
 import (
+	"cmp"
 	"crypto/tls"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 
@@ -27,6 +29,8 @@ type Access struct {
 	Policy string
 
 	Rate, DiscoveryRate int // see middleware.Options
+
+	Connections int // most of one address at each port; 0 stands for middleware.DefaultMaxConnections
 
 	// The bounds of discovery, see xds.Options; 0: its defaults.
 	Clients, Streams, Names int
@@ -70,6 +74,11 @@ func (a Access) open(logger *slog.Logger) (e entrance, err error) {
 }
 
 func (e entrance) count(reason string) { e.refused.WithLabelValues(reason).Inc() }
+
+// limit bounds the connections of one address at a port.
+func (e entrance) limit(lis net.Listener, a Access, reason string) net.Listener {
+	return middleware.LimitConnections(lis, cmp.Or(a.Connections, middleware.DefaultMaxConnections), func() { e.count(reason) })
+}
 
 // guard puts what a refuses before next.
 func (e entrance) guard(next http.Handler, a Access, listen netip.Addr, logger *slog.Logger) http.Handler {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/eds/admit"
 	"github.com/rollcall-fleet/rollcall/eds/events"
+	"github.com/rollcall-fleet/rollcall/eds/middleware"
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/xds"
 	"github.com/rollcall-fleet/rollcall/gossip"
@@ -74,5 +75,6 @@ func bounds(opts Options) map[string]int {
 		"xds_names":           cmp.Or(a.Names, xds.DefaultMaxNames),
 		"overrides":           cmp.Or(a.Decisions, override.DefaultMaxInForce),
 		"event_readers":       cmp.Or(a.Readers, events.DefaultMaxReaders),
+		"connections":         cmp.Or(a.Connections, middleware.DefaultMaxConnections),
 	}
 }

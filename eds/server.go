@@ -12,6 +12,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/eds/api"
 	"github.com/rollcall-fleet/rollcall/eds/events"
+	"github.com/rollcall-fleet/rollcall/eds/middleware"
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/override/share"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
@@ -165,8 +166,10 @@ func (s *server) start() error {
 	} {
 		s.stops.goRun(run)
 	}
-	s.stops.goServe(s.failed, func(ctx context.Context) error { return s.discovery.Serve(ctx, s.has.xds) })
-	s.stops.goServe(s.failed, func(ctx context.Context) error { return serveHTTP(ctx, s.web, s.has.http) })
+	xdsLis := s.enter.limit(s.has.xds, s.opts.Access, middleware.RefusedXDSConnections)
+	httpLis := s.enter.limit(s.has.http, s.opts.Access, middleware.RefusedHTTPConnections)
+	s.stops.goServe(s.failed, func(ctx context.Context) error { return s.discovery.Serve(ctx, xdsLis) })
+	s.stops.goServe(s.failed, func(ctx context.Context) error { return serveHTTP(ctx, s.web, httpLis) })
 	s.opts.Logger.Info("eds server runs", "http", s.has.http.Addr(), "xds", s.has.xds.Addr(),
 		"gossip", s.members.Self().Gossip, "id", s.self.ID, "data_dir", s.opts.DataDir)
 	return nil

@@ -70,6 +70,7 @@ func (a *accessFlags) add(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&x.Hosts, "http-host", nil, "further names at which the HTTP port is asked, beside loopback names and --http; * for any")
 	fs.IntVar(&x.Rate, "http-rate", middleware.DefaultRate, "requests a second of one address, but for discovery; 0: no limit")
 	fs.IntVar(&x.DiscoveryRate, "http-discovery-rate", middleware.DefaultDiscoveryRate, "discovery requests a second of one address; 0: no limit")
+	fs.IntVar(&x.Connections, "max-connections", middleware.DefaultMaxConnections, "most connections of one address at a time, at each of --http and --xds")
 	fs.StringVar(&x.Policy, "xds-policy", "", "YAML file of the services that each Envoy may read, by certificate or node id; read again when it changes")
 	fs.IntVar(&x.Clients, "xds-max-clients", xds.DefaultMaxClients, "most streams and polling clients at a time")
 	fs.IntVar(&x.Streams, "xds-max-streams", xds.DefaultMaxStreams, "most streams of one connection; further ones wait")
@@ -124,7 +125,7 @@ func (a *accessFlags) checkLimits() error {
 		}
 	}
 	for flag, n := range map[string]int{"xds-max-clients": a.access.Clients, "xds-max-streams": a.access.Streams, "xds-max-names": a.access.Names,
-		"max-overrides": a.access.Decisions, "max-event-readers": a.access.Readers} {
+		"max-overrides": a.access.Decisions, "max-event-readers": a.access.Readers, "max-connections": a.access.Connections} {
 		if n < 1 || n > 1_000_000 {
 			return fmt.Errorf("--%s is %d, give 1 to 1000000", flag, n)
 		}

@@ -1,7 +1,8 @@
 // Package middleware stands before every handler of an EDS server's HTTP port: it
 // decides who is let in, keeps other sites' pages out of the browser of somebody
 // who is, and bounds what one address may ask. What it refuses is answered with a
-// problem document and counted.
+// problem document and counted. It also bounds the connections of one address at any
+// port.
 package middleware
 
 import (
@@ -27,6 +28,12 @@ const (
 	RefusedCrossOrigin = "http_cross_origin"
 	RefusedIdentity    = "http_identity" // none, or a wrong one
 	RefusedRole        = "http_role"     // may not do that
+)
+
+// What a connection is refused for.
+const (
+	RefusedHTTPConnections = "http_connections"
+	RefusedXDSConnections  = "xds_connections"
 )
 
 // The default Options.
