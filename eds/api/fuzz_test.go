@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/gorilla/mux"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -64,6 +66,36 @@ func FuzzServicePath(f *testing.F) {
 		r := mux.SetURLVars(httptest.NewRequest("GET", "/", nil), map[string]string{"service": escaped})
 		if name, err := serviceName(r); err == nil && (fleet.CheckService(name) != nil || strings.Contains(name, "/")) {
 			t.Errorf("took %q as %q", escaped, name)
+		}
+	})
+}
+
+// FuzzHostPath takes a host's name off a path: what is taken is a uuid or an address
+// as everybody writes it, or two decisions might be about one host.
+func FuzzHostPath(f *testing.F) {
+	for _, seed := range []string{
+		memberID.String(), "urn:uuid:" + memberID.String(), "{" + strings.ToUpper(memberID.String()) + "}", "127.0.0.1:8081", "127.0.0.1%3A8081",
+		"[::1]:80", "[::ffff:10.0.0.1]:80", "[fe80::1%25eth0]:80", "10.0.0.1:080", "10.0.0.1:0", "0.0.0.0:80", "", "%zz", "a:b",
+	} {
+		f.Add(seed)
+	}
+	a := &api{Options: newRig(f).opts}
+	f.Fuzz(func(t *testing.T, escaped string) {
+		n, err := a.hostName(mux.SetURLVars(httptest.NewRequest("GET", "/", nil), map[string]string{"service": "myservice", "host": escaped}))
+		if err != nil {
+			if p := asProblem(err); p.Status < 400 || p.Status >= 500 {
+				t.Errorf("%q: %v", escaped, err)
+			}
+			return
+		}
+		if addr, err := netip.ParseAddrPort(n.key.Host); err == nil {
+			if fleet.CheckAddr(addr) != nil || netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()).String() != n.key.Host {
+				t.Errorf("took %q as the address %q", escaped, n.key.Host)
+			}
+			return
+		}
+		if id, err := uuid.Parse(n.key.Host); err != nil || id.String() != n.key.Host {
+			t.Errorf("took %q as %q", escaped, n.key.Host)
 		}
 	})
 }
