@@ -32,7 +32,7 @@ func (d *decideFlags) add(c *cobra.Command, lasting bool) {
 		fs.StringVar(&d.terms.For, "for", "", "how long, such as 90m, 12h or 7d, or forever; one that runs already keeps its end without it")
 	}
 	fs.StringVar(&d.terms.Reason, "reason", "", "why, for the others and the audit")
-	fs.StringVar(&d.terms.IfMatch, "if-match", "", "refuse unless this is the ETag still; auto: unless nothing is decided for the host yet")
+	fs.StringVar(&d.terms.IfMatch, "if-match", "", "refuse unless this is the ETag still; auto: unless nothing is decided yet for the host, or where a list is decided for the service")
 	for _, name := range []string{"for", "reason", "if-match", "actor"} {
 		if fs.Lookup(name) != nil {
 			_ = c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
@@ -167,7 +167,7 @@ func first(ctx context.Context, err error, find func(context.Context) (*client.O
 	case findErr != nil:
 		return err
 	case now == nil:
-		return overtaken{"nothing was changed, somebody else was first: nothing is decided any more", err}
+		return overtaken{"nothing was changed: a decision was expected to be there, and nothing is decided", err}
 	default:
 		return overtaken{"nothing was changed, somebody else was first: " + show.Decision(time.Now(), now), err}
 	}

@@ -167,13 +167,23 @@ func TestWhoWasFirstIsTold(t *testing.T) {
 		step{"undo web 1f0c0 --if-match auto", exitConflict, "somebody else was first: drain by ann"},
 		step{"undrain web 1f0c0 --if-match auto", exitConflict, "somebody else was first: drain by ann"},
 		step{"exclude web 1f0c0 --if-match *", 0, "exclude by ann"},
-		step{"exclude web 10.0.0.9:80 --if-match *", exitConflict, "somebody else was first: nothing is decided any more"},
+		step{"exclude web 10.0.0.9:80 --if-match *", exitConflict, "nothing was changed: a decision was expected to be there, and nothing is decided"},
 		step{"unpin web --if-match old", exitConflict, "somebody else was first: exclude by ann"},
 	)
 	list, _ := r.store.InForce()
 	r.play(
 		step{"undo " + list[0].ID + " --if-match old", exitConflict, "somebody else was first: exclude by ann"},
 		step{"undo " + list[0].ID, 0, list[0].ID + ": taken back\n"},
+	)
+}
+
+func TestAListIsDecidedOnlyWhileNothingIsIfThatIsAskedFor(t *testing.T) {
+	r := newRig(t)
+	r.play(
+		step{"unpin web --if-match auto", exitNotFound, "nothing manual is there"},
+		step{"pin web 1f0c0 --if-match auto", 0, "not in the pinned list"},
+		step{"pin web 1f0cf --if-match auto", exitConflict, "somebody else was first: pin by ann"},
+		step{"unpin web --if-match auto", exitConflict, "somebody else was first: pin by ann"},
 	)
 }
 

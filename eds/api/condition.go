@@ -1,12 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strings"
 )
 
-// automatic is the tag of a host for which nothing is decided.
+// automatic is the tag of a host or a service for which nothing is decided.
 const automatic = "auto"
 
 // condition is an If-Match header (RFC 9110, section 13.1.1). Nil lets all pass.
@@ -51,9 +52,10 @@ func (c *condition) allows(tag string, known bool) bool {
 	return c == nil || (c.any && known) || slices.Contains(c.tags, tag)
 }
 
-// ofService judges by everything decided for a service.
+// ofService judges by everything decided for a service. known says that the service
+// is there.
 func (c *condition) ofService(known bool) func(service, decision string) bool {
-	return func(service, _ string) bool { return c.allows(service, known) }
+	return func(service, _ string) bool { return c.allows(cmp.Or(service, automatic), known) }
 }
 
 // ofDecision judges by one decision. known says that the host is there without one.
@@ -66,4 +68,7 @@ func (c *condition) ofDecision(known bool) func(service, decision string) bool {
 	}
 }
 
-func setTag(w http.ResponseWriter, tag string) { w.Header().Set("ETag", `"`+tag+`"`) }
+// setTag shows tag, "" for nothing decided.
+func setTag(w http.ResponseWriter, tag string) {
+	w.Header().Set("ETag", `"`+cmp.Or(tag, automatic)+`"`)
+}

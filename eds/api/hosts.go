@@ -106,7 +106,7 @@ func (a *api) answerHost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v, tag := hostAnswer{Service: n.key.Service, Host: n.key.Host}, automatic
+	v, tag := hostAnswer{Service: n.key.Service, Host: n.key.Host}, ""
 	if o, ok := a.Overrides.Get(n.key.ID()); ok {
 		v.Override, tag = new(viewOverride(o)), o.Tag()
 	}

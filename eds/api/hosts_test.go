@@ -236,6 +236,9 @@ func TestIfMatchOfAServiceStandsForAllThatIsDecidedForIt(t *testing.T) {
 		return r.ask(want, method, path, payload, "Content-Type", asJSON, "If-Match", match).header.Get("ETag")
 	}
 	nothing := r.ask(200, "GET", path, "").header.Get("ETag")
+	if nothing != `"auto"` {
+		t.Errorf("while nothing is decided the ETag is %s", nothing)
+	}
 	send(412, "POST", `"x"`)
 	listed := send(201, "POST", nothing)
 	send(412, "PUT", nothing)

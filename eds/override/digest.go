@@ -60,10 +60,16 @@ func (e etag) toggle(r record) etag {
 	return e
 }
 
-func (e etag) String() string { return hex.EncodeToString(e[:]) }
+// String is "" for no decision in force.
+func (e etag) String() string {
+	if e == (etag{}) {
+		return ""
+	}
+	return hex.EncodeToString(e[:])
+}
 
 // ServiceTag is the text of a strong ETag for everything decided for a service:
-// equal at every server that holds the same decisions in force.
+// equal at every server that holds the same decisions in force, "" when there is none.
 func (s *Store) ServiceTag(service string) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

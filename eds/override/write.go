@@ -16,8 +16,8 @@ type Edit struct {
 	Key           Key
 	Actor, Reason string // who decides, and why; without a reason that of Change counts
 
-	// IfMatch judges the present tags of the service and of the decision ("" when
-	// there is none) right before the change; nil lets every one pass.
+	// IfMatch judges the present tags of the service and of the decision, each "" when
+	// nothing is decided, right before the change; nil lets every one pass.
 	IfMatch func(service, decision string) bool
 
 	// Change returns what is decided, given what was. The Store sets Key, ID, Stamp,
