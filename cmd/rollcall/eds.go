@@ -44,6 +44,9 @@ console is at the root of the HTTP address.`,
 			if opts.Guard < 0 || opts.Guard > 1 {
 				return usageError{fmt.Errorf("--guard is %v, give a share from 0 (off) to 1", opts.Guard)}
 			}
+			if opts.GuardHold <= 0 {
+				return usageError{fmt.Errorf("--guard-hold is %s, give a time above 0; to turn the guard off, pass --guard 0", opts.GuardHold)}
+			}
 			if opts.ProbeInterval < 100*time.Millisecond || opts.ProbeInterval > time.Minute {
 				return usageError{fmt.Errorf("--probe-interval is %s, give 100ms to 1m", opts.ProbeInterval)}
 			}

@@ -48,6 +48,8 @@ func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
 		"register --service s":                           "--address is missing",
 		"eds --guard x":                                  `--guard is "x", give a number, such as 0.5`,
 		"eds --guard 2":                                  "--guard is 2",
+		"eds --guard-hold -1m":                           "--guard-hold is -1m0s, give a time above 0; to turn the guard off, pass --guard 0",
+		"eds --guard-hold 0s":                            "--guard-hold is 0s, give",
 		"eds --gossip 0.0.0.0:7946":                      "pass --advertise IP",
 		"eds --http 8080":                                `--http: "8080" is not ip:port`,
 		"eds --debug 10.0.0.1:6060":                      "--debug 10.0.0.1:6060 can be reached from other machines",
