@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -170,5 +172,38 @@ func TestRegisterEndsWhenNothingAnswersInTime(t *testing.T) {
 	code, out := rollcall(t, "register", "--service", "s", "--address", free, "--health", "tcp", "--start-timeout", "1s")
 	if code != 1 || !strings.Contains(out, "has not passed within 1s") {
 		t.Errorf("exit code %d, want 1 and why:\n%s", code, out)
+	}
+}
+
+// A stand-in, since Envoy itself stops before a second signal can be sent.
+func TestASecondSignalLeavesNothingOfEnvoyBehind(t *testing.T) {
+	t.Parallel()
+	dir, tmp := t.TempDir(), t.TempDir()
+	script := `#!/bin/sh
+trap 'touch ` + dir + `/told; until [ -e ` + dir + `/go ]; do sleep 0.01; done; exit 0' TERM
+touch ` + dir + `/up
+while :; do sleep 0.01; done
+`
+	no := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	no(os.WriteFile(filepath.Join(dir, "envoy"), []byte(script), 0o700))
+	ctx := within(t, patience)
+	cmd := exec.CommandContext(ctx, binary, "envoy", "run", "--envoy", filepath.Join(dir, "envoy"))
+	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
+	no(cmd.Start())
+	for _, name := range []string{"up", "told"} {
+		no(stage.Eventually(ctx, func(context.Context) error { _, err := os.Stat(filepath.Join(dir, name)); return err }))
+		no(cmd.Process.Signal(syscall.SIGTERM))
+	}
+	no(os.WriteFile(filepath.Join(dir, "go"), nil, 0o600))
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if left := must2(os.ReadDir(tmp))(t); len(left) > 0 {
+		t.Errorf("left are %v", left)
 	}
 }

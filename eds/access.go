@@ -47,7 +47,19 @@ type entrance struct {
 	refused         *prometheus.CounterVec
 }
 
+// Mistake is an error of a file that Options name: it holds something else.
+type Mistake struct{ error }
+
+// Unwrap returns what is wrong.
+func (m Mistake) Unwrap() error { return m.error }
+
+// open reads the files. Its error is a Mistake.
 func (a Access) open(logger *slog.Logger) (e entrance, err error) {
+	defer func() {
+		if err != nil {
+			err = Mistake{err}
+		}
+	}()
 	e.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "rollcall_refused_total", Help: "Requests, streams and subscriptions that were refused, by reason.",
 	}, []string{"reason"})

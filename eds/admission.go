@@ -67,7 +67,7 @@ type admission struct {
 func newAdmission(t Trust, fleetName string, ask func(context.Context, fleet.Member) bool, known []fleet.Member, logger *slog.Logger) (*admission, error) {
 	owners, err := newOwners(t.ServiceKeys, logger)
 	if err != nil {
-		return nil, err
+		return nil, Mistake{err}
 	}
 	a := &admission{voucher: vouch.New(ask, known), owners: owners, logger: logger, total: newRefusals()}
 	a.gate = admit.New(admit.Options{

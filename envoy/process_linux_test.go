@@ -23,8 +23,8 @@ func TestEnvoyEndsWithTheProcessThatRunsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	runner := exec.CommandContext(t.Context(), self, realEnvoy(t), file)
-	runner.Env = append(os.Environ(), asProgram+"=runner")
-	log, err := runner.StderrPipe() // Envoy writes to it too: it ends when both have
+	runner.Env = append(os.Environ(), asProgram+"=runner", "TMPDIR="+t.TempDir()) // it is killed, and leaves its folder
+	log, err := runner.StderrPipe()                                               // Envoy writes to it too: it ends when both have
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -37,6 +39,10 @@ type RunOptions struct {
 	Stdout      io.Writer     // access log; nil discards it
 	Stderr      io.Writer     // Envoy's own log; nil discards it
 	StopTimeout time.Duration // between SIGTERM and SIGKILL; default DefaultStopTimeout
+
+	// Ready is called once when Envoy takes requests, within a minute of its start, with
+	// the address of its admin interface; nil for nobody.
+	Ready func(admin string)
 }
 
 // Run runs Envoy until it ends or ctx does. When ctx ends, Envoy gets SIGTERM, and
@@ -49,15 +55,19 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
+	dir, err := os.MkdirTemp("", "rollcall-envoy-*")
+	if err != nil {
+		return fmt.Errorf("make a folder for envoy: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	file := o.BootstrapFile
 	if file == "" {
-		file, err = writeTemp(o.Bootstrap)
-		if err != nil {
+		file = filepath.Join(dir, "bootstrap.yaml") // Envoy goes by the suffix
+		if err := os.WriteFile(file, o.Bootstrap, 0o600); err != nil {
 			return fmt.Errorf("write envoy bootstrap: %w", err)
 		}
-		defer func() { err = errors.Join(err, os.Remove(file)) }()
 	}
-	return o.run(ctx, file)
+	return o.run(ctx, file, filepath.Join(dir, "admin"))
 }
 
 func (o RunOptions) check() error {
@@ -74,13 +84,21 @@ func (o RunOptions) check() error {
 	return nil
 }
 
-func (o RunOptions) run(ctx context.Context, file string) error {
+// run has Envoy write the address of its admin interface to admin.
+func (o RunOptions) run(ctx context.Context, file, admin string) error {
+	if o.Ready != nil {
+		waiting, cancel := context.WithTimeout(ctx, readyWithin)
+		var asking sync.WaitGroup
+		defer asking.Wait()
+		defer cancel()
+		asking.Go(func() { awaitReady(waiting, admin, o.Ready) })
+	}
 	// The death signal of sysProcAttr is tied to the thread that starts the process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
 	// Hot restart would tie Envoys with the same base id together.
-	cmd := exec.CommandContext(ctx, o.Path, "--config-path", file, "--log-level", o.LogLevel, "--disable-hot-restart")
+	cmd := exec.CommandContext(ctx, o.Path, "--config-path", file, "--admin-address-path", admin, "--log-level", o.LogLevel, "--disable-hot-restart")
 	cmd.Stdout, cmd.Stderr = o.Stdout, o.Stderr
 	cmd.SysProcAttr = sysProcAttr()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -110,17 +128,4 @@ func (o RunOptions) outcome(ctx context.Context, state *os.ProcessState, err err
 	default:
 		return fmt.Errorf("envoy failed while it stopped: %w", exit)
 	}
-}
-
-// writeTemp keeps the bootstrap for the time of one run; Envoy goes by the suffix.
-func writeTemp(bootstrap []byte) (name string, err error) {
-	f, err := os.CreateTemp("", "rollcall-envoy-*.yaml")
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(bootstrap)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(f.Name()))
-	}
-	return f.Name(), nil
 }

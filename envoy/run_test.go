@@ -23,7 +23,8 @@ var anyPort = netip.MustParseAddrPort("127.0.0.1:0")
 
 // running is an Envoy under Run, with both its ports picked by the kernel.
 type running struct {
-	admin  string // its URL
+	admin  string      // its URL
+	ready  chan string // the address that Ready was told
 	stop   context.CancelFunc
 	ended  chan error
 	stdout bytes.Buffer // read it after ended
@@ -41,9 +42,9 @@ func start(t *testing.T, o Options) *running {
 	}
 	t.Setenv("TMPDIR", t.TempDir())
 	ctx, stop := context.WithCancel(t.Context())
-	r := &running{stop: stop, ended: make(chan error, 1)}
+	r := &running{stop: stop, ready: make(chan string, 1), ended: make(chan error, 1)}
 	log, w := io.Pipe()
-	opts := RunOptions{Path: realEnvoy(t), Bootstrap: boot, Stdout: &r.stdout, Stderr: w, LogLevel: "info"}
+	opts := RunOptions{Path: realEnvoy(t), Bootstrap: boot, Stdout: &r.stdout, Stderr: w, LogLevel: "info", Ready: func(admin string) { r.ready <- admin }}
 	go func() {
 		err := Run(ctx, opts)
 		w.Close()
@@ -148,7 +149,17 @@ func TestEnvoyOpensWithoutAServerAndStopsWhenTold(t *testing.T) {
 				API: api, EDS: noServer, Services: []string{"first", "second"},
 				InitialFetchTimeout: 100 * time.Millisecond, AccessLog: true,
 			})
-			r.awaitReady(t)
+			select {
+			case admin := <-r.ready:
+				if "http://"+admin != r.admin {
+					t.Errorf("it is ready at %s, its admin interface is at %s", admin, r.admin)
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatal("it was not ready within 30 s")
+			}
+			if status, _, _ := get(t, r.admin+"/ready", ""); status != http.StatusOK {
+				t.Errorf("called ready it says %d", status)
+			}
 			url := r.listener(t)
 			for _, host := range []string{"", "first", "second", "SECOND:8080"} {
 				status, header, body := get(t, url, host)
@@ -179,6 +190,10 @@ func TestListenerStaysClosedUntilTheInitialFetchTimeout(t *testing.T) {
 	r := start(t, Options{API: GRPC, EDS: noServer, InitialFetchTimeout: time.Hour})
 	if status, _, body := get(t, r.admin+"/ready", ""); status != http.StatusServiceUnavailable {
 		t.Errorf("ready says %d %s before a server has answered", status, body)
+	}
+	r.stop()
+	if err := r.awaitEnd(t); err != nil || len(r.ready) > 0 {
+		t.Errorf("it was called ready %d times and stopped with %v", len(r.ready), err)
 	}
 }
 

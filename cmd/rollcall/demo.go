@@ -25,6 +25,10 @@ each step. It uses these ports of 127.0.0.1: 8080, 18000 and 7946 of the EDS ser
 			if _, err := envoy.ParseAPI(opts.API); err != nil {
 				return usageError{fmt.Errorf("--api: %w", err)}
 			}
+			var err error
+			if opts.Envoy, err = findEnvoy(opts.Envoy); err != nil {
+				return err
+			}
 			opts.Out = c.OutOrStdout()
 			return demo.Run(c.Context(), opts)
 		},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,7 +36,7 @@ console is at the root of the HTTP address.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			opts.Logger = logs.logger()
-			if err := checkFiles(opts.Logger.Warn, append(access.files(), file{"--gossip-key-file", pool.keyFile, true}, file{"--eds-key", trust.key, true})...); err != nil {
+			if err := checkFiles(opts.Logger.Warn, append(access.files(), append(trust.files(), file{"--gossip-key-file", pool.keyFile, true})...)...); err != nil {
 				return err
 			}
 			if opts.Keys, err = pool.keys(); err != nil {
@@ -69,7 +70,11 @@ console is at the root of the HTTP address.`,
 				return err
 			}
 			heap.Limit()
-			return eds.Run(c.Context(), opts)
+			err = eds.Run(c.Context(), opts)
+			if _, mistake := errors.AsType[eds.Mistake](err); mistake {
+				return usageError{err}
+			}
+			return err
 		},
 	}
 	addrPortVar(c.Flags(), &opts.HTTP, "http", "127.0.0.1:8080", "address of the API, the console and REST discovery")

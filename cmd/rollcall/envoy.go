@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -66,6 +68,10 @@ for at --envoy, $ENVOY, on the PATH, and in the cache that make envoy fills.`,
   rollcall envoy run --api rest --refresh-delay 100ms --listen 127.0.0.1:10001 --admin 127.0.0.1:9902`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
+			warn := func(said string, _ ...any) { fmt.Fprintln(c.ErrOrStderr(), "rollcall: "+said) }
+			if err := checkFiles(warn, append(flags.files(), file{"--bootstrap", opts.BootstrapFile, false})...); err != nil {
+				return err
+			}
 			if opts.BootstrapFile == "" {
 				opts.Bootstrap, err = flags.bootstrap(c.Flags())
 			} else {
@@ -74,13 +80,19 @@ for at --envoy, $ENVOY, on the PATH, and in the cache that make envoy fills.`,
 			if err != nil {
 				return err
 			}
-			if opts.Path, err = envoy.Find(path); err != nil {
+			if opts.Path, err = findEnvoy(path); err != nil {
 				return err
 			}
 			if opts.BootstrapFile == "" { // Envoy says nothing of it itself, unless --log-level is info
-				fmt.Fprintf(c.ErrOrStderr(), "rollcall: Envoy takes requests at %s, its admin interface is at http://%s/\n", flags.opts.Listener, flags.opts.Admin)
+				opts.Ready = func(admin string) {
+					fmt.Fprintf(c.ErrOrStderr(), "rollcall: Envoy takes requests at %s, its admin interface is at http://%s/\n", flags.opts.Listener, admin)
+				}
 			}
 			opts.Stdout, opts.Stderr = os.Stdout, os.Stderr
+			// A second signal must not end this process before Run has removed its files.
+			signals := make(chan os.Signal, 1)
+			signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+			defer signal.Stop(signals)
 			return envoy.Run(c.Context(), opts)
 		},
 	}
@@ -89,6 +101,15 @@ for at --envoy, $ENVOY, on the PATH, and in the cache that make envoy fills.`,
 	c.Flags().StringVar(&opts.BootstrapFile, "bootstrap", "", "a bootstrap file to run with, in place of what the flags say")
 	choiceVar(c.Flags(), &opts.LogLevel, "log-level", envoy.DefaultLogLevel, "Envoy's own log level: trace, debug, info, warning, error, critical or off", envoy.LogLevels()...)
 	return c
+}
+
+// findEnvoy is envoy.Find, of which a place that was named and has none is a mistake.
+func findEnvoy(path string) (string, error) {
+	found, err := envoy.Find(path)
+	if err != nil && (path != "" || os.Getenv("ENVOY") != "") {
+		err = usageError{err}
+	}
+	return found, err
 }
 
 // bootstrapFlags say what a bootstrap holds.
@@ -113,6 +134,12 @@ func (b *bootstrapFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&b.opts.TLS.Name, "tls-name", "", "name in the EDS servers' certificates (default the host in --eds)")
 	fs.BoolVar(&b.opts.NoRetries, "no-retries", false, "pass every failure on to the caller")
 	fs.BoolVar(&b.opts.AccessLog, "access-log", false, "log each request to standard output")
+}
+
+// files are those that Envoy reads.
+func (b *bootstrapFlags) files() []file {
+	t := b.opts.TLS
+	return []file{{"--tls-ca", t.CA, false}, {"--tls-cert", t.Cert, false}, {"--tls-key", t.Key, true}}
 }
 
 // unused returns an error when a flag is given that a bootstrap file takes no notice of.

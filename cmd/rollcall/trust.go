@@ -64,6 +64,10 @@ func (e *edsTrust) add(fs *pflag.FlagSet) {
 	fs.IntVar(&e.t.MaxEndpoints, "max-endpoints", admit.DefaultMaxEndpoints, "the most live endpoints of a service")
 }
 
+func (e *edsTrust) files() []file {
+	return []file{{"--service-keys", e.t.ServiceKeys, false}, {"--eds-key", e.key, true}, {"--eds-pub", e.public, false}}
+}
+
 func (e *edsTrust) trust() (eds.Trust, error) {
 	t := e.t
 	for name, n := range map[string]int{

@@ -2,14 +2,22 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/certs"
 )
 
 // invoke runs rollcall in this process and returns what it prints.
@@ -57,9 +65,11 @@ func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
 		"envoy bootstrap --service=":                     "--service is empty",
 		"envoy bootstrap --api soap":                     `--api: api "soap" is none of`,
 		"envoy bootstrap --refresh-delay 1ms --api rest": "refresh",
-		"envoy run --bootstrap f --listen 127.0.0.1:1":   "--listen has no effect with --bootstrap",
-		"envoy run --bootstrap f --api rest --node-id n": "--api, --node-id has no effect with --bootstrap",
-		"envoy run --bootstrap f --log-level loud":       `--log-level is "loud", give one of trace`,
+		"envoy run --bootstrap . --listen 127.0.0.1:1":   "--listen has no effect with --bootstrap",
+		"envoy run --bootstrap . --api rest --node-id n": "--api, --node-id has no effect with --bootstrap",
+		"envoy run --bootstrap . --log-level loud":       `--log-level is "loud", give one of trace`,
+		"envoy run --envoy /no/such/envoy":               "--envoy=/no/such/envoy is no program",
+		"demo --envoy /no/such/envoy":                    "--envoy=/no/such/envoy is no program",
 		"demo --api soap":                                `--api: api "soap" is none of`,
 		"completion tcsh":                                `unknown command "tcsh"`,
 		"keygen what":                                    `unknown command "what"`,
@@ -101,7 +111,7 @@ func TestMistakesInTheEnvironmentAreNamed(t *testing.T) {
 func TestAFileThatIsNotThereIsAMistakeOnTheCommandLine(t *testing.T) {
 	for _, line := range []string{
 		"eds --gossip-key-file", "eds --eds-key", "eds --http-tokens", "eds --http-cert", "eds --http-key", "eds --http-client-ca",
-		"eds --xds-cert", "eds --xds-key", "eds --xds-client-ca", "eds --xds-policy", "upstream --gossip-key-file", "upstream --service-key",
+		"eds --xds-cert", "eds --xds-key", "eds --xds-client-ca", "eds --xds-policy", "eds --service-keys", "eds --eds-pub", "envoy run --tls-ca", "envoy run --tls-cert", "envoy run --tls-key", "envoy run --bootstrap", "upstream --gossip-key-file", "upstream --service-key",
 		"run --service s -p 1 --gossip-key-file", "register --service s --address 127.0.0.1:1 --service-key",
 		"services --token-file", "services --ca", "services --cert", "services --key",
 	} {
@@ -113,6 +123,30 @@ func TestAFileThatIsNotThereIsAMistakeOnTheCommandLine(t *testing.T) {
 		var usage usageError
 		if _, err := invoke(t, args...); !errors.As(err, &usage) || !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), flag+": ") {
 			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
+func TestAFileThatHoldsSomethingElseIsAMistakeOnTheCommandLine(t *testing.T) {
+	dir := t.TempDir()
+	garbled := filepath.Join(dir, "garbled")
+	if err := os.WriteFile(garbled, []byte("- [what"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"one", "two"} { // two pairs that do not belong together
+		if err := certs.Init(certs.InitOptions{Dir: filepath.Join(dir, name), Life: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pair := []string{filepath.Join(dir, "one", "eds.pem"), filepath.Join(dir, "two", "eds-key.pem")}
+	for _, flags := range [][]string{
+		{"--xds-policy", garbled}, {"--service-keys", garbled}, {"--http-tokens", garbled},
+		{"--http-cert", pair[0], "--http-key", pair[1]}, {"--xds-cert", pair[0], "--xds-key", pair[1]},
+	} {
+		args := append([]string{"eds", "--http", "127.0.0.1:0", "--xds", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--log-level", "error", "--data-dir", t.TempDir()}, flags...)
+		var usage usageError
+		if _, err := invoke(t, args...); !errors.As(err, &usage) {
+			t.Errorf("eds %q: %v", flags, err)
 		}
 	}
 }
@@ -159,21 +193,62 @@ func TestTheFlagPrintsTheVersionAsTheVerbDoes(t *testing.T) {
 	}
 }
 
-func TestEnvoyIsRunQuietlyAndWhereItListensIsTold(t *testing.T) {
-	dir := t.TempDir()
-	fake := filepath.Join(dir, "envoy") // says how it was called
-	if err := os.WriteFile(fake, []byte("#!/bin/sh\necho \"$@\" > "+dir+"/args\n"), 0o700); err != nil {
+// fakeEnvoy writes how it was called to args in dir, and that admin is the address of
+// its admin interface, and then does what it is told.
+func fakeEnvoy(t *testing.T, dir, admin, then string) string {
+	t.Helper()
+	path := filepath.Join(dir, "envoy")
+	script := `#!/bin/sh
+echo "$@" > ` + dir + `/args
+while [ "$1" != --admin-address-path ]; do shift; done
+printf ` + admin + ` > "$2"
+` + then + "\n"
+	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	var said bytes.Buffer
+	return path
+}
+
+func TestEnvoyIsRunQuietlyAndWhereItListensIsToldOnceItIsReady(t *testing.T) {
+	dir := t.TempDir()
+	var asked atomic.Int32
+	admin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n := asked.Add(1); r.URL.Path != "/ready" || n < 3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	defer admin.Close()
+	address := admin.Listener.Addr().String()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var said screen
 	root := newRoot()
-	root.SetArgs([]string{"envoy", "run", "--envoy", fake})
+	root.SetArgs([]string{"envoy", "run", "--envoy", fakeEnvoy(t, dir, address, "exec sleep 60")})
 	root.SetErr(&said)
-	if err := root.ExecuteContext(t.Context()); err != nil || said.String() != "rollcall: Envoy takes requests at 127.0.0.1:10000, its admin interface is at http://127.0.0.1:9901/\n" {
-		t.Errorf("it says %q, %v", &said, err)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() {
+		if err := root.ExecuteContext(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	said.await(t, "rollcall: Envoy takes requests at 127.0.0.1:10000, its admin interface is at http://"+address+"/\n")
+	if asked.Load() != 3 {
+		t.Errorf("it was told after %d questions", asked.Load())
 	}
 	if args, err := os.ReadFile(filepath.Join(dir, "args")); err != nil || !strings.Contains(string(args), "--log-level warning") {
 		t.Errorf("envoy is called with %s, %v", args, err)
+	}
+}
+
+func TestNothingIsToldOfAnEnvoyThatEnds(t *testing.T) {
+	var said bytes.Buffer
+	root := newRoot()
+	root.SetArgs([]string{"envoy", "run", "--envoy", fakeEnvoy(t, t.TempDir(), "127.0.0.1:1", "exit 1")})
+	root.SetErr(&said)
+	if err := root.ExecuteContext(t.Context()); err == nil || said.Len() > 0 {
+		t.Errorf("it says %q, %v", &said, err)
 	}
 }
 
