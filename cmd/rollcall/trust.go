@@ -64,8 +64,9 @@ func (e *edsTrust) add(fs *pflag.FlagSet) {
 	fs.IntVar(&e.t.MaxEndpoints, "max-endpoints", admit.DefaultMaxEndpoints, "the most live endpoints of a service")
 }
 
+// files are those that are read late, or are secrets.
 func (e *edsTrust) files() []file {
-	return []file{{"--service-keys", e.t.ServiceKeys, false}, {"--eds-key", e.key, true}, {"--eds-pub", e.public, false}}
+	return []file{{"--service-keys", e.t.ServiceKeys, false}, {"--eds-key", e.key, true}}
 }
 
 func (e *edsTrust) trust() (eds.Trust, error) {

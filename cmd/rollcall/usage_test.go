@@ -245,7 +245,7 @@ func TestEnvoyIsRunQuietlyAndWhereItListensIsToldOnceItIsReady(t *testing.T) {
 func TestNothingIsToldOfAnEnvoyThatEnds(t *testing.T) {
 	var said bytes.Buffer
 	root := newRoot()
-	root.SetArgs([]string{"envoy", "run", "--envoy", fakeEnvoy(t, t.TempDir(), "127.0.0.1:1", "exit 1")})
+	root.SetArgs([]string{"envoy", "run", "--envoy", fakeEnvoy(t, t.TempDir(), "127.0.0.1:1", "sleep 0.3; exit 1")})
 	root.SetErr(&said)
 	if err := root.ExecuteContext(t.Context()); err == nil || said.Len() > 0 {
 		t.Errorf("it says %q, %v", &said, err)
