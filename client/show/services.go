@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -11,32 +12,36 @@ import (
 	"github.com/rollcall-fleet/rollcall/client"
 )
 
-// Services writes a line for each service.
-func Services(w io.Writer, now time.Time, services map[string]client.Service) error {
+// Services writes a line for each service, with how many of the decisions in force
+// are about it.
+func Services(w io.Writer, now time.Time, services map[string]client.Service, overrides []client.Override) error {
+	decisions := make(map[string]int)
+	for _, o := range overrides {
+		decisions[o.Service]++
+	}
 	t := newTable("SERVICE", "MODE", "SERVED", "DECISIONS", "GUARD")
 	for _, name := range slices.Sorted(maps.Keys(services)) {
 		s := services[name]
 		served, of := count(s.Hosts)
-		decisions := 0
-		for _, h := range s.Hosts {
-			if h.Override != nil {
-				decisions++
-			}
-		}
-		t.row(name, s.Mode, fmt.Sprintf("%d of %d", served, of), fmt.Sprint(decisions), guard(now, s.Guard))
+		t.row(name, s.Mode, fmt.Sprintf("%d of %d", served, of), fmt.Sprint(decisions[name]), guard(now, s.Guard))
 	}
 	_, err := t.WriteTo(w)
 	return err
 }
 
-// count returns how many hosts are served, and how many there are.
+// count returns how many addresses are served, and how many there are: where a list
+// has a host that registered itself, both have the same.
 func count(hosts []client.Host) (served, of int) {
+	all := make(map[netip.AddrPort]bool, len(hosts))
 	for _, h := range hosts {
-		if h.Served {
+		all[h.Addr()] = all[h.Addr()] || h.Served
+	}
+	for _, is := range all {
+		if is {
 			served++
 		}
 	}
-	return served, len(hosts)
+	return served, len(all)
 }
 
 func guard(now time.Time, g *client.Guard) string {

@@ -66,9 +66,12 @@ func want(t *testing.T, text string, draw func(w io.Writer) error) {
 func TestServicesAreATable(t *testing.T) {
 	want(t, `
 SERVICE  MODE  SERVED  DECISIONS  GUARD
-api      pin   1 of 3  0          -
-web      auto  2 of 5  1          holds 1 for 20s
-`, func(w io.Writer) error { return Services(w, now, services()) })
+api      pin   1 of 2  1          -
+web      auto  2 of 5  2          holds 1 for 20s
+`, func(w io.Writer) error {
+		list, waiting := client.Override{Service: "api", Mode: "pin"}, client.Override{Service: "web", Host: "10.0.0.9:80"}
+		return Services(w, now, services(), []client.Override{list, *drain(), waiting, {Service: "new"}})
+	})
 }
 
 func TestHostsSayWhyTheyAreNotServed(t *testing.T) {
@@ -219,7 +222,7 @@ func TestAScreenFitsItsTerminal(t *testing.T) {
 	whole := s.Lines(now, 200, 50)
 	text := strings.Join(whole, "\n")
 	for _, part := range []string{
-		"03:04:05  http://eds  2 services, 3 of 8 hosts served  OUT OF DATE: no answer\n\nSERVICE", "web      10.0.0.5:80", "\n\nevent 12\n", "event 19",
+		"03:04:05  http://eds  2 services, 3 of 7 hosts served  OUT OF DATE: no answer\n\nSERVICE", "web      10.0.0.5:80", "\n\nevent 12\n", "event 19",
 	} {
 		if !strings.Contains(text, part) {
 			t.Errorf("%q is not in\n%s", part, text)

@@ -22,6 +22,7 @@ type decideFlags struct {
 	remoteFlags
 	terms client.Terms
 	ahead bool // the service need not be known yet
+	back  bool // something is taken back
 }
 
 func (d *decideFlags) add(c *cobra.Command, lasting bool) {
@@ -105,7 +106,9 @@ unless it says otherwise, and among such 5 is five times what another gets.`,
 		ValidArgsFunction: flags.completeHost(1),
 		RunE: flags.asks(func(ctx context.Context, c *client.Client, out io.Writer, args []string) error {
 			change := client.Change{"load_balancing_weight": nil}
-			if args[2] != "auto" {
+			if args[2] == "auto" {
+				flags.back = true
+			} else {
 				n, err := strconv.ParseUint(args[2], 10, 32)
 				if err == nil {
 					err = fleet.CheckWeight(uint32(n))
@@ -134,6 +137,11 @@ func (d *decideFlags) decide(ctx context.Context, c *client.Client, out io.Write
 			if _, unknown := errors.AsType[notFoundError](err); unknown {
 				err = fmt.Errorf("%w; --ahead decides all the same, for when it comes", err)
 			}
+			return err
+		}
+	}
+	if d.back {
+		if err := decided(ctx, c, service, name); err != nil {
 			return err
 		}
 	}

@@ -112,6 +112,7 @@ func newRig(t *testing.T) *rig {
 		handler.ServeHTTP(w, req)
 	}))
 	t.Cleanup(r.server.Close)
+	discovery.Update(reg.Snapshot())
 	r.runHub(hub)
 	if err := reg.Wait(t.Context(), 0); err != nil {
 		t.Fatal(err)

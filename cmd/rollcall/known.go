@@ -15,10 +15,14 @@ import (
 	"github.com/rollcall-fleet/rollcall/client"
 )
 
-// findService returns a service. When it is not there, the error names some that are.
+// findService returns a service. When it is not there, and nothing is decided for a
+// host of it either, the error is a notFoundError that names some that are.
 func findService(ctx context.Context, c *client.Client, name string) (client.Answer[client.Service], error) {
 	got, err := c.Service(ctx, name)
 	if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != http.StatusNotFound {
+		return got, err
+	}
+	if decided, e := c.Overrides(ctx, name); e != nil || len(decided.Value) > 0 {
 		return got, err
 	}
 	there, listErr := c.Services(ctx)
@@ -81,15 +85,27 @@ func expected(ctx context.Context, c *client.Client, service, host string) error
 	if _, err := netip.ParseAddrPort(host); err != nil {
 		return nil // the server says whether it has that process
 	}
+	return misspelt(ctx, c, service)
+}
+
+// misspelt returns an error when nobody knows a service, neither gossip nor a
+// decision, as far as a server can say.
+func misspelt(ctx context.Context, c *client.Client, service string) error {
 	_, err := findService(ctx, c, service)
-	if _, unknown := errors.AsType[notFoundError](err); !unknown {
-		if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusServiceUnavailable {
-			return nil // nobody can say yet
-		}
+	if _, unknown := errors.AsType[notFoundError](err); unknown {
 		return err
 	}
-	if decided, e := c.Overrides(ctx, service); e != nil || len(decided.Value) > 0 {
-		return e
+	if p, ok := errors.AsType[*client.Problem](err); ok && (p.Status == http.StatusServiceUnavailable || p.Status == http.StatusNotFound) {
+		return nil // nobody can say yet, or it waits for its first host
 	}
 	return err
+}
+
+// decided refuses to take back what was never decided, for a host that nobody has.
+func decided(ctx context.Context, c *client.Client, service, host string) error {
+	_, err := c.Host(ctx, service, host)
+	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusNotFound {
+		return err
+	}
+	return nil // whoever is asked next says why not
 }

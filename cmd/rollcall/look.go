@@ -17,7 +17,13 @@ func newServices() *cobra.Command {
 	return newLook("services", "List the services and how much of each is served", "  rollcall services\n  rollcall services -o json | jq 'keys'",
 		func(ctx context.Context, c *client.Client) (json.RawMessage, drawing, error) {
 			got, err := c.Services(ctx)
-			return got.JSON, func(w io.Writer, now time.Time) error { return show.Services(w, now, got.Value) }, err
+			return got.JSON, func(w io.Writer, now time.Time) error {
+				decided, err := c.Overrides(ctx, "")
+				if err != nil {
+					return err
+				}
+				return show.Services(w, now, got.Value, decided.Value)
+			}, err
 		})
 }
 
@@ -105,6 +111,11 @@ func newOverrides() *cobra.Command {
 			got, err := c.Overrides(ctx, service)
 			if err != nil {
 				return err
+			}
+			if service != "" && len(got.Value) == 0 {
+				if err := misspelt(ctx, c, service); err != nil {
+					return err
+				}
 			}
 			return flags.print(out, got.JSON, func(w io.Writer, now time.Time) error { return show.Overrides(w, now, got.Value) })
 		}),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -128,6 +129,45 @@ func TestADecisionForAServiceThatNobodyKnowsIsRefused(t *testing.T) {
 		step{"drain new 10.0.0.8:80", 0, "drain by ann"}, // a decision has heard of it
 		step{"undrain new 10.0.0.9:80", 0, "nothing is decided"},
 	)
+}
+
+func TestAServiceOfWhichADecisionIsInForceIsNotMisspelt(t *testing.T) {
+	r := newRig(t)
+	r.play(
+		step{"drain new 10.0.0.9:80 --ahead", 0, "nobody has this address yet"},
+		step{"overrides new", 0, "10.0.0.9:80"},
+	)
+	const waits = `nobody serves service "new", and what was decided for single hosts of it waits for them: 1 in force`
+	for _, args := range [][]string{{"hosts", "new"}, {"pin", "new", "10.0.0.9:80"}} {
+		if got := rollcall(t.Context(), args...); got.code != exitNotFound || !strings.HasPrefix(got.err.Error(), waits) || strings.Contains(got.err.Error(), "web") {
+			t.Errorf("%q: exit code %d, %v", args, got.code, got.err)
+		}
+	}
+}
+
+func TestWhatIsMisspeltIsNotAnsweredWithNothing(t *testing.T) {
+	r := newRig(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if got := rollcall(ctx, "watch", "wbe"); got.code != exitNotFound || !strings.Contains(got.err.Error(), `there is "web", "other"`) {
+		t.Errorf("watched, exit code %d, %v", got.code, got.err)
+	}
+	r.play(
+		step{"overrides wbe", exitNotFound, `there is "web", "other"`},
+		step{"undrain web 10.0.0.99:80", exitNotFound, "is not there, and nothing is decided for it"},
+		step{"weight web 10.0.0.99:80 auto", exitNotFound, "is not there, and nothing is decided for it"},
+		step{"undrain web 127.0.0.1:8081", 0, "nothing is decided"},
+		step{"weight web 127.0.0.1:8081 auto", 0, "nothing is decided"},
+		step{"weight web 10.0.0.99:80 5", 0, "weight 5 by ann"},
+		step{"weight web 10.0.0.99:80 auto", 0, "nothing is decided"},
+	)
+}
+
+func TestServicesCountAddressesAndDecisionsInForce(t *testing.T) {
+	r := newRig(t)
+	r.must("pin", "web", "1f0c0", "1f0cf")
+	r.must("drain", "web", "10.0.0.9:80")
+	r.play(step{"services", 0, "web      pin   2 of 2  2          -"})
 }
 
 func TestADecisionIsTakenWhileNobodyCanSayWhetherTheServiceIsThere(t *testing.T) {

@@ -39,6 +39,9 @@ func (d *decideFlags) undrain(ctx context.Context, c *client.Client, out io.Writ
 	if err := expected(ctx, c, service, name); err != nil {
 		return err
 	}
+	if err := decided(ctx, c, service, name); err != nil {
+		return err
+	}
 	stateless := client.Change{"state": nil}
 	got, err := c.Decide(ctx, service, name, stateless, d.condition())
 	if err != nil {

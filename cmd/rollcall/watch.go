@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,6 +38,10 @@ there is then, in "state".`,
 			w := watch{client: c, server: strings.Join(flags.servers, ","), now: time.Now}
 			if len(args) == 1 {
 				w.service = args[0]
+				// Whatever else is wrong, following tells of it, and tries again.
+				if err := misspelt(ctx, c, w.service); errors.As(err, new(notFoundError)) {
+					return err
+				}
 			}
 			return w.run(ctx, out, flags.output)
 		}),
@@ -51,7 +56,12 @@ type watch struct {
 	server  string
 	service string // the only one, or ""
 	now     func() time.Time
+
+	follows map[xdsClient]bool // the service, as far as was heard; owned by who hears
 }
+
+// xdsClient is what an event and GET /clients both say of one.
+type xdsClient struct{ node, transport, peer string }
 
 // run ends without an error when ctx does.
 func (w *watch) run(ctx context.Context, out io.Writer, output string) error {
@@ -91,9 +101,63 @@ func (w *watch) state(ctx context.Context) (map[string]client.Service, error) {
 }
 
 // concerns reports whether e is about what is watched.
-func (w *watch) concerns(e client.Event) bool {
+func (w *watch) concerns(ctx context.Context, e client.Event) (bool, error) {
 	c, err := e.Changed()
-	return w.service == "" || err != nil || c.Service == "" || c.Service == w.service
+	switch {
+	case w.service == "" || err != nil:
+		return true, nil
+	case e.Name == "client":
+		return w.concernsClient(ctx, c)
+	default:
+		return c.Service == "" || c.Service == w.service, nil
+	}
+}
+
+// concernsClient reports whether an xDS client follows the service, or did until it
+// went: the event does not say.
+func (w *watch) concernsClient(ctx context.Context, c client.Changed) (bool, error) {
+	about := xdsClient{c.Node, c.Transport, c.Peer}
+	if c.Change == "removed" {
+		defer delete(w.follows, about)
+		return w.follows[about], nil
+	}
+	err := w.learn(ctx)
+	return w.follows[about], err
+}
+
+// learn asks who follows the service. Who is not there any more stays until the event
+// of its end.
+func (w *watch) learn(ctx context.Context) error {
+	if w.service == "" {
+		return nil
+	}
+	got, err := w.client.Clients(ctx)
+	if err != nil {
+		return err
+	}
+	if w.follows == nil {
+		w.follows = make(map[xdsClient]bool)
+	}
+	for _, f := range got.Value {
+		w.follows[xdsClient{f.Node, f.Transport, f.Peer}] = slices.ContainsFunc(f.Services, func(s client.Followed) bool { return s.Name == w.service })
+	}
+	return nil
+}
+
+// sift passes e on to one of two, or to nobody when it is about something else.
+func (w *watch) sift(ctx context.Context, e client.Event, reset func() error, event func(client.Event) error) error {
+	if e.Name == client.Reset {
+		w.follows = nil
+		if err := w.learn(ctx); err != nil {
+			return err
+		}
+		return reset()
+	}
+	concerns, err := w.concerns(ctx, e)
+	if err != nil || !concerns {
+		return err
+	}
+	return event(e)
 }
 
 // lines is where changes are written one after the other.
@@ -103,21 +167,16 @@ type lines interface {
 }
 
 func (w *watch) follow(ctx context.Context, to lines) error {
+	reset := func() error {
+		state, err := w.state(ctx)
+		if err != nil {
+			return err
+		}
+		return to.reset(state)
+	}
 	return w.client.Follow(ctx, client.Listener{
-		Event: func(e client.Event) error {
-			switch {
-			case e.Name == client.Reset:
-				state, err := w.state(ctx)
-				if err != nil {
-					return err
-				}
-				return to.reset(state)
-			case w.concerns(e):
-				return to.event(e)
-			}
-			return nil
-		},
-		Lost: func(err error) { fmt.Fprintln(os.Stderr, "rollcall:", err) },
+		Event: func(e client.Event) error { return w.sift(ctx, e, reset, to.event) },
+		Lost:  func(err error) { fmt.Fprintln(os.Stderr, "rollcall:", err) },
 	})
 }
 
@@ -189,13 +248,7 @@ func (w *watch) hear(ctx context.Context, to chan<- news) error {
 	}
 	return w.client.Follow(ctx, client.Listener{
 		Event: func(e client.Event) error {
-			switch {
-			case e.Name == client.Reset:
-				return pass(news{})
-			case w.concerns(e):
-				return pass(news{line: show.Event(w.now(), e)})
-			}
-			return nil
+			return w.sift(ctx, e, func() error { return pass(news{}) }, func(e client.Event) error { return pass(news{line: show.Event(w.now(), e)}) })
 		},
 		Opened: func() { _ = pass(news{}) },
 		Lost:   func(err error) { _ = pass(news{lost: err}) },

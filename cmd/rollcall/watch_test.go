@@ -84,6 +84,30 @@ func TestInAPipeEachChangeIsALine(t *testing.T) {
 	}
 }
 
+func TestOnlyWhoFollowsTheServiceIsTold(t *testing.T) {
+	r := newRig(t)
+	polls := func(node, service string) {
+		t.Helper()
+		body := `{"node":{"id":"` + node + `","cluster":"c"},"resource_names":["` + service + `"]}`
+		resp, err := r.server.Client().Post(r.server.URL+"/v3/discovery:endpoints", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.Body.Close(); resp.StatusCode != 200 {
+			t.Fatal(resp.Status)
+		}
+	}
+	var out, all screen
+	end := watching(t, io.MultiWriter(&out, &all), "web")
+	out.await(t, "endpoint is      web 127.0.0.1:8082")
+	polls("a-stranger", "other")
+	polls("b-follower", "web")
+	out.await(t, "client   added   b-follower")
+	if err := end(); err != nil || strings.Contains(all.text.String(), "a-stranger") {
+		t.Errorf("it says %q and ends with %v", &all.text, err)
+	}
+}
+
 func TestAScriptGetsEachChangeAsAnObject(t *testing.T) {
 	r := newRig(t)
 	pr, pw := io.Pipe()

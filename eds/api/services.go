@@ -208,7 +208,21 @@ func (a *api) find(name string) (registry.Service, error) {
 	if !snap.Settled {
 		return registry.Service{}, problemf(http.StatusServiceUnavailable, "gossip has not settled, so nobody can say yet whether service %q is there: ask again", name)
 	}
+	if n := a.waiting(name); n > 0 {
+		return registry.Service{}, problemf(http.StatusNotFound, "nobody serves service %q, and what was decided for single hosts of it waits for them: %d in force, see /overrides", name, n)
+	}
 	return registry.Service{}, problemf(http.StatusNotFound, "neither gossip nor an operator knows service %q", name)
+}
+
+// waiting counts what is decided for hosts of a service that is not there.
+func (a *api) waiting(service string) (n int) {
+	overrides, _ := a.Overrides.InForce()
+	for _, o := range overrides {
+		if o.Service == service {
+			n++
+		}
+	}
+	return n
 }
 
 // readOverride returns what the request wants decided, checked.
