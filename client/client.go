@@ -174,8 +174,8 @@ func (c *Client) ask(ctx context.Context, server string, limit time.Duration, r 
 		return answer{}, unreachable(server, err)
 	case len(body) > maxAnswer:
 		return answer{}, fmt.Errorf("the answer of %s is longer than %d bytes", server, maxAnswer)
-	case resp.StatusCode/100 != 2:
-		return answer{}, problemOf(server, resp, body)
+	case resp.StatusCode/100 != 2, resp.StatusCode != http.StatusNoContent && mediaOf(resp) != mediaJSON:
+		return answer{}, refusal(server, resp, body)
 	}
 	return answer{body: body, etag: resp.Header.Get("ETag")}, nil
 }

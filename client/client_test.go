@@ -21,10 +21,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// serve starts a server on loopback that ends with the test.
+// serve starts a server on loopback that ends with the test. It answers in JSON unless
+// h says otherwise.
 func serve(t *testing.T, h http.HandlerFunc) string {
 	t.Helper()
-	s := httptest.NewServer(h)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", mediaJSON)
+		h(w, r)
+	}))
 	t.Cleanup(s.Close)
 	return s.URL
 }
@@ -99,7 +103,7 @@ func TestWhoIsNotTheAPIIsToldApart(t *testing.T) {
 	})
 	for server, want := range map[string]string{
 		"http://" + address: "speaks TLS, give its URL as https://" + address,
-		strings.Replace(serve(t, nil), "http", "https", 1): "it speaks no TLS, give its URL with http://:",
+		strings.Replace(serve(t, http.NotFound), "http", "https", 1): "it speaks no TLS, give its URL with http://:",
 		grpc: "answers as a gRPC server: " + notTheAPI,
 		saying(t, "\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00"): notTheAPI + ": it answers, but not in HTTP",
 		saying(t, ""): notTheAPI + ": EOF",
@@ -194,7 +198,6 @@ func TestARefusalIsAProblem(t *testing.T) {
 	for name, tt := range map[string]struct{ media, body, want string }{
 		"a problem":             {"application/problem+json", `{"status":1,"detail":"no such host"}`, "no such host"},
 		"one with a control":    {"application/problem+json; charset=utf-8", `{"detail":"a\u001b[2Jb"}`, "a·[2Jb"},
-		"the page of a proxy":   {"text/html", "<h1>404</h1>", "answered 404 Not Found and did not say why"},
 		"a problem of another":  {"application/problem+json", `[]`, "answered 404 Not Found and did not say why"},
 		"one that says nothing": {"application/problem+json", `{}`, "answered 404 Not Found and did not say why"},
 	} {
@@ -210,6 +213,39 @@ func TestARefusalIsAProblem(t *testing.T) {
 				t.Errorf("the error is %+v", err)
 			}
 		})
+	}
+}
+
+func TestAnAnswerOfSomethingElseIsNoneOfTheAPI(t *testing.T) {
+	for _, tt := range []struct {
+		status      int
+		media, body string
+		passing     bool
+	}{
+		{404, "text/plain; charset=UTF-8", "invalid path. admin commands are:", false}, // Envoy's admin interface
+		{200, "text/plain", "f1e2d3c4-2222-4333-8444-555555555555", false},             // its listener
+		{200, "", "", false},
+		{302, "text/html", "", false},
+		{412, "text/html", "", false},
+		{503, "text/plain", "no healthy upstream", true}, // its listener, or a proxy before the API
+		{429, "text/html", "", true},
+	} {
+		c := newClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", tt.media)
+			w.WriteHeader(tt.status)
+			_, _ = io.WriteString(w, tt.body)
+		}))
+		for what, err := range map[string]error{
+			"read":     func() error { _, err := c.Service(t.Context(), "s"); return err }(),
+			"write":    c.Unpin(t.Context(), "s", Terms{}),
+			"followed": func() error { _, err := (&follower{}).follow(t.Context(), c, c.servers[0], Listener{}); return err }(),
+		} {
+			p, ok := errors.AsType[*Problem](err)
+			if err == nil || !strings.Contains(err.Error(), notTheAPI) || !strings.Contains(err.Error(), http.StatusText(tt.status)) ||
+				errors.Is(err, ErrNotTheAPI) == tt.passing || ok != tt.passing || ok && p.Status != tt.status || passing(err) != tt.passing {
+				t.Errorf("%d %s, %s: %T %v", tt.status, tt.media, what, err, err)
+			}
+		}
 	}
 }
 

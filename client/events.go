@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"time"
 )
@@ -106,7 +105,7 @@ func (f *follower) follow(ctx context.Context, c *Client, server string, l Liste
 	for d.lastID = f.lastID; ; f.lastID = d.lastID {
 		e, err := d.next()
 		if err != nil {
-			return true, unreachable(server, cmp.Or(context.Cause(ctx), err))
+			return true, ended(server, cmp.Or(context.Cause(ctx), err))
 		}
 		if err := l.Event(e); err != nil {
 			f.lastID = ""
@@ -120,7 +119,7 @@ func (f *follower) open(ctx context.Context, c *Client, server string) (*http.Re
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Accept", "text/event-stream")
+	req.Header.Set("Accept", mediaEvents)
 	if f.server == server && f.lastID != "" {
 		req.Header.Set("Last-Event-ID", f.lastID)
 	}
@@ -128,13 +127,12 @@ func (f *follower) open(ctx context.Context, c *Client, server string) (*http.Re
 	if err != nil {
 		return nil, unreachable(server, err)
 	}
-	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if resp.StatusCode == http.StatusOK && media == "text/event-stream" {
+	if resp.StatusCode == http.StatusOK && mediaOf(resp) == mediaEvents {
 		return resp, nil
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16)) // the status says enough without it
-	return nil, problemOf(server, resp, body)
+	return nil, refusal(server, resp, body)
 }
 
 // alive tells of every byte that comes.

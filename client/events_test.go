@@ -52,6 +52,20 @@ func TestAStreamGoesOnWhereItEnded(t *testing.T) {
 	}
 }
 
+func TestTheEndOfAStreamThatWorkedIsToldAsThat(t *testing.T) {
+	for how, end := range map[string]func(){"well": func() {}, "cut off": func() { panic(http.ErrAbortHandler) }} {
+		c := newClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			stream(w, "id: 1\nevent: member\ndata: {}\n\n")
+			w.(http.Flusher).Flush()
+			end()
+		}))
+		_, err := (&follower{}).follow(t.Context(), c, c.servers[0], Listener{Event: func(Event) error { return nil }})
+		if !errors.Is(err, ErrUnreachable) || !strings.HasSuffix(err.Error(), "has ended the stream") || strings.Contains(err.Error(), notTheAPI) {
+			t.Errorf("ended %s: %v", how, err)
+		}
+	}
+}
+
 func TestAnotherServerBeginsAnew(t *testing.T) {
 	down := false
 	first := serve(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"encoding/json"
+	"fmt"
 	"mime"
 	"net/http"
 	"strings"
@@ -19,13 +20,28 @@ type Problem struct {
 
 func (p *Problem) Error() string { return p.Detail }
 
-// problemOf reads a refusal. What is not a problem document, such as the page of a
-// proxy, is told by its status alone.
-func problemOf(server string, resp *http.Response, body []byte) *Problem {
-	p := &Problem{}
+// The media types of the API.
+const (
+	mediaJSON    = "application/json"
+	mediaProblem = "application/problem+json"
+	mediaEvents  = "text/event-stream"
+)
+
+func mediaOf(resp *http.Response) string {
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if media != "application/problem+json" || json.Unmarshal(body, p) != nil || p.Detail == "" {
-		*p = Problem{Title: http.StatusText(resp.StatusCode), Detail: unexplained(server, resp, body)}
+	return media
+}
+
+// refusal is the error of an answer that does not have what was asked for: a *Problem
+// if it is the API's. One that does not say why is told by its status alone.
+func refusal(server string, resp *http.Response, body []byte) error {
+	media := mediaOf(resp)
+	if resp.StatusCode/100 == 2 || media != mediaProblem && media != mediaJSON {
+		return foreign(server, resp, body)
+	}
+	p := &Problem{}
+	if media != mediaProblem || json.Unmarshal(body, p) != nil || p.Detail == "" {
+		*p = Problem{Title: http.StatusText(resp.StatusCode), Detail: fmt.Sprintf("%s answered %s and did not say why", server, resp.Status)}
 	}
 	p.Status, p.Server, p.Detail = resp.StatusCode, server, Printable(p.Detail)
 	return p

@@ -16,6 +16,9 @@ var ErrUnreachable = errors.New("no answer")
 // notTheAPI is for who asked at another port of an EDS server.
 const notTheAPI = "this does not look like the HTTP API, which is at port 8080 unless rollcall eds is told another (18000 is gRPC, 7946 gossip)"
 
+// ErrNotTheAPI is the error when there is an answer, of something else.
+var ErrNotTheAPI = errors.New(notTheAPI)
+
 // errNotHTTP stands for an error that quotes the bytes of another protocol.
 var errNotHTTP = errors.New("it answers, but not in HTTP")
 
@@ -46,15 +49,29 @@ func certificateWanted(err error) bool {
 // wantsTLS is how Go's HTTPS servers answer who speaks no TLS.
 const wantsTLS = "Client sent an HTTP request to an HTTPS server."
 
-// unexplained says why there was an answer without a reason.
-func unexplained(server string, resp *http.Response, body []byte) string {
+// foreign is the error of an answer that is not the API's. What a proxy before it may
+// have said is a *Problem, since it may be over soon.
+func foreign(server string, resp *http.Response, body []byte) error {
 	address, plain := strings.CutPrefix(server, "http://")
+	p := &Problem{Title: http.StatusText(resp.StatusCode), Status: resp.StatusCode, Server: server}
 	switch {
 	case plain && strings.TrimSpace(string(body)) == wantsTLS:
-		return fmt.Sprintf("%s speaks TLS, give its URL as https://%s", server, address)
+		p.Detail = fmt.Sprintf("%s speaks TLS, give its URL as https://%s", server, address)
+		return p
+	case resp.StatusCode/100 == 5, resp.StatusCode == http.StatusTooManyRequests:
+		p.Detail = Printable(fmt.Sprintf("%s answered %s and did not say why: %s", server, resp.Status, notTheAPI))
+		return p
 	case strings.HasPrefix(resp.Header.Get("Content-Type"), "application/grpc"):
-		return fmt.Sprintf("%s answers as a gRPC server: %s", server, notTheAPI)
+		return fmt.Errorf("%s answers as a gRPC server: %w", server, ErrNotTheAPI)
 	default:
-		return fmt.Sprintf("%s answered %s and did not say why", server, resp.Status)
+		return fmt.Errorf("%s answered %s: %w", server, Printable(resp.Status), ErrNotTheAPI)
 	}
+}
+
+// ended says of a stream that had worked how it ended.
+func ended(server string, err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w any more: the EDS server at %s has ended the stream", ErrUnreachable, server)
+	}
+	return unreachable(server, err)
 }

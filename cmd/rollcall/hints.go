@@ -35,14 +35,18 @@ func hintOf(err error, shown bool) string {
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
 		return "--server wants a name that is in the certificate"
 	}
-	if !errors.Is(err, client.ErrUnreachable) {
+	const server = "--server or ROLLCALL_SERVER says where it is"
+	switch {
+	case errors.Is(err, client.ErrNotTheAPI):
+		return server
+	case !errors.Is(err, client.ErrUnreachable):
 		return ""
 	}
 	// Who refuses a certificate hangs up, and that may be noticed before the reason is.
 	if op, ok := errors.AsType[*net.OpError](err); shown && !(ok && op.Op == "dial") && !errors.Is(err, context.DeadlineExceeded) {
 		return "--cert and --key are what the server was shown, perhaps it does not trust who signed them"
 	}
-	return "--server or ROLLCALL_SERVER says where it is"
+	return server
 }
 
 // unknownCommand is a usage error that names the verbs which are written alike.

@@ -103,11 +103,25 @@ func TestARefusalIsInTheExitCode(t *testing.T) {
 		400: exitUsage, 401: exitFailed, 403: exitFailed, 404: exitNotFound, 409: exitConflict, 412: exitConflict,
 		413: exitFailed, 421: exitFailed, 429: exitFailed, 500: exitFailed, 503: exitFailed, 507: exitFailed,
 	} {
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(status)
+		}))
 		if got := rollcall(t.Context(), "overrides", "--server", s.URL); got.code != want || !strings.Contains(got.err.Error(), strconv.Itoa(status)) {
 			t.Errorf("after %d the exit code is %d, want %d: %v", status, got.code, want, got.err)
 		}
 		s.Close()
+	}
+}
+
+func TestWhoAsksAnotherServerIsToldSo(t *testing.T) {
+	s := httptest.NewServer(http.NotFoundHandler())
+	defer s.Close()
+	for _, line := range []string{"hosts web", "drain web 10.0.0.9:80", "undrain web 10.0.0.9:80", "unpin web", "watch"} {
+		got := rollcall(t.Context(), append(strings.Fields(line), "--server", s.URL)...)
+		if got.code != exitFailed || !strings.Contains(got.err.Error(), "does not look like the HTTP API") || !strings.HasSuffix(got.err.Error(), "(--server or ROLLCALL_SERVER says where it is)") {
+			t.Errorf("rollcall %s: exit code %d, %v", line, got.code, got.err)
+		}
 	}
 }
 
@@ -172,6 +186,7 @@ func TestServicesCountAddressesAndDecisionsInForce(t *testing.T) {
 
 func TestADecisionIsTakenWhileNobodyCanSayWhetherTheServiceIsThere(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
 		if req.Method == http.MethodGet {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
