@@ -71,7 +71,7 @@ func (a *accessFlags) add(fs *pflag.FlagSet) {
 	fs.IntVar(&x.Rate, "http-rate", middleware.DefaultRate, "requests a second of one address, but for discovery; 0: no limit")
 	fs.IntVar(&x.DiscoveryRate, "http-discovery-rate", middleware.DefaultDiscoveryRate, "discovery requests a second of one address; 0: no limit")
 	fs.IntVar(&x.Connections, "max-connections", middleware.DefaultMaxConnections, "most connections of one address at a time, at each of --http and --xds")
-	fs.StringVar(&x.Policy, "xds-policy", "", "YAML file of the services that each Envoy may read, by certificate or node id; read again when it changes")
+	fs.StringVar(&x.Policy, "xds-policy", "", "YAML file of the services that each Envoy may read, by certificate or node id, such as envoy-1: [payments, users]; read again when it changes")
 	fs.IntVar(&x.Clients, "xds-max-clients", xds.DefaultMaxClients, "most streams and polling clients at a time")
 	fs.IntVar(&x.Streams, "xds-max-streams", xds.DefaultMaxStreams, "most streams of one connection; further ones wait")
 	fs.IntVar(&x.Names, "xds-max-names", xds.DefaultMaxNames, "most services in one stream's subscription")

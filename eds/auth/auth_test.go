@@ -200,3 +200,16 @@ func FuzzPolicy(f *testing.F) {
 		}
 	})
 }
+
+func TestThePolicyOfTheManualIsOne(t *testing.T) {
+	manual, err := os.ReadFile("../../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(manual), "```yaml\n")
+	file, _, _ := strings.Cut(rest, "```")
+	p, err := ParsePolicy([]byte(file))
+	if !found || err != nil || !p.Allows("spiffe://example.org/envoy-1", "users") || p.Allows("spiffe://example.org/envoy-1", "myservice") || !p.Allows("else", "myservice") || p.Allows("else", "users") {
+		t.Errorf("%q is read as %+v, %v", file, p, err)
+	}
+}
