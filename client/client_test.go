@@ -277,6 +277,7 @@ func TestRequestsSayWhatTheAPIReads(t *testing.T) {
 			return err
 		}, `PUT /edsservice/s?expires_in=7d&reason=why {"hosts":[{"ip_address":"","port":1}]}  ann`},
 		{func() error { return c.Unpin(ctx, "s", Terms{IfMatch: "*"}) }, `DELETE /edsservice/s  * ann`},
+		{func() error { return c.ReleaseGuard(ctx, "s") }, `DELETE /guards/s   ann`},
 	} {
 		if err := tt.do(); err != nil || got != tt.want {
 			t.Errorf("%v\n got %s\nwant %s", err, got, tt.want)

@@ -97,7 +97,7 @@ func TestARefusalForGoodEndsFollowing(t *testing.T) {
 func TestAnAnswerThatIsNoStreamIsTold(t *testing.T) {
 	c := newClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }))
 	err := c.Follow(t.Context(), Listener{})
-	if err == nil || !strings.Contains(err.Error(), "200 OK") {
+	if !errors.Is(err, ErrNotTheAPI) || !strings.Contains(err.Error(), "200 OK") {
 		t.Errorf("it ends with %v", err)
 	}
 }

@@ -42,6 +42,12 @@ type Guard struct {
 	Held  int       `json:"held"`
 }
 
+// Guards are all that hold at the server that answers.
+type Guards struct {
+	Isolated bool             `json:"isolated"` // it hears nobody
+	Guards   map[string]Guard `json:"guards"`   // by service
+}
+
 // Host is one endpoint of a service.
 type Host struct {
 	IPAddress netip.Addr `json:"ip_address"`

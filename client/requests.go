@@ -127,6 +127,18 @@ func (c *Client) Clients(ctx context.Context) (Answer[[]Follower], error) {
 	return get[[]Follower](ctx, c, "/clients", nil, "clients")
 }
 
+// Guards returns the guards of the server that answers: each server has its own.
+func (c *Client) Guards(ctx context.Context) (Answer[Guards], error) {
+	return get[Guards](ctx, c, "/guards", nil, "")
+}
+
+// ReleaseGuard has the server that answers let the guard of a service go: its silent
+// hosts are dead.
+func (c *Client) ReleaseGuard(ctx context.Context, service string) error {
+	_, err := c.do(ctx, request{method: http.MethodDelete, path: "/guards/" + url.PathEscape(service)})
+	return err
+}
+
 // Keys returns the keys that the pool's gossip is encrypted with. Every member is
 // asked, by the server: this and the other requests about keys want a Timeout of 20 s.
 func (c *Client) Keys(ctx context.Context) (Answer[Keys], error) {

@@ -44,6 +44,21 @@ func count(hosts []client.Host) (served, of int) {
 	return served, len(all)
 }
 
+// Guards writes a line for each guard that holds.
+func Guards(w io.Writer, now time.Time, g client.Guards) error {
+	t := newTable("SERVICE", "HELD", "SINCE", "LETS GO")
+	for _, name := range slices.Sorted(maps.Keys(g.Guards)) {
+		guard := g.Guards[name]
+		lets := "in " + age(now, guard.Until)
+		if guard.Until.IsZero() {
+			lets = "once the server hears others"
+		}
+		t.row(name, fmt.Sprint(guard.Held), age(now, guard.Since), lets)
+	}
+	_, err := t.WriteTo(w)
+	return err
+}
+
 func guard(now time.Time, g *client.Guard) string {
 	switch {
 	case g == nil:

@@ -74,6 +74,19 @@ web      auto  2 of 5  2          holds 1 for 20s
 	})
 }
 
+func TestGuardsAreATable(t *testing.T) {
+	want(t, `
+SERVICE  HELD  SINCE  LETS GO
+api      2     20s    once the server hears others
+web      3     60s    in 9m
+`, func(w io.Writer) error {
+		return Guards(w, now, client.Guards{Guards: map[string]client.Guard{
+			"web": {Held: 3, Since: now.Add(-time.Minute), Until: now.Add(9 * time.Minute)},
+			"api": {Held: 2, Since: now.Add(-20 * time.Second)},
+		}})
+	})
+}
+
 func TestHostsSayWhyTheyAreNotServed(t *testing.T) {
 	want(t, `
 SERVICE  HOST         ID        WEIGHT  ZONE  STATE    SINCE  SERVED  ACKED  WHY NOT                                  DECISION

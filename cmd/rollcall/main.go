@@ -72,7 +72,7 @@ flag on the command line wins over the environment.`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(newEDS(), newUpstream(), newRun(), newRegister(), newEnvoy(), newKeygen(), newKeys(), newCerts(), newDemo(), newVersion())
 	root.AddCommand(newServices(), newHosts(), newDrain(), newExclude(), newForce(), newUndrain(), newWeight(), newUndo(), newPin(), newUnpin(),
-		newOverrides(), newAudit(), newClients(), newMembers(), newWatch())
+		newOverrides(), newAudit(), newGuards(), newClients(), newMembers(), newWatch())
 	strictCompletion(root)
 	return root
 }

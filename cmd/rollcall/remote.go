@@ -151,6 +151,15 @@ func (r *remoteFlags) print(w io.Writer, document json.RawMessage, table func(w 
 	}
 }
 
+// done tells of a change without an answer; a script has the exit code.
+func (r *remoteFlags) done(out io.Writer, said string) error {
+	if r.output != "table" {
+		return nil
+	}
+	_, err := fmt.Fprintln(out, said)
+	return err
+}
+
 // asks makes the RunE of a verb of what it asks.
 func (r *remoteFlags) asks(ask func(ctx context.Context, c *client.Client, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {

@@ -232,6 +232,17 @@ func TestWhoWasFirstIsTold(t *testing.T) {
 	)
 }
 
+func TestAGuardIsLetGo(t *testing.T) {
+	r := newRig(t)
+	r.play(
+		step{"guards", 0, "SERVICE  HELD  SINCE  LETS GO\n"},
+		step{"guards release web", 0, "web: the guard has let go\n"},
+		step{"guards release other --actor bob", exitNotFound, `no guard holds the service "other"`},
+		step{"audit", 0, "confirmed  web      -     -         -       ann  -\n"},
+		step{"guards relaese web", exitUsage, `is it "release"?`},
+	)
+}
+
 func TestAListIsDecidedOnlyWhileNothingIsIfThatIsAskedFor(t *testing.T) {
 	r := newRig(t)
 	r.play(
@@ -331,7 +342,7 @@ func TestAScriptGetsWhatTheAPIAnswers(t *testing.T) {
 	}
 	for args, path := range map[string]string{
 		"services": "/edsservice", "hosts": "/edsservice", "hosts web": "/edsservice/web", "overrides": "/overrides",
-		"audit": "/audit", "members": "/members", "clients": "/clients",
+		"audit": "/audit", "members": "/members", "clients": "/clients", "guards": "/guards",
 	} {
 		want := document(t, r.get(path), json.Unmarshal)
 		fromJSON := document(t, []byte(r.must(append(strings.Fields(args), "-o", "json")...)), json.Unmarshal)

@@ -102,12 +102,3 @@ func (d *decideFlags) revoke(ctx context.Context, c *client.Client, out io.Write
 	}
 	return d.done(out, id+": taken back")
 }
-
-// done tells of a change without an answer; a script has the exit code.
-func (d *decideFlags) done(out io.Writer, said string) error {
-	if d.output != "table" {
-		return nil
-	}
-	_, err := fmt.Fprintln(out, said)
-	return err
-}
