@@ -162,7 +162,7 @@ func (a *api) patch(n named, p patch, t terms, c *condition) (uint64, error) {
 				was = cur
 				cur.Actor = t.actor
 				o, err := p.apply(cur, nowUTC())
-				if err != nil && !errors.Is(err, errNothingLeft) {
+				if err != nil && !errors.Is(err, errNothingLeft) && !errors.Is(err, errNothingChanges) {
 					err = problemf(http.StatusBadRequest, "%v", err)
 				}
 				return o, err
@@ -173,6 +173,8 @@ func (a *api) patch(n named, p patch, t terms, c *condition) (uint64, error) {
 			a.Logger.Info("decision kept", "service", made.Service, "host", made.Host, said("state", made.State), said("weight", made.Weight),
 				"actor", made.Actor, said("reason", made.Reason), said("until", made.Until))
 			return revision, nil
+		case errors.Is(err, errNothingChanges):
+			return 0, nil
 		case !errors.Is(err, errNothingLeft):
 			return 0, err
 		case was.Stamp.IsZero():

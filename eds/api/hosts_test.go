@@ -253,6 +253,27 @@ func TestIfMatchOfAServiceStandsForAllThatIsDecidedForIt(t *testing.T) {
 	r.ask(412, "POST", "/edsservice/new", payload, "Content-Type", asJSON, "If-Match", "*")
 }
 
+func TestAPatchThatChangesNothingLeavesWhoDecidedAndSinceWhen(t *testing.T) {
+	r := newRig(t)
+	first := r.ask(200, "PATCH", hostByID, `{"state":"drain","tags":{"az":"b"},"expires_in":"1h","reason":"disk"}`, "X-Rollcall-Actor", "ann")
+	for _, same := range []string{`{}`, `{"state":"drain"}`, `{"tags":{}}`, `{"tags":{"az":"b","other":null},"reason":"disk","load_balancing_weight":null}`} {
+		got := r.ask(200, "PATCH", hostByID, same, "X-Rollcall-Actor", "bob")
+		if got.body != first.body || got.header.Get("ETag") != first.header.Get("ETag") {
+			t.Errorf("after %s it is\n%s, before\n%s", same, got.body, first.body)
+		}
+	}
+	if entries, err := r.store.Audit(time.Time{}, 10, ""); err != nil || len(entries) != 1 {
+		t.Errorf("the audit has %+v, %v", entries, err)
+	}
+	r.ask(412, "PATCH", hostByID, `{}`, "If-Match", `"auto"`)
+	for i, other := range []string{`{"expires_in":"2h"}`, `{"state":"exclude"}`, `{"reason":null}`, `{"tags":null}`, `{"load_balancing_weight":2}`} {
+		r.ask(200, "PATCH", hostByID, other, "X-Rollcall-Actor", "bob")
+		if entries, _ := r.store.Audit(time.Time{}, 10, ""); len(entries) != i+2 {
+			t.Errorf("after %s the audit has %d entries", other, len(entries))
+		}
+	}
+}
+
 func TestListsEndByThemselvesAndSayWhy(t *testing.T) {
 	r := newRig(t)
 	r.must(201, "POST", "/edsservice/myservice?expires_in=90m&reason=more+power", payload)

@@ -19,6 +19,9 @@ import (
 // errNothingLeft says that a patch takes back all that was decided.
 var errNothingLeft = errors.New("nothing is left of the decision")
 
+// errNothingChanges says that a patch leaves what was decided as it is.
+var errNothingChanges = errors.New("nothing changes")
+
 // patch is a merge patch (RFC 7396) of a decision for a host: what is not in it
 // stays, null takes it back.
 type patch map[string]jsontext.Value
@@ -45,6 +48,9 @@ func (p patch) apply(was override.Override, now time.Time) (override.Override, e
 	}
 	if o.State == "" && o.Weight == 0 && len(o.Tags) == 0 && (p.decides() || was.State != "" || was.Weight != 0 || len(was.Tags) > 0) {
 		return o, errNothingLeft
+	}
+	if !was.Stamp.IsZero() && o.State == was.State && o.Weight == was.Weight && maps.Equal(o.Tags, was.Tags) && o.Reason == was.Reason && o.Until.Equal(was.Until) {
+		return was, errNothingChanges
 	}
 	return o, o.Check()
 }
