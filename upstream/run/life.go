@@ -105,8 +105,12 @@ func (l *life) advance(to phase) {
 }
 
 func (l *life) endDrain(err error) {
-	if err != nil && l.phase == draining {
+	switch {
+	case l.phase != draining:
+	case err != nil:
 		l.opts.Logger.Warn("drained in part", "error", err)
+	default:
+		l.opts.Logger.Info("drained", "service", l.opts.Service.Name)
 	}
 	l.advance(ending)
 }

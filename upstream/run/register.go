@@ -58,7 +58,9 @@ func (e *Endpoint) follow(ctx context.Context, p *place) (err error) {
 			e.Logger.Info("draining", "service", e.Service.Name)
 			if err := p.member.Drain(context.WithoutCancel(ctx)); err != nil {
 				e.Logger.Warn("drained in part", "error", err)
+				return nil
 			}
+			e.Logger.Info("drained", "service", e.Service.Name)
 			return nil
 		}
 	}

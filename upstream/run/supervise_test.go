@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -167,6 +168,37 @@ func tell(t *testing.T, s story) (journal []string, code int, err error) {
 		journal = w.journal
 	})
 	return journal, code, err
+}
+
+func TestTheEndOfADrainIsLogged(t *testing.T) {
+	for name, follow := range map[string]func(ctx context.Context, w *world, o *Options, register func(context.Context) (registration, error)) error{
+		"run": func(ctx context.Context, w *world, o *Options, register func(context.Context) (registration, error)) error {
+			_, err := (&supervisor{opts: o, start: w.start, place: place{endpoint: &o.Endpoint, register: register}}).run(ctx)
+			return err
+		},
+		"register": func(ctx context.Context, w *world, o *Options, register func(context.Context) (registration, error)) error {
+			_, _ = w.start()
+			return o.Endpoint.follow(ctx, &place{endpoint: &o.Endpoint, register: register})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				w := &world{story: story{lives: []script{{}}}, began: time.Now(), failure: make(chan error, 1)}
+				o := &Options{Program: []string{"program"}, StopTimeout: DefaultStopTimeout, Endpoint: Endpoint{
+					Health: Health{Check: w.check}, HealthInterval: DefaultHealthInterval, HealthTimeout: DefaultHealthTimeout,
+					StartTimeout: DefaultStartTimeout, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+				}}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				err := follow(ctx, w, o, func(context.Context) (registration, error) { return fakeRegistration{w}, nil })
+				_, after, _ := strings.Cut(log.String(), "msg=draining")
+				if err != nil || !strings.Contains(after, "msg=drained") {
+					t.Errorf("it ends with %v and logs\n%s", err, &log)
+				}
+			})
+		})
+	}
 }
 
 func TestSupervising(t *testing.T) {
