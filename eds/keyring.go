@@ -88,6 +88,10 @@ func (k keyring) find(ctx context.Context, prefix string) (api.Key, api.Keys, er
 	}
 	switch len(found) {
 	case 0:
+		if len(have.Keys) == 0 && len(have.Problems) > 0 {
+			p := have.Problems[0]
+			return api.Key{}, have, api.KeyRefused(fmt.Sprintf("%d of %d members have no key, such as %s: %s", len(have.Problems), have.Members, p.Member, p.Problem))
+		}
 		return api.Key{}, have, api.KeyUnknown(fmt.Sprintf("no key has a fingerprint that begins with %q", prefix))
 	case 1:
 		return found[0], have, nil

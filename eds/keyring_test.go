@@ -33,7 +33,11 @@ func (h *holders) AskKeys(_ context.Context, q gossip.KeyQuery) []gossip.KeyAnsw
 	var all []gossip.KeyAnswer
 	for id, keys := range h.keys {
 		if id != h.silent {
-			all = append(all, gossip.KeyAnswer{Member: id, Keys: keys})
+			answer := gossip.KeyAnswer{Member: id, Keys: keys}
+			if len(keys) == 0 {
+				answer.Problem = "its gossip is not encrypted"
+			}
+			all = append(all, answer)
 		}
 	}
 	return all
@@ -52,6 +56,7 @@ func TestNobodyIsLockedOutByARotation(t *testing.T) {
 		{"use what all have", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, next}, b: {old, next}}}, false, "22", ""},
 		{"use what one has not", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, next}, b: {old}}}, false, "22", "1 of 2 members have key 22"},
 		{"use what nobody has", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old}, b: {old}}}, false, "22", "no key has"},
+		{"use without any", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: nil, b: nil}}, false, "22", "2 of 2 members have no key, such as"},
 		{"use while one is silent", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, next}, b: {old, next}}, silent: b}, false, "22", "1 of 2 members did not say"},
 		{"use what is not clear", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, {0x1f}}, b: {old}}}, false, "1", "2 keys have"},
 		{"remove what nobody uses", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {next, old}, b: {next, old}}}, true, "11", ""},
