@@ -43,6 +43,10 @@ type Options struct {
 	Timeout time.Duration // of a request; DefaultTimeout when 0
 	Token   string        // shown to the servers, which must be https:// or on this machine; "" for none
 	TLS     *tls.Config   // for https:// servers; nil for what the system trusts
+
+	// Unsettled is called when a server says that it has not settled, so that what it
+	// lists may be short of the truth; nil for nobody. Any goroutine may call it.
+	Unsettled func(server string)
 }
 
 // Client asks the API. Any goroutine may call it, several at a time.
@@ -52,13 +56,15 @@ type Client struct {
 	timeout time.Duration
 	token   string
 	http    *http.Client
+
+	unsettled func(server string)
 }
 
 // New returns a Client, or an error that names the server which is none, or which
 // would be shown the token where others can read it. Close
 // ends its idle connections.
 func New(opts Options) (*Client, error) {
-	c := &Client{actor: opts.Actor, timeout: cmp.Or(opts.Timeout, DefaultTimeout), token: opts.Token}
+	c := &Client{actor: opts.Actor, timeout: cmp.Or(opts.Timeout, DefaultTimeout), token: opts.Token, unsettled: opts.Unsettled}
 	servers := opts.Servers
 	if len(servers) == 0 {
 		servers = []string{DefaultServer}
@@ -176,6 +182,9 @@ func (c *Client) ask(ctx context.Context, server string, limit time.Duration, r 
 		return answer{}, fmt.Errorf("the answer of %s is longer than %d bytes", server, maxAnswer)
 	case resp.StatusCode/100 != 2, resp.StatusCode != http.StatusNoContent && mediaOf(resp) != mediaJSON:
 		return answer{}, refusal(server, resp, body)
+	}
+	if c.unsettled != nil && resp.Header.Get("X-Rollcall-Unsettled") != "" {
+		c.unsettled(server)
 	}
 	return answer{body: body, etag: resp.Header.Get("ETag")}, nil
 }

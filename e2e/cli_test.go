@@ -110,7 +110,7 @@ func TestShellCompletionIsWritten(t *testing.T) {
 
 func TestUsageMistakesExitWith2(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"eds", "--no-such-flag"}, {"eds", "extra"}, {"eds", "--http", "localhost:http"}, {"nosuchverb"}, {"envoy", "nosuchverb"}, {"keygen", "nosuchverb"}, {"run", "--service", "s", "--port", "1"}, {"run", "--service", "s", "true"}, {"register", "--service", "s", "--address", "127.0.0.1:1", "--health", "icmp"}} {
+	for _, args := range [][]string{{"eds", "--no-such-flag"}, {"eds", "extra"}, {"eds", "--http", "localhost:http"}, {"nosuchverb"}, {"drian", "--help"}, {"envoy", "nosuchverb"}, {"keygen", "nosuchverb"}, {"run", "--service", "s", "--port", "1"}, {"run", "--service", "s", "true"}, {"register", "--service", "s", "--address", "127.0.0.1:1", "--health", "icmp"}} {
 		if code, out := rollcall(t, args...); code != 2 {
 			t.Errorf("rollcall %s: exit code %d, want 2\n%s", strings.Join(args, " "), code, out)
 		}

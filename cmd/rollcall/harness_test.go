@@ -41,12 +41,13 @@ type merged struct {
 	members []fleet.Member
 	hub     *events.Hub
 	telling sync.Mutex
+	settled func() bool // nil: it has
 }
 
 func (m *merged) Snapshot() *registry.Snapshot {
 	overrides, revision := m.store.InForce()
 	snap, _ := registry.New(registry.Options{}).Decide(registry.Input{
-		Now: time.Now(), Settled: true, Revision: revision, Members: m.members, Overrides: overrides,
+		Now: time.Now(), Settled: m.settled == nil || m.settled(), Revision: revision, Members: m.members, Overrides: overrides,
 	})
 	return snap
 }
@@ -84,6 +85,8 @@ type rig struct {
 	store  *override.Store
 	server *httptest.Server
 	before func(*http.Request) // called with each request, when set
+
+	registry *merged
 }
 
 func newRig(t *testing.T) *rig {
@@ -103,7 +106,7 @@ func newRig(t *testing.T) *rig {
 	reg := &merged{store: store, hub: hub, members: []fleet.Member{
 		member(firstID, "web", 8081), member(secondID, "web", 8082), member(otherID, "other", 8083),
 	}}
-	r := &rig{T: t, store: store}
+	r := &rig{T: t, store: store, registry: reg}
 	handler := api.New(api.Options{
 		Registry: reg, Overrides: store, Discovery: discovery, Clients: discovery.Clients, Standings: discovery.Standings,
 		Events: hub.Subscribe, Keys: ring{}, Metrics: http.NotFoundHandler(), Logger: logger,

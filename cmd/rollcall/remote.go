@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,11 +60,14 @@ type remoteFlags struct {
 	servers []string
 	actor   string
 	output  string
+	lines   bool // it prints without end, which yaml is not for
 
 	token string      // file
 	certs certs.Files // PeerCA: who signs the servers' certificates
 
 	timeout time.Duration // of a request; 0: the client's own
+
+	unsettled func(server string) // see client.Options
 }
 
 // outputs are what -o takes.
@@ -76,8 +80,12 @@ func (r *remoteFlags) add(c *cobra.Command) {
 	fs.StringVar(&r.certs.PeerCA, "ca", "", "PEM certificates of those who sign the servers' certificates (default what the system trusts)")
 	fs.StringVar(&r.certs.Cert, "cert", "", "PEM client certificate to show to the servers")
 	fs.StringVar(&r.certs.Key, "key", "", "PEM key of --cert")
-	fs.StringVarP(&r.output, "output", "o", "table", "table, json or yaml; json is what the API answers")
-	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
+	usage, words := "table, json or yaml; json is what the API answers", outputs
+	if r.lines {
+		usage, words = "table, or json, an object in each line", []string{"table", "json"}
+	}
+	fs.StringVarP(&r.output, "output", "o", "table", usage)
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("server", cobra.NoFileCompletions)
 }
 
@@ -103,7 +111,7 @@ func (r *remoteFlags) connect(timeout time.Duration) (*client.Client, error) {
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--token-file: %w", err)}
 	}
-	c, err := client.New(client.Options{Servers: r.servers, Actor: r.actor, Timeout: timeout, Token: token, TLS: tlsConfig})
+	c, err := client.New(client.Options{Servers: r.servers, Actor: r.actor, Timeout: timeout, Token: token, TLS: tlsConfig, Unsettled: r.unsettled})
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--server: %w", err)}
 	}
@@ -166,6 +174,12 @@ func (r *remoteFlags) asks(ask func(ctx context.Context, c *client.Client, out i
 		warn := func(said string, _ ...any) { fmt.Fprintln(cmd.ErrOrStderr(), "rollcall: "+said) }
 		if err := checkFiles(warn, file{"--token-file", r.token, true}, file{"--key", r.certs.Key, true}, file{"--cert", r.certs.Cert, false}, file{"--ca", r.certs.PeerCA, false}); err != nil {
 			return err
+		}
+		var once sync.Once
+		r.unsettled = func(server string) {
+			once.Do(func() {
+				warn("the EDS server at " + server + " has not settled yet: what it lists may be short of the truth")
+			})
 		}
 		c, err := r.client()
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -417,6 +418,49 @@ func TestCompletionDoesNotWaitForAServerThatHangs(t *testing.T) {
 	}
 }
 
+func TestWatchOffersTheOutputsThatItHas(t *testing.T) {
+	if out, err := invoke(t, "watch", "--help"); err != nil || strings.Contains(out, "yaml") {
+		t.Errorf("it says %v\n%s", err, out)
+	}
+	if out, err := invoke(t, "hosts", "--help"); err != nil || !strings.Contains(out, "table, json or yaml") {
+		t.Errorf("of another verb it says %v\n%s", err, out)
+	}
+	if out, err := invoke(t, cobra.ShellCompRequestCmd, "watch", "-o", ""); err != nil || !strings.HasPrefix(out, "table\njson\n:") {
+		t.Errorf("completed by %q, %v", out, err)
+	}
+}
+
+func TestTheHelpOfAVerbThatIsNoneIsAMistake(t *testing.T) {
+	for line, want := range map[string]string{
+		"drian --help": `unknown command "drian" for "rollcall", is it "drain"?`, "keys lisst -h": `is it "list"?`,
+		"drain --help": "", "keys list --help": "", "--help": "", "help --help": "", "help drain": "", "drian": "",
+		"__complete drain --help": "", "run -p 1 -- program --help": "", "guards --server 10.0.0.5 --help": "",
+	} {
+		err := unknownVerb(newRoot(), strings.Fields(line))
+		if (err != nil) != (want != "") || err != nil && (!strings.Contains(err.Error(), want) || exitCode(err) != exitUsage) {
+			t.Errorf("rollcall %s: %v, want %q", line, err, want)
+		}
+	}
+}
+
+func TestAServerThatHasNotSettledIsTold(t *testing.T) {
+	r := newRig(t)
+	settled := true
+	r.registry.settled = func() bool { return settled }
+	for _, line := range []string{"hosts", "hosts web", "services", "hosts -o json"} {
+		for _, settled = range []bool{true, false} {
+			var said bytes.Buffer
+			root := newRoot()
+			root.SetArgs(strings.Fields(line))
+			root.SetOut(io.Discard)
+			root.SetErr(&said)
+			if err := root.ExecuteContext(t.Context()); err != nil || strings.Contains(said.String(), "has not settled yet") == settled {
+				t.Errorf("rollcall %s, settled %t: it says %q, %v", line, settled, &said, err)
+			}
+		}
+	}
+}
+
 func TestEveryVerbHasAnExample(t *testing.T) {
 	var check func(c *cobra.Command)
 	check = func(c *cobra.Command) {
@@ -424,9 +468,7 @@ func TestEveryVerbHasAnExample(t *testing.T) {
 			t.Errorf("%s has no example that uses it: %q", c.CommandPath(), c.Example)
 		}
 		for _, sub := range c.Commands() {
-			if sub.Name() != "completion" { // cobra's own, whose help has them
-				check(sub)
-			}
+			check(sub)
 		}
 	}
 	check(newRoot())

@@ -53,13 +53,23 @@ func valueError(variable string, err error) error {
 	return fmt.Errorf("%s: %w", name, errors.Unwrap(invalid))
 }
 
+var completionExamples = map[string]string{
+	"bash":       "  source <(rollcall completion bash)",
+	"zsh":        "  source <(rollcall completion zsh)",
+	"fish":       "  rollcall completion fish | source",
+	"powershell": "  rollcall completion powershell | Out-String | Invoke-Expression",
+}
+
 // strictCompletion refuses shells that there is no completion for, which cobra
 // answers with its help.
 func strictCompletion(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
-			c.Args, c.RunE = noArgs, help
+			c.Args, c.RunE, c.Example = noArgs, help, "  source <(rollcall completion bash)"
+			for _, shell := range c.Commands() {
+				shell.Example = completionExamples[shell.Name()]
+			}
 		}
 	}
 }

@@ -19,7 +19,7 @@ import (
 )
 
 func newWatch() *cobra.Command {
-	var flags remoteFlags
+	flags := remoteFlags{lines: true}
 	c := &cobra.Command{
 		Use:   "watch [SERVICE]",
 		Short: "Watch what changes until Ctrl-C",

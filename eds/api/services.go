@@ -71,8 +71,17 @@ func viewHost(h *registry.Host, standings xds.Standings) hostView {
 	return v
 }
 
+// tellUnsettled says in a header that what is listed may be short of the truth.
+func tellUnsettled(w http.ResponseWriter, snap *registry.Snapshot) {
+	if !snap.Settled {
+		w.Header().Set("X-Rollcall-Unsettled", "true")
+	}
+}
+
 func (a *api) listServices(w http.ResponseWriter, _ *http.Request) error {
-	services := a.Registry.Snapshot().Services
+	snap := a.Registry.Snapshot()
+	tellUnsettled(w, snap)
+	services := snap.Services
 	views := make(map[string]serviceView, len(services))
 	for _, s := range services {
 		views[s.Name] = a.viewService(s)
@@ -86,6 +95,7 @@ func (a *api) getService(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	a.tagService(w, r, name)
+	tellUnsettled(w, a.Registry.Snapshot())
 	s, err := a.find(name)
 	if err != nil {
 		w.Header().Del("ETag")
