@@ -39,8 +39,8 @@ var (
 
 // Options are where a Hub looks.
 type Options struct {
-	Overrides func() ([]override.Override, uint64) // in force, sorted by key, and their revision
-	Clients   func(known uint64) ([]xds.Client, uint64)    // see xds.Server.Connected
+	Overrides func() ([]override.Override, uint64)      // in force, sorted by key, and their revision
+	Clients   func(known uint64) ([]xds.Client, uint64) // see xds.Server.Connected
 
 	MaxReaders int // 0 stands for DefaultMaxReaders
 }
