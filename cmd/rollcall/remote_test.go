@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -126,93 +125,11 @@ func TestWhoAsksAnotherServerIsToldSo(t *testing.T) {
 	}
 }
 
-func TestADecisionForAServiceThatNobodyKnowsIsRefused(t *testing.T) {
-	r := newRig(t)
-	r.play(
-		step{"drain wbe 10.0.0.9:80", exitNotFound, `neither gossip nor an operator knows service "wbe": there is "web", "other"; --ahead decides all the same`},
-		step{"weight wbe 10.0.0.9:80 5", exitNotFound, `there is "web", "other"; --ahead`},
-		step{"undrain wbe 10.0.0.9:80", exitNotFound, `there is "web", "other"`},
-		step{"hosts wbe", exitNotFound, `there is "web", "other"`},
-		step{"pin wbe 10.0.0.9:80", exitNotFound, `there is "web", "other"`},
-		step{"drain wbe 1f0c", exitNotFound, `there is "web", "other"`},
-	)
-	if list, _ := r.store.InForce(); len(list) > 0 {
-		t.Errorf("in force is %+v", list)
-	}
-	r.play(
-		step{"exclude new 10.0.0.9:80 --ahead", 0, "nobody has this address yet"},
-		step{"drain new 10.0.0.8:80", 0, "drain by ann"}, // a decision has heard of it
-		step{"undrain new 10.0.0.9:80", 0, "nothing is decided"},
-	)
-}
-
-func TestAServiceOfWhichADecisionIsInForceIsNotMisspelt(t *testing.T) {
-	r := newRig(t)
-	r.play(
-		step{"drain new 10.0.0.9:80 --ahead", 0, "nobody has this address yet"},
-		step{"overrides new", 0, "10.0.0.9:80"},
-	)
-	const waits = `nobody serves service "new", and what was decided for single hosts of it waits for them: 1 in force`
-	for _, args := range [][]string{{"hosts", "new"}, {"pin", "new", "10.0.0.9:80"}} {
-		if got := rollcall(t.Context(), args...); got.code != exitNotFound || !strings.HasPrefix(got.err.Error(), waits) || strings.Contains(got.err.Error(), "web") {
-			t.Errorf("%q: exit code %d, %v", args, got.code, got.err)
-		}
-	}
-}
-
-func TestWhatIsMisspeltIsNotAnsweredWithNothing(t *testing.T) {
-	r := newRig(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	if got := rollcall(ctx, "watch", "wbe"); got.code != exitNotFound || !strings.Contains(got.err.Error(), `there is "web", "other"`) {
-		t.Errorf("watched, exit code %d, %v", got.code, got.err)
-	}
-	r.play(
-		step{"overrides wbe", exitNotFound, `there is "web", "other"`},
-		step{"undrain web 10.0.0.99:80", exitNotFound, "is not there, and nothing is decided for it"},
-		step{"weight web 10.0.0.99:80 auto", exitNotFound, "is not there, and nothing is decided for it"},
-		step{"undrain web 127.0.0.1:8081", 0, "nothing is decided"},
-		step{"weight web 127.0.0.1:8081 auto", 0, "nothing is decided"},
-		step{"weight web 10.0.0.99:80 5", 0, "weight 5 by ann"},
-		step{"weight web 10.0.0.99:80 auto", 0, "nothing is decided"},
-	)
-}
-
 func TestServicesCountAddressesAndDecisionsInForce(t *testing.T) {
 	r := newRig(t)
 	r.must("pin", "web", "1f0c0", "1f0cf")
 	r.must("drain", "web", "10.0.0.9:80")
 	r.play(step{"services", 0, "web      pin   2 of 2  2          -"})
-}
-
-func TestADecisionIsTakenWhileNobodyCanSayWhetherTheServiceIsThere(t *testing.T) {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		if req.Method == http.MethodGet {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = io.WriteString(w, `{"service":"web","host":"10.0.0.9:80"}`)
-	}))
-	defer s.Close()
-	if got := rollcall(t.Context(), "drain", "web", "10.0.0.9:80", "--server", s.URL); got.err != nil {
-		t.Error(got.err)
-	}
-}
-
-func TestNamesThatAreMostAlikeAreSuggested(t *testing.T) {
-	names := []string{"payments", "users", "basket", "payment-api", "search", "pay", "orders"}
-	if got, want := alike("paymnets", names), `there is "payments", "basket", "pay", "orders", "payment-api" and 2 more`; got != want {
-		t.Errorf("%s, want %s", got, want)
-	}
-	if got := alike("x", nil); got != "there is none at all" {
-		t.Error(got)
-	}
-	for pair, want := range map[[2]string]int{{"", ""}: 0, {"abc", ""}: 3, {"", "ab"}: 2, {"abc", "abc"}: 0, {"abc", "axc"}: 1, {"abc", "bc"}: 1, {"kitten", "sitting"}: 3} {
-		if got := distance(pair[0], pair[1]); got != want {
-			t.Errorf("between %q are %d, want %d", pair, got, want)
-		}
-	}
 }
 
 func TestWhoWasFirstIsTold(t *testing.T) {
@@ -418,31 +335,6 @@ func TestCompletionDoesNotWaitForAServerThatHangs(t *testing.T) {
 	}
 }
 
-func TestWatchOffersTheOutputsThatItHas(t *testing.T) {
-	if out, err := invoke(t, "watch", "--help"); err != nil || strings.Contains(out, "yaml") {
-		t.Errorf("it says %v\n%s", err, out)
-	}
-	if out, err := invoke(t, "hosts", "--help"); err != nil || !strings.Contains(out, "table, json or yaml") {
-		t.Errorf("of another verb it says %v\n%s", err, out)
-	}
-	if out, err := invoke(t, cobra.ShellCompRequestCmd, "watch", "-o", ""); err != nil || !strings.HasPrefix(out, "table\njson\n:") {
-		t.Errorf("completed by %q, %v", out, err)
-	}
-}
-
-func TestTheHelpOfAVerbThatIsNoneIsAMistake(t *testing.T) {
-	for line, want := range map[string]string{
-		"drian --help": `unknown command "drian" for "rollcall", is it "drain"?`, "keys lisst -h": `is it "list"?`,
-		"drain --help": "", "keys list --help": "", "--help": "", "help --help": "", "help drain": "", "drian": "",
-		"__complete drain --help": "", "run -p 1 -- program --help": "", "guards --server 10.0.0.5 --help": "",
-	} {
-		err := unknownVerb(newRoot(), strings.Fields(line))
-		if (err != nil) != (want != "") || err != nil && (!strings.Contains(err.Error(), want) || exitCode(err) != exitUsage) {
-			t.Errorf("rollcall %s: %v, want %q", line, err, want)
-		}
-	}
-}
-
 func TestAServerThatHasNotSettledIsTold(t *testing.T) {
 	r := newRig(t)
 	settled := true
@@ -459,17 +351,4 @@ func TestAServerThatHasNotSettledIsTold(t *testing.T) {
 			}
 		}
 	}
-}
-
-func TestEveryVerbHasAnExample(t *testing.T) {
-	var check func(c *cobra.Command)
-	check = func(c *cobra.Command) {
-		if c.Short == "" || !strings.HasPrefix(c.Example, "  ") || !strings.Contains(c.Example, c.CommandPath()) && c.HasParent() {
-			t.Errorf("%s has no example that uses it: %q", c.CommandPath(), c.Example)
-		}
-		for _, sub := range c.Commands() {
-			check(sub)
-		}
-	}
-	check(newRoot())
 }

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/rollcall-fleet/rollcall/certs"
 )
 
@@ -256,4 +258,42 @@ func TestCompletionOfAShellIsStillThere(t *testing.T) {
 	if out, err := invoke(t, "completion", "bash", "--help"); err != nil || !strings.Contains(out, "bash shell") {
 		t.Errorf("%v: %.100q", err, out)
 	}
+}
+
+func TestWatchOffersTheOutputsThatItHas(t *testing.T) {
+	if out, err := invoke(t, "watch", "--help"); err != nil || strings.Contains(out, "yaml") {
+		t.Errorf("it says %v\n%s", err, out)
+	}
+	if out, err := invoke(t, "hosts", "--help"); err != nil || !strings.Contains(out, "table, json or yaml") {
+		t.Errorf("of another verb it says %v\n%s", err, out)
+	}
+	if out, err := invoke(t, cobra.ShellCompRequestCmd, "watch", "-o", ""); err != nil || !strings.HasPrefix(out, "table\njson\n:") {
+		t.Errorf("completed by %q, %v", out, err)
+	}
+}
+
+func TestTheHelpOfAVerbThatIsNoneIsAMistake(t *testing.T) {
+	for line, want := range map[string]string{
+		"drian --help": `unknown command "drian" for "rollcall", is it "drain"?`, "keys lisst -h": `is it "list"?`,
+		"drain --help": "", "keys list --help": "", "--help": "", "help --help": "", "help drain": "", "drian": "",
+		"__complete drain --help": "", "run -p 1 -- program --help": "", "guards --server 10.0.0.5 --help": "",
+	} {
+		err := unknownVerb(newRoot(), strings.Fields(line))
+		if (err != nil) != (want != "") || err != nil && (!strings.Contains(err.Error(), want) || exitCode(err) != exitUsage) {
+			t.Errorf("rollcall %s: %v, want %q", line, err, want)
+		}
+	}
+}
+
+func TestEveryVerbHasAnExample(t *testing.T) {
+	var check func(c *cobra.Command)
+	check = func(c *cobra.Command) {
+		if c.Short == "" || !strings.HasPrefix(c.Example, "  ") || !strings.Contains(c.Example, c.CommandPath()) && c.HasParent() {
+			t.Errorf("%s has no example that uses it: %q", c.CommandPath(), c.Example)
+		}
+		for _, sub := range c.Commands() {
+			check(sub)
+		}
+	}
+	check(newRoot())
 }
