@@ -184,7 +184,7 @@ func TestTheVerbsAskALockedServer(t *testing.T) {
 		}
 	}
 	olaf, ann := []string{"--token-file", l.at("olaf.token")}, []string{"--cert", l.at("ann.pem"), "--key", l.at("ann-key.pem")}
-	drain := []string{"drain", l.Service, "127.0.0.1:9"}
+	drain := []string{"drain", l.Service, "127.0.0.1:9", "--ahead"} // nobody serves it
 	ask(1, "who is asking", "members")
 	ask(0, "eds", append([]string{"members"}, ann...)...)
 	ask(1, "it takes an operator", append(drain, ann...)...)
