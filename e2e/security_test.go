@@ -205,8 +205,8 @@ func TestAnOpenAddressIsRefusedAndItsLockNamed(t *testing.T) {
 	for _, args := range [][]string{
 		{"upstream", "-p", "0", "--address", "192.0.2.1"},
 		{"upstream", "-p", "0", "--advertise", "192.0.2.1:7946"},
-		{"run", "--service", "s", "--port", "1", "--address", "192.0.2.1", "--", "true"},
-		{"register", "--service", "s", "--address", "192.0.2.1:80"},
+		{"run", "--service", "s", "--port", "1", "--gossip", "192.0.2.1:0", "--", "true"},
+		{"register", "--service", "s", "--address", "127.0.0.1:1", "--gossip", "192.0.2.1:0"},
 	} {
 		if code, out := rollcall(t, args...); code != 2 || !strings.Contains(out, "--gossip-key-file") {
 			t.Errorf("%q: exit code %d:\n%s", args, code, out)
