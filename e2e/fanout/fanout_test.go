@@ -29,7 +29,7 @@ func TestEveryRowIsMeasuredInShort(t *testing.T) {
 	if err := run(ctx, &out, true, ""); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	for _, want := range []string{"linear", "snapshot", "rollcall", "LinearCache / rollcall", "burst", "stops reading", "pollers", "Envoys"} {
+	for _, want := range []string{"linear", "snapshot", "rollcall", "LinearCache / rollcall", "SnapshotCache / rollcall", "messages a stream at most", "MB more at most", "% of a core at most", "burst", "stops reading", "pollers", "Envoys"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("nothing of %q in\n%s", want, out.String())
 		}

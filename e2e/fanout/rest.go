@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// pollShare is the most that the polls may take of a core.
+const pollShare = 0.1
+
 // pollers is what polls cost that find nothing new.
 func pollers(ctx context.Context, b *bench, w io.Writer) error {
 	c, err := b.start("rollcall")
@@ -52,6 +55,7 @@ func pollers(ctx context.Context, b *bench, w io.Writer) error {
 	share := float64(after.CPUBefore-before.CPU) / float64(length)
 	fmt.Fprintf(w, "\n%d pollers over REST, %s\n  %d polls not modified, %d in full, %d failed; %.1f %% of a core\n", n, p.every,
 		p.unchanged.Load()-polls, p.full.Load()-full, p.failed.Load(), 100*share)
+	verdict(w, "% of a core at most", 100*pollShare, share <= pollShare)
 	return nil
 }
 

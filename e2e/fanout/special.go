@@ -14,6 +14,14 @@ func count(b *bench, n int) int {
 	return n
 }
 
+// What the rows below must reach on two cores.
+const (
+	burstAll      = 50 * time.Millisecond // from the last change to the last stream
+	burstMessages = 5                     // for each stream
+	stalledShare  = 1.5                   // of the median before
+	stalledGrowth = 1.0                   // MB of live heap
+)
+
 // burst is many changes after each other: how long after the last one all have
 // it, and how many messages that took.
 func burst(ctx context.Context, b *bench, w io.Writer) error {
@@ -30,6 +38,8 @@ func burst(ctx context.Context, b *bench, w io.Writer) error {
 			time.Sleep(settle)
 		}
 		fmt.Fprintf(w, "\nburst of 200 changes in 20 ms, %d streams\n  last change to last stream %s, at most %d messages a stream\n", f.clients, spread(all), most)
+		verdict(w, "99th percentile at most", burstAll, percentile(all, 99) <= burstAll)
+		verdict(w, "messages a stream at most", burstMessages, most <= burstMessages)
 		return nil
 	})
 }
@@ -63,8 +73,11 @@ func stopsReading(ctx context.Context, b *bench, w io.Writer) error {
 		if err != nil {
 			return err
 		}
+		grown := float64(liveAfter-liveBefore) / (1 << 20)
 		fmt.Fprintf(w, "\n1 of %d clients stops reading, 1 service of 1,000 endpoints\n  the others before: %s\n  the others after:  %s\n  live heap %+.2f MB\n",
-			f.clients, spread(before), spread(after), float64(liveAfter-liveBefore)/(1<<20))
+			f.clients, spread(before), spread(after), grown)
+		verdict(w, "times the median before at most", stalledShare, ratio(after, before) <= stalledShare)
+		verdict(w, "MB more at most", stalledGrowth, grown <= stalledGrowth)
 		return nil
 	})
 }
