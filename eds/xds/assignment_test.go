@@ -1,12 +1,15 @@
 package xds
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
 
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 
@@ -150,4 +153,34 @@ func mustEncodeService(t *testing.T, s registry.Service) *assignment {
 	a.encoded()
 	must(t, a.err)
 	return a
+}
+
+func TestWhatWasGoodBeforeIsTakenAsIfItWasLookedAt(t *testing.T) {
+	var some []*registry.Host
+	for i := range 24 {
+		h := host(fmt.Sprintf("10.0.0.%d:80", 1+i/4)) // some claim one address
+		h.Served, h.Weight = i%4 != 3, uint32(i%5)    // and some of weight 0 are bad
+		some = append(some, h)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		var before []*registry.Host
+		for range rapid.IntRange(1, 5).Draw(t, "snapshots") {
+			s := registry.Service{Name: "web"}
+			for _, h := range some {
+				switch rapid.IntRange(0, 3).Draw(t, "host") {
+				case 0:
+				case 1:
+					s.Hosts = append(s.Hosts, new(*h))
+				default:
+					s.Hosts = append(s.Hosts, h)
+				}
+			}
+			want := slices.DeleteFunc(s.Served(), func(h *registry.Host) bool { return h.Check() != nil })
+			good, bad := sift(s, before)
+			if !slices.Equal(good, want) || (bad != nil) != (len(want) < len(s.Served())) {
+				t.Fatalf("%d are good of %d, and %v; want %d", len(good), len(s.Hosts), bad, len(want))
+			}
+			before = good
+		}
+	})
 }

@@ -80,7 +80,9 @@ func TestOnlyWhatChangedIsEncodedAgain(t *testing.T) {
 	a := newAssignment("web", hosts, nil)
 	was := make(map[*chunk]bool)
 	for _, c := range a.encoded().chunks {
-		was[c] = true
+		if was[c] = true; c.hosts > 10*chunkSize {
+			t.Errorf("a chunk has %d endpoints", c.hosts)
+		}
 	}
 	changed := *hosts[500].Host
 	changed.Weight++
