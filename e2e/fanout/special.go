@@ -47,7 +47,7 @@ func burst(ctx context.Context, b *bench, w io.Writer) error {
 // stopsReading is what the others notice of a client that reads no more, and the
 // memory that it costs.
 func stopsReading(ctx context.Context, b *bench, w io.Writer) error {
-	f := fanOut{load: load{1, 1_000}, clients: count(b, 1_000), narrow: true}
+	f := fanOut{load: load{1, 1_000}, clients: count(b, 1_000), narrow: 1} // or it would go on taking what it is sent
 	return b.with(ctx, "rollcall", f, func(c *child, clients *crowd) error {
 		mark := 0
 		series := func() (all []time.Duration, live int, err error) {
