@@ -143,6 +143,16 @@ func TestAnEnvoyReadsOnlyWhatThePolicySays(t *testing.T) {
 			l.write(l.at("policy"), []byte("envoy: [myservice]\n")) // its node id, which is not asked
 			l.start(api, "--xds-policy", l.at("policy"))
 			one := l.upstream()
+			l.lists(one)
+			const refused = `rollcall_refused_total{reason="xds_policy"}`
+			before, _ := l.metric(within(t, patience), refused) // none yet: it may not have asked
+			l.eventually("envoy asks and is refused", func(ctx context.Context) error {
+				n, err := l.metric(ctx, refused)
+				if err == nil && n <= before {
+					err = fmt.Errorf("%v refusals are counted, before it were %v", n, before)
+				}
+				return err
+			})
 			l.servesNobody()
 			l.write(l.at("policy"), []byte(certs.EnvoyID+": [myservice]\n"))
 			l.serves(one)
