@@ -21,6 +21,9 @@ const (
 	receiptsTogether = 2 * time.Millisecond // acknowledgements are looked at this long after the first
 	pendingEvery     = time.Second          // how often a draining member is told who is missing
 	receiptsAtOnce   = 64                   // sends under way; each is bounded by the profile's TCP timeout
+	refusedAtOnce    = 4                    // of them to members that are refused, beside the others: those may not be there at all
+	refusedAfter     = 3 * time.Second      // a new member has yet to prove its address
+	refusedAgain     = time.Minute          // after a send that failed
 )
 
 // receipts tells the members of the pool how far Envoys are with what they
@@ -37,7 +40,8 @@ type receipts struct {
 	// Owned by run.
 	open    map[uuid.UUID]*claim
 	sending *semaphore.Weighted
-	failed  chan uuid.UUID // sends that did not reach their member
+	denying *semaphore.Weighted // sends to those that are refused
+	failed  chan uuid.UUID      // sends that did not reach their member
 }
 
 // claim is what a member waits to hear.
@@ -51,13 +55,15 @@ type claim struct {
 	done     bool
 	observed bool      // for the metrics, once
 	told     time.Time // when it was last told who is missing
+	again    time.Time // not before this, after a send that failed
 }
 
 func newReceipts(standings func(string) xds.Standings, acked <-chan struct{}, send func(fleet.Member, gossip.Receipt) error,
 	observe func(string, time.Duration), logger *slog.Logger) *receipts {
 	return &receipts{standings: standings, acked: acked, send: send, observe: observe, logger: logger,
 		latest: latest.New[*registry.Snapshot](), open: make(map[uuid.UUID]*claim), sending: semaphore.NewWeighted(receiptsAtOnce),
-		failed: make(chan uuid.UUID, receiptsAtOnce)}
+		denying: semaphore.NewWeighted(refusedAtOnce),
+		failed:  make(chan uuid.UUID, receiptsAtOnce)}
 }
 
 // update hands over a Snapshot, after it was given to the xDS server. It never
@@ -68,7 +74,10 @@ func (r *receipts) update(snap *registry.Snapshot) {
 
 // run looks at what has come further until ctx ends, and waits for the sends.
 func (r *receipts) run(ctx context.Context) {
-	defer func() { _ = r.sending.Acquire(context.WithoutCancel(ctx), receiptsAtOnce) }()
+	defer func() {
+		_ = r.sending.Acquire(context.WithoutCancel(ctx), receiptsAtOnce)
+		_ = r.denying.Acquire(context.WithoutCancel(ctx), refusedAtOnce)
+	}()
 	snap := &registry.Snapshot{}
 	again := time.NewTicker(pendingEvery)
 	defer again.Stop()
@@ -81,7 +90,7 @@ func (r *receipts) run(ctx context.Context) {
 		case <-again.C:
 		case id := <-r.failed:
 			if c := r.open[id]; c != nil {
-				c.done = false // the next look sends it again
+				c.sendAgain(time.Now())
 			}
 			continue
 		}
@@ -157,6 +166,7 @@ func (r *receipts) claim(snap *registry.Snapshot, m fleet.Member, now time.Time)
 func (r *receipts) lost(m fleet.Member, now time.Time) *claim {
 	c := r.open[m.ID]
 	if c != nil && c.refusal != "" {
+		delete(r.open, m.ID) // it is told again if it is refused again
 		return nil
 	}
 	if c != nil && !c.leaves {
@@ -177,6 +187,8 @@ func (r *receipts) settle(ctx context.Context, m fleet.Member, c *claim, st xds.
 	receipt := gossip.Receipt{Revision: c.revision, Clients: st.Of}
 	id := m.ID.String()
 	switch {
+	case now.Before(c.again):
+		return
 	case c.leaves && (st.Out || st.ID != id && st.In) && st.Acked():
 		receipt.State, c.done = gossip.Gone, true
 	case !c.leaves && st.In && st.ID == id && st.Acked() && st.Of > 0:
@@ -193,15 +205,14 @@ func (r *receipts) settle(ctx context.Context, m fleet.Member, c *claim, st xds.
 	r.mail(ctx, m, c, receipt)
 }
 
-// refuse tells a member once that it is not served, and why, unless that passes: a new
-// one has yet to prove its address.
+// refuse tells a member once that it is not served, and why.
 func (r *receipts) refuse(ctx context.Context, m fleet.Member, now time.Time) {
 	c := r.open[m.ID]
 	if c == nil || c.refusal != m.Quarantine {
 		c = &claim{revision: m.Revision, refusal: m.Quarantine, since: now}
 		r.open[m.ID] = c
 	}
-	if !c.done && now.Sub(c.since) >= pendingEvery {
+	if !c.done && m.Liveness == fleet.Alive && now.Sub(c.since) >= refusedAfter && !now.Before(c.again) {
 		c.done = true
 		r.mail(ctx, m, c, gossip.Receipt{Revision: m.Revision, State: gossip.Denied, Behind: c.refusal})
 	}
@@ -209,12 +220,16 @@ func (r *receipts) refuse(ctx context.Context, m fleet.Member, now time.Time) {
 
 // mail sends a receipt to a member that is there, and has it sent again if that fails.
 func (r *receipts) mail(ctx context.Context, m fleet.Member, c *claim, receipt gossip.Receipt) {
-	if m.Liveness != fleet.Alive || !r.sending.TryAcquire(1) {
+	places := r.sending
+	if m.Quarantine != "" {
+		places = r.denying
+	}
+	if m.Liveness != fleet.Alive || !places.TryAcquire(1) {
 		c.done = c.done && m.Liveness != fleet.Alive // else again, a moment later
 		return
 	}
 	go func() {
-		defer r.sending.Release(1)
+		defer places.Release(1)
 		if err := r.send(m, receipt); err != nil && ctx.Err() == nil {
 			r.logger.Debug("a receipt was not sent", "id", m.ID, "error", err)
 			select {
@@ -223,6 +238,15 @@ func (r *receipts) mail(ctx context.Context, m fleet.Member, c *claim, receipt g
 			}
 		}
 	}()
+}
+
+// sendAgain is for a send that failed. Where a refused member is found is its own word:
+// nobody is to be sent there often.
+func (c *claim) sendAgain(now time.Time) {
+	c.done, c.again = false, now.Add(pendingEvery)
+	if c.refusal != "" {
+		c.again = now.Add(refusedAgain)
+	}
 }
 
 // kindOf names a change for the metrics.

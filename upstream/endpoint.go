@@ -28,16 +28,30 @@ func RegisterEndpoint(ctx context.Context, addr netip.AddrPort, svc Service, opt
 // EndpointGossip is where to gossip for an endpoint at addr, with port 0: at its IP
 // address when that is this machine's, which proves that the endpoint is here; else
 // at the address from which this machine reaches the first seed that is an IP
-// address, or addr when no seed is one. It sends nothing.
+// address, of another machine if there is one; or addr when no seed is one. It sends
+// nothing.
 func EndpointGossip(ctx context.Context, addr netip.AddrPort, seeds []string) (netip.AddrPort, error) {
 	here, err := sourceTo(ctx, addr)
 	if err == nil && (here.Addr() == addr.Addr().Unmap() || here.Addr().IsLoopback()) {
 		return here, nil
 	}
+	var local netip.AddrPort
 	for _, seed := range seeds {
-		if to, ok := gossip.SeedAddr(seed); ok {
-			return sourceTo(ctx, to)
+		to, ok := gossip.SeedAddr(seed)
+		if !ok {
+			continue
 		}
+		source, err := sourceTo(ctx, to)
+		switch {
+		case err != nil:
+		case source.Addr().IsLoopback():
+			local = source
+		default:
+			return source, nil
+		}
+	}
+	if local.IsValid() {
+		return local, nil
 	}
 	return here, err
 }

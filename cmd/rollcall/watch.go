@@ -121,8 +121,12 @@ func (w *watch) concernsClient(ctx context.Context, c client.Changed) (bool, err
 		defer delete(w.follows, about)
 		return w.follows[about], nil
 	}
-	err := w.learn(ctx)
-	return w.follows[about], err
+	if _, known := w.follows[about]; !known { // one answer has all that came with it
+		if err := w.learn(ctx); err != nil {
+			return false, err
+		}
+	}
+	return w.follows[about], nil
 }
 
 // learn asks who follows the service. Who is not there any more stays until the event

@@ -59,9 +59,9 @@ type NACK struct {
 // The bounds of the table of clients.
 const (
 	maxNode     = 256              // bytes of a node id
+	slowly      = 16               // how slowly a long interval is forgotten
 	minPollLife = 60 * time.Second // a REST client without a poll for so long is gone,
-	missedPolls = 3                // or, if that is more, after so many missed ones;
-	knownPolls  = 4                // once so many have shown how often it polls, comeBack after the last of the missed is enough
+	missedPolls = 3                // or, once it has polled for as long, comeBack after so many missed ones
 
 	// Anybody who can send a request can be many REST clients.
 	pollersShare    = 2  // one client in so many may poll, so that there is room for streams
@@ -80,7 +80,6 @@ type client struct {
 	connected time.Time
 	seen      time.Time
 	interval  time.Duration // between polls, on the long side; 0 for a stream
-	polls     int           // that interval is of
 	said      uint64        // digest of its last request
 	broke     time.Time     // when its stream broke; zero while it is open
 	refused   bool          // it has answered with a NACK
@@ -152,8 +151,7 @@ func (t *clients) poll(key poller, peer string, now time.Time) (*client, bool) {
 	defer t.mu.Unlock()
 	c := t.pollers[key]
 	if c != nil && !c.gone(now) {
-		c.interval = max(now.Sub(c.seen), (c.interval+now.Sub(c.seen))/2)
-		c.polls++
+		c.interval = max(now.Sub(c.seen), c.interval-c.interval/slowly) // several may poll as one, at the same time
 		c.peer = peer
 		return c, true
 	}
@@ -332,7 +330,7 @@ func (t *clients) sweep(now time.Time) {
 // it was told last, so that it is not called gone while it may be between two.
 func (c *client) gone(now time.Time) bool {
 	missed := missedPolls * c.interval
-	if c.polls >= knownPolls {
+	if c.seen.Sub(c.connected) >= minPollLife {
 		return now.Sub(c.seen) > missed+comeBack
 	}
 	return now.Sub(c.seen) > max(minPollLife, missed)

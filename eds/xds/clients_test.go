@@ -94,21 +94,22 @@ func TestCountsAreThoseOfTheList(t *testing.T) {
 // how often it polled; until then its next poll may be a long time off.
 func TestAPollerIsGoneByItsOwnPace(t *testing.T) {
 	for name, tc := range map[string]struct {
-		polls int
-		every time.Duration
-		most  time.Duration
+		polls, burst int // each time, so many at once
+		every, most  time.Duration
 	}{
-		"one poll":         {1, 0, minPollLife},
-		"a few quick ones": {knownPolls, time.Second, minPollLife},
-		"a few slow ones":  {knownPolls, 30 * time.Second, 90 * time.Second},
-		"quick ones":       {knownPolls + 1, time.Second, 3*time.Second + comeBack},
-		"very quick ones":  {knownPolls + 10, 100 * time.Millisecond, 300*time.Millisecond + comeBack},
-		"slow ones":        {knownPolls + 1, time.Minute, 3*time.Minute + comeBack},
+		"one poll":                   {1, 1, 0, minPollLife},
+		"a burst of several":         {1, 9, 0, minPollLife},
+		"quick ones, not for long":   {60, 1, time.Second, minPollLife},
+		"quick ones":                 {61, 1, time.Second, 3*time.Second + comeBack},
+		"very quick ones":            {601, 1, 100 * time.Millisecond, 300*time.Millisecond + comeBack},
+		"slow ones, not for long":    {2, 1, 50 * time.Second, 150 * time.Second},
+		"slow ones":                  {3, 1, 30 * time.Second, 90*time.Second + comeBack},
+		"slow ones, several at once": {4, 2, 32 * time.Second, 90*time.Second + comeBack},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			cs := newClients(100, 0)
-			for i := range tc.polls {
-				if i > 0 {
+			for i := range tc.polls * tc.burst {
+				if i > 0 && i%tc.burst == 0 {
 					time.Sleep(tc.every)
 				}
 				c, ok := cs.poll(poller{transport: TransportREST, node: "n"}, "10.0.0.1:1", time.Now())

@@ -44,9 +44,8 @@ func TestAPollAcknowledgesWhatThePollBeforeItWasAnsweredWith(t *testing.T) {
 		poll(current)
 		is("it polls with the new version", "out 1/1")
 
-		// Its five polls, at once, have shown how often it polls.
 		s.Update(settled(service("web", hostC)))
-		time.Sleep(comeBack)
+		time.Sleep(minPollLife)
 		if st := s.Standings("web").At(netip.MustParseAddrPort(hostB)); st.Have != 0 || st.Of != 1 {
 			t.Errorf("it may still poll: %+v", st)
 		}

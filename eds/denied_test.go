@@ -1,0 +1,125 @@
+package eds
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/eds/xds"
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip"
+)
+
+// desk is receipts in virtual time, without Envoys.
+type desk struct {
+	*receipts
+	acks chan struct{}
+}
+
+func newDesk(t *testing.T, send func(fleet.Member, gossip.Receipt) error) desk {
+	acks := make(chan struct{}, 1)
+	r := newReceipts(xds.New(xds.Options{}).Standings, acks, send, func(string, time.Duration) {}, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { r.run(ctx); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return desk{r, acks}
+}
+
+func (d desk) members(ms ...fleet.Member) {
+	fleet.SortMembers(ms)
+	d.update(&registry.Snapshot{Settled: true, Members: ms})
+}
+
+func refused(port uint16) fleet.Member {
+	m := backend(port)
+	m.Quarantine = "it has not answered"
+	return m
+}
+
+// Those that are refused may be nowhere, and each send to them takes its time.
+func TestRefusedMembersThatCannotBeReachedHoldUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leaving := drained(backend(9000))
+		leaving.ID = uuid.Max // its turn is last
+		told := make(chan gossip.Receipt, 10)
+		d := newDesk(t, func(m fleet.Member, r gossip.Receipt) error {
+			if m.ID == leaving.ID {
+				told <- r
+				return nil
+			}
+			time.Sleep(3 * time.Second)
+			return errors.New("timeout")
+		})
+		var all []fleet.Member
+		for i := range 200 {
+			m := refused(uint16(1000 + i))
+			if i%2 == 0 {
+				m = drained(m) // it waits for a word, too
+			}
+			all = append(all, m)
+		}
+		d.members(all...)
+		time.Sleep(2 * refusedAfter)
+		d.members(append(all, leaving)...)
+		time.Sleep(time.Second)
+		select {
+		case r := <-told:
+			if r.State != gossip.Gone {
+				t.Errorf("it is told %+v", r)
+			}
+		default:
+			t.Error("it is not told that it is gone")
+		}
+	})
+}
+
+func TestARefusedMemberThatTurnsAwayItsMailIsNotPressed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sends atomic.Int64
+		d := newDesk(t, func(fleet.Member, gossip.Receipt) error { sends.Add(1); return errors.New("refused") })
+		d.members(refused(1000))
+		for range 10_000 { // Envoys that acknowledge something
+			select {
+			case d.acks <- struct{}{}:
+			default:
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if n := sends.Load(); n != 1 {
+			t.Errorf("%d sends within ten seconds, want one", n)
+		}
+		time.Sleep(refusedAgain)
+		if n := sends.Load(); n != 2 {
+			t.Errorf("%d sends a minute later, want another one", n)
+		}
+	})
+}
+
+func TestARefusalIsToldOnceTheMemberIsThereAndAnewAfterItWasLifted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := make(chan string, 10)
+		d := newDesk(t, func(_ fleet.Member, r gossip.Receipt) error { told <- r.Behind; return nil })
+		m := refused(1000)
+		is := func(liveness fleet.Liveness, quarantine string, health fleet.Health, want int) {
+			t.Helper()
+			m.Liveness, m.Quarantine, m.Endpoint.Health = liveness, quarantine, health
+			d.members(m)
+			time.Sleep(2 * refusedAfter)
+			if synctest.Wait(); len(told) != want {
+				t.Errorf("%s, %q, %s: it was told %d times, want %d", liveness, quarantine, health, len(told), want)
+			}
+		}
+		is(fleet.Dead, "no room", fleet.Healthy, 0)
+		is(fleet.Alive, "no room", fleet.Healthy, 1)
+		is(fleet.Alive, "", fleet.Unhealthy, 1)
+		is(fleet.Alive, "no room", fleet.Healthy, 2)
+	})
+}
