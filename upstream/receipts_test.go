@@ -21,6 +21,8 @@ func pair(t *testing.T, opts ...upstream.Option) (a, b observer, reg *upstream.R
 	t.Helper()
 	a = observe(t, gossip.Options{})
 	b = observe(t, gossip.Options{Seeds: []string{a.Self().Gossip.String()}})
+	a.await(t, b.Self().ID, "alive", alive) // so that whoever joins through either meets both
+	b.await(t, a.Self().ID, "alive", alive)
 	reg = register(t, listen(t), shop, append(opts, upstream.WithSeeds(a.Self().Gossip.String(), b.Self().Gossip.String()))...)
 	a.meet(t, reg)
 	b.meet(t, reg)

@@ -16,10 +16,10 @@ func count(b *bench, n int) int {
 
 // What the rows below must reach on two cores.
 const (
-	burstAll      = 50 * time.Millisecond // from the last change to the last stream
-	burstMessages = 5                     // for each stream
-	stalledShare  = 1.5                   // of the median before
-	stalledGrowth = 1.0                   // MB of live heap
+	burstAll      = 100 * time.Millisecond // from the last change to the last stream
+	burstMessages = 3                      // for each stream
+	stalledShare  = 1.5                    // of the median before
+	stalledGrowth = 1.0                    // MB of live heap
 )
 
 // burst is many changes after each other: how long after the last one all have
