@@ -179,7 +179,9 @@ func (s *Sharer) spread(made []override.Override) {
 	}
 }
 
-// read looks at everything that has arrived: decisions first, and in one write.
+// read looks at everything that has arrived: decisions in one write, before sums are
+// compared; but what other servers hold before that, since what was made here and is
+// overtaken by these decisions is told to those that never heard of it.
 func (s *Sharer) read(now time.Time) {
 	s.mu.Lock()
 	inbox := s.inbox
@@ -188,6 +190,10 @@ func (s *Sharer) read(now time.Time) {
 	var decisions []override.Override
 	var others []letter
 	for _, l := range inbox {
+		if holds(l) {
+			s.warn(now, l.from, s.answer(now, l))
+			continue
+		}
 		if len(l.b) == 0 || kind(l.b[0]) != kindDecisions {
 			others = append(others, l)
 			continue
@@ -207,6 +213,11 @@ func (s *Sharer) read(now time.Time) {
 	for _, l := range others {
 		s.warn(now, l.from, s.answer(now, l))
 	}
+}
+
+// holds reports whether a message tells what its sender holds.
+func holds(l letter) bool {
+	return len(l.b) > 0 && (kind(l.b[0]) == kindStamps || kind(l.b[0]) == kindAnswer)
 }
 
 // recompare finds out at once whether those that decisions came from hold the same
