@@ -156,6 +156,27 @@ func (o *office) silence(why string) {
 	}
 }
 
+// observes takes the changes that were measured.
+func (o *office) observes(kinds ...string) {
+	o.t.Helper()
+	for _, want := range kinds {
+		if got := <-o.observed; got != want {
+			o.t.Errorf("a change of kind %s was observed, want %s", got, want)
+		}
+	}
+}
+
+// twoEnvoys have a, which is told so.
+func (o *office) twoEnvoys(a fleet.Member) (quick, slow envoy) {
+	o.t.Helper()
+	o.update(a)
+	quick, slow = o.envoy("quick"), o.envoy("slow")
+	quick.take(1)
+	slow.take(1)
+	o.want(a, gossip.Serving, 2)
+	return quick, slow
+}
+
 func drained(m fleet.Member) fleet.Member {
 	m.Endpoint.Health = fleet.Draining
 	m.Revision++
@@ -199,32 +220,20 @@ func TestAMemberIsToldOnceEveryEnvoyHasItAndOnceNoneHas(t *testing.T) {
 	if r.State != gossip.Gone || r.Clients != 1 {
 		t.Errorf("%+v was sent, want that one of one client has let go", r)
 	}
-	for _, want := range []string{"serve", "serve", "drain"} {
-		if got := <-o.observed; got != want {
-			t.Errorf("a change of kind %s was observed, want %s", got, want)
-		}
-	}
+	o.observes("serve", "serve", "drain")
 }
 
 func TestAnotherWeightIsAChangeOnceEveryEnvoyHasIt(t *testing.T) {
 	o := newOffice(t)
 	a := backend(1)
-	o.update(a)
-	quick, slow := o.envoy("quick"), o.envoy("slow")
-	quick.take(1)
-	slow.take(1)
-	o.want(a, gossip.Serving, 2)
+	quick, slow := o.twoEnvoys(a)
 	a.Endpoint.Weight, a.Revision = 5, a.Revision+1
 	o.update(a)
 	quick.take(1)
 	o.silence("one of two has its weight")
 	slow.take(1)
 	o.want(a, gossip.Serving, 2)
-	for _, want := range []string{"serve", "change"} {
-		if got := <-o.observed; got != want {
-			t.Errorf("a change of kind %s was observed, want %s", got, want)
-		}
-	}
+	o.observes("serve", "change")
 }
 
 func TestAReceiptThatWasNotSentIsSentAgainAndCountsOnce(t *testing.T) {
@@ -288,11 +297,7 @@ func TestAMemberThatNoEnvoyEverHeardOfIsGoneAtOnce(t *testing.T) {
 func TestAMemberThatIsLostIsMeasuredUntilNoEnvoyHasIt(t *testing.T) {
 	o := newOffice(t)
 	a := backend(1)
-	o.update(a)
-	quick, slow := o.envoy("quick"), o.envoy("slow")
-	quick.take(1)
-	slow.take(1)
-	o.want(a, gossip.Serving, 2)
+	quick, slow := o.twoEnvoys(a)
 	if kind := <-o.observed; kind != "serve" {
 		t.Fatalf("a change of kind %s was observed", kind)
 	}

@@ -42,19 +42,8 @@ console is at the root of the HTTP address.`,
 			if opts.Keys, err = pool.keys(); err != nil {
 				return err
 			}
-			if opts.Guard < 0 || opts.Guard > 1 {
-				return usageError{fmt.Errorf("--guard is %v, give a share from 0 (off) to 1", opts.Guard)}
-			}
-			if opts.GuardHold <= 0 {
-				return usageError{fmt.Errorf("--guard-hold is %s, give a time above 0; to turn the guard off, pass --guard 0", opts.GuardHold)}
-			}
-			if opts.ProbeInterval < 100*time.Millisecond || opts.ProbeInterval > time.Minute {
-				return usageError{fmt.Errorf("--probe-interval is %s, give 100ms to 1m", opts.ProbeInterval)}
-			}
-			if opts.Debug.IsValid() {
-				if err := debug.CheckAddress(opts.Debug); err != nil {
-					return usageError{err}
-				}
+			if err := checkEDS(&opts); err != nil {
+				return err
 			}
 			if err := pool.check(pool.gossip); err != nil {
 				return err
@@ -89,6 +78,24 @@ console is at the root of the HTTP address.`,
 	trust.add(c.Flags())
 	logs.add(c.Flags())
 	return c
+}
+
+// checkEDS finds what is wrong with flags that stand for themselves.
+func checkEDS(opts *eds.Options) error {
+	switch {
+	case opts.Guard < 0 || opts.Guard > 1:
+		return usageError{fmt.Errorf("--guard is %v, give a share from 0 (off) to 1", opts.Guard)}
+	case opts.GuardHold <= 0:
+		return usageError{fmt.Errorf("--guard-hold is %s, give a time above 0; to turn the guard off, pass --guard 0", opts.GuardHold)}
+	case opts.ProbeInterval < 100*time.Millisecond || opts.ProbeInterval > time.Minute:
+		return usageError{fmt.Errorf("--probe-interval is %s, give 100ms to 1m", opts.ProbeInterval)}
+	case !opts.Debug.IsValid():
+		return nil
+	}
+	if err := debug.CheckAddress(opts.Debug); err != nil {
+		return usageError{err}
+	}
+	return nil
 }
 
 // defaultDataDir follows the XDG base directory specification.
