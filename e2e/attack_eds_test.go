@@ -117,7 +117,7 @@ func TestADrainWaitsForNoImpostor(t *testing.T) {
 				}
 				return nil
 			})
-			must(t, 0, fake.SendReceipt(self, gossip.Receipt{Revision: 1, State: gossip.Serving, Clients: 77}))
+			must(t, 0, fake.SendReceipt(&self, gossip.Receipt{Revision: 1, State: gossip.Serving, Clients: 77}))
 			if wary {
 				h.logs(u.Process, "member is quarantined", id)
 				h.logs(u.Process, "ignored a message", unsigned)
@@ -161,7 +161,7 @@ func TestNobodySaysInAnEDSServersNameThatADrainIsOver(t *testing.T) {
 			fake := h.impostor(s, server.ID)
 
 			must(t, 0, eds.Signal(syscall.SIGSTOP))
-			must(t, 0, fake.SendReceipt(self, gossip.Receipt{Revision: 1 << 40, State: gossip.Gone}))
+			must(t, 0, fake.SendReceipt(&self, gossip.Receipt{Revision: 1 << 40, State: gossip.Gone}))
 			if wary {
 				h.logs(u.Process, "ignored a message", unsigned)
 			}
@@ -211,7 +211,7 @@ func TestOnlyServersWithTheKeyShareWhatOperatorsDecide(t *testing.T) {
 				h.servesNobody()
 			}
 			fake := h.impostor(s, serverAt(t, h.API, at.Gossip).ID) // sends in the second one's name
-			must(t, 0, fake.Share(serverAt(t, h.API, h.Addresses.Gossip), exclusion(t, h.Service, forged, fake.Self().ID)))
+			must(t, 0, fake.Share(new(serverAt(t, h.API, h.Addresses.Gossip)), exclusion(t, h.Service, forged, fake.Self().ID)))
 			if !locked {
 				h.decided(forged, "list")
 				return

@@ -64,7 +64,7 @@ type admission struct {
 
 // newAdmission reads the keys of services. ask challenges a member; known ones were
 // proven before a restart.
-func newAdmission(t Trust, fleetName string, ask func(context.Context, fleet.Member) bool, known []fleet.Member, logger *slog.Logger) (*admission, error) {
+func newAdmission(t Trust, fleetName string, ask func(context.Context, *fleet.Member) bool, known []*fleet.Member, logger *slog.Logger) (*admission, error) {
 	owners, err := newOwners(t.ServiceKeys, logger)
 	if err != nil {
 		return nil, Mistake{err}
@@ -88,7 +88,7 @@ func (a *admission) run(ctx context.Context) {
 
 // admit quarantines those of members that may have no endpoint; before is the last
 // Snapshot. Only the loop may call it.
-func (a *admission) admit(now time.Time, members []fleet.Member, before *registry.Snapshot) admit.Result {
+func (a *admission) admit(now time.Time, members []*fleet.Member, before *registry.Snapshot) admit.Result {
 	r := a.gate.Admit(members)
 	if r.Moved {
 		a.voucher.Watch(r.Prove, func() map[uuid.UUID]bool { return inService(before) })

@@ -23,7 +23,7 @@ type desk struct {
 	acks chan struct{}
 }
 
-func newDesk(t *testing.T, send func(fleet.Member, gossip.Receipt) error) desk {
+func newDesk(t *testing.T, send func(*fleet.Member, gossip.Receipt) error) desk {
 	acks := make(chan struct{}, 1)
 	r := newReceipts(xds.New(xds.Options{}).Standings, acks, send, func(string, time.Duration) {}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -33,7 +33,7 @@ func newDesk(t *testing.T, send func(fleet.Member, gossip.Receipt) error) desk {
 	return desk{r, acks}
 }
 
-func (d desk) members(ms ...fleet.Member) {
+func (d desk) members(ms ...*fleet.Member) {
 	fleet.SortMembers(ms)
 	d.update(&registry.Snapshot{Settled: true, Members: ms})
 }
@@ -50,7 +50,7 @@ func TestRefusedMembersThatCannotBeReachedHoldUpNobody(t *testing.T) {
 		leaving := drained(backend(9000))
 		leaving.ID = uuid.Max // its turn is last
 		told := make(chan gossip.Receipt, 10)
-		d := newDesk(t, func(m fleet.Member, r gossip.Receipt) error {
+		d := newDesk(t, func(m *fleet.Member, r gossip.Receipt) error {
 			if m.ID == leaving.ID {
 				told <- r
 				return nil
@@ -58,17 +58,17 @@ func TestRefusedMembersThatCannotBeReachedHoldUpNobody(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			return errors.New("timeout")
 		})
-		var all []fleet.Member
+		var all []*fleet.Member
 		for i := range 200 {
 			m := refused(uint16(1000 + i))
 			if i%2 == 0 {
 				m = drained(m) // it waits for a word, too
 			}
-			all = append(all, m)
+			all = append(all, new(m))
 		}
 		d.members(all...)
 		time.Sleep(2 * refusedAfter)
-		d.members(append(all, leaving)...)
+		d.members(append(all, new(leaving))...)
 		time.Sleep(time.Second)
 		select {
 		case r := <-told:
@@ -84,8 +84,8 @@ func TestRefusedMembersThatCannotBeReachedHoldUpNobody(t *testing.T) {
 func TestARefusedMemberThatTurnsAwayItsMailIsNotPressed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sends atomic.Int64
-		d := newDesk(t, func(fleet.Member, gossip.Receipt) error { sends.Add(1); return errors.New("refused") })
-		d.members(refused(1000))
+		d := newDesk(t, func(*fleet.Member, gossip.Receipt) error { sends.Add(1); return errors.New("refused") })
+		d.members(new(refused(1000)))
 		for range 10_000 { // Envoys that acknowledge something
 			select {
 			case d.acks <- struct{}{}:
@@ -106,12 +106,12 @@ func TestARefusedMemberThatTurnsAwayItsMailIsNotPressed(t *testing.T) {
 func TestARefusalIsToldOnceTheMemberIsThereAndAnewAfterItWasLifted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := make(chan string, 10)
-		d := newDesk(t, func(_ fleet.Member, r gossip.Receipt) error { told <- r.Behind; return nil })
+		d := newDesk(t, func(_ *fleet.Member, r gossip.Receipt) error { told <- r.Behind; return nil })
 		m := refused(1000)
 		is := func(liveness fleet.Liveness, quarantine string, health fleet.Health, want int) {
 			t.Helper()
 			m.Liveness, m.Quarantine, m.Endpoint.Health = liveness, quarantine, health
-			d.members(m)
+			d.members(new(m))
 			time.Sleep(2 * refusedAfter)
 			if synctest.Wait(); len(told) != want {
 				t.Errorf("%s, %q, %s: it was told %d times, want %d", liveness, quarantine, health, len(told), want)

@@ -102,10 +102,10 @@ func (e *endings) over(snap *registry.Snapshot, now time.Time) []ending {
 	return over
 }
 
-func memberOf(snap *registry.Snapshot, id uuid.UUID) (fleet.Member, bool) {
+func memberOf(snap *registry.Snapshot, id uuid.UUID) (*fleet.Member, bool) {
 	i, known := fleet.FindMember(snap.Members, id)
 	if !known {
-		return fleet.Member{}, false
+		return nil, false
 	}
 	return snap.Members[i], true
 }

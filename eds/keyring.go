@@ -20,7 +20,7 @@ const keysWait = 5 * time.Second
 // keyMembers is what a keyring needs of the pool.
 type keyMembers interface {
 	AskKeys(ctx context.Context, q gossip.KeyQuery) []gossip.KeyAnswer
-	Members() []fleet.Member
+	Members() []*fleet.Member
 }
 
 // keyring lists and rotates the pool's keys, so that no member is locked out.

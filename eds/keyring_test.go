@@ -20,10 +20,10 @@ type holders struct {
 	asked  []gossip.KeyOp
 }
 
-func (h *holders) Members() []fleet.Member {
-	var all []fleet.Member
+func (h *holders) Members() []*fleet.Member {
+	var all []*fleet.Member
 	for id := range h.keys {
-		all = append(all, fleet.Member{ID: id, Liveness: fleet.Alive})
+		all = append(all, &fleet.Member{ID: id, Liveness: fleet.Alive})
 	}
 	return all
 }

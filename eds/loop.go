@@ -26,7 +26,7 @@ const recallFor = time.Hour
 
 // pool is what the registry's goroutine needs of gossip.
 type pool interface {
-	Members() []fleet.Member
+	Members() []*fleet.Member
 	Changed() <-chan struct{}
 	Joined() <-chan struct{}
 }
@@ -50,9 +50,9 @@ type loopOptions struct {
 	registry  registry.Options
 	logger    *slog.Logger
 
-	probes     time.Duration  // between two of an endpoint
-	seeds      bool           // there are some, so somebody is to be joined before gossip has settled
-	remembered []fleet.Member // from before a restart
+	probes     time.Duration   // between two of an endpoint
+	seeds      bool            // there are some, so somebody is to be joined before gossip has settled
+	remembered []*fleet.Member // from before a restart
 
 	publish []func(*registry.Snapshot) // called in order from the loop; must not block
 }
@@ -88,6 +88,7 @@ func newLoop(opts loopOptions) *loop {
 	opts.probes = cmp.Or(opts.probes, probe.DefaultInterval)
 	l := &loop{loopOptions: opts, registry: registry.New(opts.registry), started: time.Now(), settling: newSettling(time.Now(), opts.seeds, len(opts.remembered) > 0),
 		confirms: make(chan confirm), next: make(chan struct{})}
+	l.remembered = lost(opts.remembered, l.started)
 	l.latest.Store(&registry.Snapshot{})
 	return l
 }
@@ -210,7 +211,7 @@ func (l *loop) decide() time.Time {
 
 // recalled are the members of the pool, and those from before a restart that are
 // not back yet: as lost ones, which are served again after one good answer.
-func (l *loop) recalled(now time.Time) []fleet.Member {
+func (l *loop) recalled(now time.Time) []*fleet.Member {
 	members := l.pool.Members()
 	if l.settling.settled && now.Sub(l.started) > recallFor {
 		l.remembered = nil
@@ -219,15 +220,22 @@ func (l *loop) recalled(now time.Time) []fleet.Member {
 		return members
 	}
 	back := make(map[uuid.UUID]bool, len(members))
-	for i := range members {
-		back[members[i].ID] = true
+	for _, m := range members {
+		back[m.ID] = true
 	}
-	l.remembered = slices.DeleteFunc(l.remembered, func(r fleet.Member) bool { return back[r.ID] })
-	for _, r := range l.remembered {
-		r.Liveness, r.Since = fleet.Dead, l.started
-		members = append(members, r)
+	l.remembered = slices.DeleteFunc(l.remembered, func(r *fleet.Member) bool { return back[r.ID] })
+	return append(members, l.remembered...)
+}
+
+// lost are members that nobody has heard of since then.
+func lost(members []*fleet.Member, since time.Time) []*fleet.Member {
+	dead := make([]*fleet.Member, len(members))
+	for i, m := range members {
+		m := *m
+		m.Liveness, m.Since = fleet.Dead, since
+		dead[i] = &m
 	}
-	return members
+	return dead
 }
 
 // mute reports whether there are endpoints to hear and none is heard.

@@ -23,7 +23,7 @@ import (
 
 // crowd is a pool of many, and probes that found all of them good.
 type crowd struct {
-	members  []fleet.Member
+	members  []*fleet.Member
 	evidence map[probe.Key]probe.Evidence
 }
 
@@ -34,14 +34,14 @@ func newCrowd(n int) *crowd {
 			Gossip:   netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 7946),
 			Endpoint: fleet.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80), Weight: 1, Health: fleet.Healthy},
 			Probe:    fleet.Probe{Kind: fleet.ProbeHTTP, Path: fleet.DefaultHealthPath}}
-		c.members = append(c.members, m)
+		c.members = append(c.members, new(m))
 		c.evidence[probe.Key{ID: m.ID.String(), Addr: m.Endpoint.Addr}] = probe.Evidence{Verdict: probe.Good, Tried: true, Verified: true}
 	}
 	fleet.SortMembers(c.members)
 	return c
 }
 
-func (c *crowd) Members() []fleet.Member                { return c.members }
+func (c *crowd) Members() []*fleet.Member               { return c.members }
 func (c *crowd) Evidence() map[probe.Key]probe.Evidence { return c.evidence }
 func (*crowd) Revision() uint64                         { return 1 }
 func (*crowd) Changed() <-chan struct{}                 { return nil }
@@ -65,7 +65,7 @@ func BenchmarkOneOfManyChanges(b *testing.B) {
 	before := heap()
 	c := newCrowd(members)
 	quiet := slog.New(slog.DiscardHandler)
-	admission, err := newAdmission(Trust{MaxEndpoints: members}, "", func(context.Context, fleet.Member) bool { return true }, c.members, quiet)
+	admission, err := newAdmission(Trust{MaxEndpoints: members}, "", func(context.Context, *fleet.Member) bool { return true }, c.members, quiet)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -75,7 +75,9 @@ func BenchmarkOneOfManyChanges(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		b.StopTimer()
 		c.members = slices.Clone(c.members)
-		c.members[i*7919%len(c.members)].Endpoint.Weight++
+		one := &c.members[i*7919%len(c.members)]
+		*one = new(**one)
+		(*one).Endpoint.Weight++
 		b.StartTimer()
 		l.decide()
 	}

@@ -109,7 +109,7 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *node {
 	s := &node{}
 	sharer := share.New(share.Options{
 		Self: self.ID, Store: overrides, Logger: slog.New(slog.DiscardHandler),
-		Send: func(to fleet.Member, b []byte) error { return s.pool.Share(to, b) },
+		Send: func(to *fleet.Member, b []byte) error { return s.pool.Share(to, b) },
 	})
 	opts.Shared = sharer.Receive
 	s.pool = w.join(self, opts)

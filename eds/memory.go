@@ -36,7 +36,7 @@ type memory struct {
 	latest latest.Value[*registry.Snapshot]
 
 	// Written by recall, then owned by run.
-	written []fleet.Member
+	written []*fleet.Member
 }
 
 func newMemory(db *bbolt.DB, self uuid.UUID, logger *slog.Logger) *memory {
@@ -45,8 +45,8 @@ func newMemory(db *bbolt.DB, self uuid.UUID, logger *slog.Logger) *memory {
 
 // recall returns the members that were alive when last seen, EDS servers first:
 // those stay longer than upstreams do.
-func (m *memory) recall() ([]fleet.Member, error) {
-	var members []fleet.Member
+func (m *memory) recall() ([]*fleet.Member, error) {
+	var members []*fleet.Member
 	err := m.db.View(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(memoryBucket)
 		if b == nil || b.Get(membersKey) == nil {
@@ -57,12 +57,12 @@ func (m *memory) recall() ([]fleet.Member, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read remembered members: %w", err)
 	}
-	m.written = slices.Clone(members) // who recalls them, changes them
+	m.written = members
 	return members, nil
 }
 
 // addresses are where members gossip.
-func addresses(members []fleet.Member) []netip.AddrPort {
+func addresses(members []*fleet.Member) []netip.AddrPort {
 	var addrs []netip.AddrPort
 	for _, m := range members {
 		addrs = append(addrs, m.Gossip)
@@ -98,8 +98,8 @@ func (m *memory) run(ctx context.Context) {
 	}
 }
 
-func (m *memory) write(members []fleet.Member) error {
-	if slices.EqualFunc(members, m.written, func(a, b fleet.Member) bool { return a.Equal(&b) }) {
+func (m *memory) write(members []*fleet.Member) error {
+	if slices.EqualFunc(members, m.written, (*fleet.Member).Equal) {
 		return nil
 	}
 	v, err := json.Marshal(members)
@@ -121,9 +121,9 @@ func (m *memory) write(members []fleet.Member) error {
 
 // worthKeeping are the other members that are alive, or are served although gossip
 // has lost them.
-func (m *memory) worthKeeping(snap *registry.Snapshot) []fleet.Member {
+func (m *memory) worthKeeping(snap *registry.Snapshot) []*fleet.Member {
 	served := servedIDs(snap)
-	var servers, others []fleet.Member
+	var servers, others []*fleet.Member
 	for _, other := range snap.Members {
 		switch {
 		case other.ID == m.self || !other.Gossip.IsValid() || other.Quarantine != "":

@@ -32,7 +32,7 @@ const (
 type receipts struct {
 	standings func(service string) xds.Standings
 	acked     <-chan struct{} // something may have come further
-	send      func(fleet.Member, gossip.Receipt) error
+	send      func(*fleet.Member, gossip.Receipt) error
 	observe   func(kind string, took time.Duration)
 	logger    *slog.Logger
 	latest    latest.Value[*registry.Snapshot]
@@ -58,7 +58,7 @@ type claim struct {
 	again    time.Time // not before this, after a send that failed
 }
 
-func newReceipts(standings func(string) xds.Standings, acked <-chan struct{}, send func(fleet.Member, gossip.Receipt) error,
+func newReceipts(standings func(string) xds.Standings, acked <-chan struct{}, send func(*fleet.Member, gossip.Receipt) error,
 	observe func(string, time.Duration), logger *slog.Logger) *receipts {
 	return &receipts{standings: standings, acked: acked, send: send, observe: observe, logger: logger,
 		latest: latest.New[*registry.Snapshot](), open: make(map[uuid.UUID]*claim), sending: semaphore.NewWeighted(receiptsAtOnce),
@@ -140,7 +140,7 @@ func (r *receipts) look(ctx context.Context, snap *registry.Snapshot, now time.T
 
 // claim is what m waits for, or nil when there is nothing to say: it is neither
 // served nor about to leave.
-func (r *receipts) claim(snap *registry.Snapshot, m fleet.Member, now time.Time) *claim {
+func (r *receipts) claim(snap *registry.Snapshot, m *fleet.Member, now time.Time) *claim {
 	leaves := m.Endpoint.Health == fleet.Draining
 	if !leaves && !isServed(snap, m) {
 		return r.lost(m, now)
@@ -163,7 +163,7 @@ func (r *receipts) claim(snap *registry.Snapshot, m fleet.Member, now time.Time)
 
 // lost is the claim of a member that went without a word: nobody waits for the
 // receipt, but how long it took is worth knowing.
-func (r *receipts) lost(m fleet.Member, now time.Time) *claim {
+func (r *receipts) lost(m *fleet.Member, now time.Time) *claim {
 	c := r.open[m.ID]
 	if c != nil && c.refusal != "" {
 		delete(r.open, m.ID) // it is told again if it is refused again
@@ -176,14 +176,14 @@ func (r *receipts) lost(m fleet.Member, now time.Time) *claim {
 	return c
 }
 
-func isServed(snap *registry.Snapshot, m fleet.Member) bool {
+func isServed(snap *registry.Snapshot, m *fleet.Member) bool {
 	s, _ := snap.Find(m.Service)
 	id := m.ID.String()
 	return slices.ContainsFunc(s.At(m.Endpoint.Addr), func(h *registry.Host) bool { return h.Served && h.ID == id })
 }
 
 // settle sends what there is to say.
-func (r *receipts) settle(ctx context.Context, m fleet.Member, c *claim, st xds.Standing, now time.Time) {
+func (r *receipts) settle(ctx context.Context, m *fleet.Member, c *claim, st xds.Standing, now time.Time) {
 	receipt := gossip.Receipt{Revision: c.revision, Clients: st.Of}
 	id := m.ID.String()
 	switch {
@@ -206,7 +206,7 @@ func (r *receipts) settle(ctx context.Context, m fleet.Member, c *claim, st xds.
 }
 
 // refuse tells a member once that it is not served, and why.
-func (r *receipts) refuse(ctx context.Context, m fleet.Member, now time.Time) {
+func (r *receipts) refuse(ctx context.Context, m *fleet.Member, now time.Time) {
 	c := r.open[m.ID]
 	if c == nil || c.refusal != m.Quarantine {
 		c = &claim{revision: m.Revision, refusal: m.Quarantine, since: now}
@@ -219,7 +219,7 @@ func (r *receipts) refuse(ctx context.Context, m fleet.Member, now time.Time) {
 }
 
 // mail sends a receipt to a member that is there, and has it sent again if that fails.
-func (r *receipts) mail(ctx context.Context, m fleet.Member, c *claim, receipt gossip.Receipt) {
+func (r *receipts) mail(ctx context.Context, m *fleet.Member, c *claim, receipt gossip.Receipt) {
 	places := r.sending
 	if m.Quarantine != "" {
 		places = r.denying
@@ -250,7 +250,7 @@ func (c *claim) sendAgain(now time.Time) {
 }
 
 // kindOf names a change for the metrics.
-func kindOf(m fleet.Member, c *claim) string {
+func kindOf(m *fleet.Member, c *claim) string {
 	switch {
 	case c.changes:
 		return "change"

@@ -44,7 +44,7 @@ type office struct {
 func newOffice(t *testing.T) *office {
 	t.Helper()
 	o := &office{t: t, server: xds.New(xds.Options{}), sent: make(chan mail, 100), fail: make(chan error, 100), observed: make(chan string, 100)}
-	send := func(m fleet.Member, r gossip.Receipt) error {
+	send := func(m *fleet.Member, r gossip.Receipt) error {
 		select {
 		case err := <-o.fail:
 			return err
@@ -83,9 +83,11 @@ func backend(port uint16) fleet.Member {
 }
 
 // update makes these the members. The healthy ones that are not refused are served.
-func (o *office) update(members ...fleet.Member) {
+func (o *office) update(of ...fleet.Member) {
 	s := registry.Service{Name: service}
-	for _, m := range members {
+	var members []*fleet.Member
+	for _, m := range of {
+		members = append(members, &m)
 		if m.Liveness == fleet.Alive && m.Endpoint.Health == fleet.Healthy && m.Quarantine == "" {
 			s.Hosts = append(s.Hosts, &registry.Host{Endpoint: m.Endpoint, ID: m.ID.String(), Source: registry.Gossip, State: "healthy", Served: true})
 		}

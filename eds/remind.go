@@ -20,7 +20,7 @@ const (
 // remind tells members that gossip has lost although they serve (a death was
 // forged, or an update got lost) that they are missing here, until ctx ends, so
 // that they come back by themselves.
-func remind(ctx context.Context, snapshot func() *registry.Snapshot, tell func(fleet.Member) error, logger *slog.Logger) {
+func remind(ctx context.Context, snapshot func() *registry.Snapshot, tell func(*fleet.Member) error, logger *slog.Logger) {
 	tick := time.NewTicker(remindEvery)
 	defer tick.Stop()
 	for {
@@ -49,7 +49,7 @@ func remind(ctx context.Context, snapshot func() *registry.Snapshot, tell func(f
 
 // missing returns the members that gossip holds to be dead and that are served,
 // since their probes have good answers.
-func missing(snap *registry.Snapshot) []fleet.Member {
+func missing(snap *registry.Snapshot) []*fleet.Member {
 	heard := make(map[string]bool)
 	for _, s := range snap.Services {
 		for _, h := range s.Hosts {
@@ -58,7 +58,7 @@ func missing(snap *registry.Snapshot) []fleet.Member {
 			}
 		}
 	}
-	var dead []fleet.Member
+	var dead []*fleet.Member
 	for _, m := range snap.Members {
 		if m.Liveness == fleet.Dead && m.Role == fleet.RoleUpstream && heard[m.ID.String()] {
 			dead = append(dead, m)

@@ -35,7 +35,7 @@ type server struct {
 	enter      entrance
 	overrides  *override.Store
 	memory     *memory
-	remembered []fleet.Member
+	remembered []*fleet.Member
 
 	// Made by join.
 	sharer    *share.Sharer
@@ -80,7 +80,7 @@ func (s *server) join() (err error) {
 	opts := s.opts
 	s.sharer = share.New(share.Options{
 		Self: s.self.ID, Store: s.overrides, Logger: opts.Logger,
-		Send: func(to fleet.Member, b []byte) error { return s.members.Share(to, b) }, // from start on
+		Send: func(to *fleet.Member, b []byte) error { return s.members.Share(to, b) }, // from start on
 	})
 	s.members, err = gossip.Start(gossip.Options{
 		Member: s.self, Fleet: opts.Fleet, Bind: opts.Gossip, Advertise: opts.Advertise,

@@ -16,12 +16,11 @@ const provenFor = time.Minute
 // targetsOf says whom to probe: the live members that allow it, the lost ones that
 // may come back, and the manual hosts for which an operator asked. Equal input
 // gives equal output, in order.
-func (l *loop) targetsOf(now time.Time, members []fleet.Member, overrides []override.Override, evidence map[probe.Key]probe.Evidence) []probe.Target {
+func (l *loop) targetsOf(now time.Time, members []*fleet.Member, overrides []override.Override, evidence map[probe.Key]probe.Evidence) []probe.Target {
 	given := make(map[probe.Key]bool)
 	defer func() { l.givenUp = given }()
 	targets := make([]probe.Target, 0, len(l.targets)+1)
-	for i := range members {
-		m := &members[i]
+	for _, m := range members {
 		if m.Role != fleet.RoleUpstream || m.Quarantine != "" || m.Probe.Kind == fleet.ProbeNone || m.Liveness == fleet.Left {
 			continue
 		}
@@ -29,7 +28,7 @@ func (l *loop) targetsOf(now time.Time, members []fleet.Member, overrides []over
 		if m.Probe.OnBehalf {
 			t.Gossip = netip.AddrPort{}
 		}
-		if m.Liveness == fleet.Dead && (l.givenUp[t.Key] || givenUp(now, *m, evidence[t.Key])) {
+		if m.Liveness == fleet.Dead && (l.givenUp[t.Key] || givenUp(now, m, evidence[t.Key])) {
 			given[t.Key] = true // its evidence goes with the target
 			continue
 		}
@@ -45,7 +44,7 @@ func (l *loop) targetsOf(now time.Time, members []fleet.Member, overrides []over
 	return targets
 }
 
-func givenUp(now time.Time, m fleet.Member, e probe.Evidence) bool {
+func givenUp(now time.Time, m *fleet.Member, e probe.Evidence) bool {
 	switch {
 	case m.Endpoint.Health == fleet.Draining, e.Verdict == probe.Replaced:
 		return true

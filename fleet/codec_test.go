@@ -211,8 +211,8 @@ func TestALaterVersionIsNamedInTheMember(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	signed := plain()
 	signed.Signature = strings.Repeat("A", 86)
-	for _, m := range []fleet.Member{full(), plain(), signed} {
-		b, err := fleet.Encode(m)
+	for _, m := range []*fleet.Member{new(full()), new(plain()), new(signed)} {
+		b, err := fleet.Encode(*m)
 		if err != nil {
 			f.Fatal(err)
 		}

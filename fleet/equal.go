@@ -11,7 +11,7 @@ func (e *Endpoint) Equal(o *Endpoint) bool {
 // Equal reports whether nothing was learned between m and o. It is cheap: who
 // looks for what changed asks it of every member.
 func (m *Member) Equal(o *Member) bool {
-	return m.ID == o.ID && m.Revision == o.Revision && m.Since.Equal(o.Since) && m.Started.Equal(o.Started) &&
+	return m == o || m.ID == o.ID && m.Revision == o.Revision && m.Since.Equal(o.Since) && m.Started.Equal(o.Started) &&
 		m.Liveness == o.Liveness && m.Role == o.Role && m.Version == o.Version && m.Gossip == o.Gossip &&
 		m.Service == o.Service && m.Signature == o.Signature && m.Quarantine == o.Quarantine && m.Probe == o.Probe && m.Endpoint.Equal(&o.Endpoint)
 }

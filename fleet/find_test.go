@@ -9,7 +9,7 @@ import (
 )
 
 func TestAMemberIsFoundByItsID(t *testing.T) {
-	members := []fleet.Member{{ID: uuid.UUID{3}}, {ID: uuid.UUID{1}}, {ID: uuid.UUID{2, 0xff}}}
+	members := []*fleet.Member{{ID: uuid.UUID{3}}, {ID: uuid.UUID{1}}, {ID: uuid.UUID{2, 0xff}}}
 	fleet.SortMembers(members)
 	for _, tt := range []struct {
 		id    uuid.UUID

@@ -62,8 +62,9 @@ type Endpoint struct {
 	Health   Health
 }
 
-// Member is one gossiping process as seen by this one. Values are copies: a
-// reader may keep them and must not write to Tags.
+// Member is one gossiping process as seen by this one. Lists of members share them:
+// a reader may keep one, and nobody writes to it. One that stays as it was is the
+// same from one list to the next.
 type Member struct {
 	ID      uuid.UUID // new at each start of the process; its name in the pool
 	Role    Role
@@ -112,13 +113,13 @@ type Probe struct {
 }
 
 // SortMembers orders members by id, so that equal pools look equal.
-func SortMembers(ms []Member) {
-	slices.SortFunc(ms, func(a, b Member) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+func SortMembers(ms []*Member) {
+	slices.SortFunc(ms, func(a, b *Member) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 }
 
 // FindMember returns where in members, which are sorted by id, the one with this id
 // is or would be, and whether it is there.
-func FindMember(members []Member, id uuid.UUID) (int, bool) {
+func FindMember(members []*Member, id uuid.UUID) (int, bool) {
 	i := sort.Search(len(members), func(i int) bool { return bytes.Compare(members[i].ID[:], id[:]) >= 0 })
 	return i, i < len(members) && members[i].ID == id
 }

@@ -103,7 +103,7 @@ func TestLocalitiesAreOrderedByRegionThenZone(t *testing.T) {
 }
 
 func TestMembersAreOrderedByID(t *testing.T) {
-	ms := []fleet.Member{{ID: uuid.UUID{2}}, {ID: uuid.UUID{0, 9}}, {ID: uuid.UUID{1}}}
+	ms := []*fleet.Member{{ID: uuid.UUID{2}}, {ID: uuid.UUID{0, 9}}, {ID: uuid.UUID{1}}}
 	fleet.SortMembers(ms)
 	if ms[0].ID != (uuid.UUID{0, 9}) || ms[1].ID != (uuid.UUID{1}) || ms[2].ID != (uuid.UUID{2}) {
 		t.Errorf("order is %v", ms)

@@ -52,7 +52,7 @@ type Pool struct {
 	list         *memberlist.Memberlist
 	members      *members
 	delegate     *delegate
-	shared       func(fleet.Member, []byte) // nil when nothing is shared
+	shared       func(*fleet.Member, []byte) // nil when nothing is shared
 	probeTimeout time.Duration
 	encode       func(fleet.Member) ([]byte, error) // what to announce, signed if it is to be
 	envelopes    *envelopes
@@ -142,7 +142,7 @@ func (p *Pool) Self() fleet.Member { return p.members.self() }
 // Members returns every member seen, this process, quarantined and gone ones
 // included, sorted by id. Those that left or died are kept for an hour. The list is
 // shared until something changes: nobody may write to it.
-func (p *Pool) Members() []fleet.Member { return p.members.list() }
+func (p *Pool) Members() []*fleet.Member { return p.members.list() }
 
 // Changed receives after Members would answer differently. It holds one signal: a
 // reader that was away sees one, however many changes there were.

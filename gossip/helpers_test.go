@@ -139,7 +139,7 @@ func find(p *Pool, id uuid.UUID) (fleet.Member, bool) {
 	defer p.members.mu.Unlock()
 	for _, r := range p.members.byName { // a name is no id where the member is quarantined
 		if r.ID == id && !r.hidden {
-			return r.Member, true
+			return *r.Member, true
 		}
 	}
 	return fleet.Member{}, false

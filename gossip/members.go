@@ -41,8 +41,8 @@ type members struct {
 }
 
 type record struct {
-	fleet.Member
-	hidden bool // gone for longer than keepGone
+	*fleet.Member      // shared with readers, replaced and never written
+	hidden        bool // gone for longer than keepGone
 
 	// While Member is ahead of gossip, by a word that came directly: what gossip said
 	// last, and when the word came.
@@ -115,7 +115,7 @@ func (ms *members) record(name string, m fleet.Member) bool {
 		if old.behind == nil || old.Liveness != fleet.Alive {
 			now.heard = m.Since // gossip itself is behind: old news, or a replay
 		}
-		m = newer(old.Member, m) // what it told us directly was ahead of gossip
+		m = newer(*old.Member, m) // what it told us directly was ahead of gossip
 	}
 	if m.Liveness == fleet.Dead && m.Quarantine == "" && m.Endpoint.Health == fleet.Draining {
 		m.Liveness = fleet.Left
@@ -123,8 +123,8 @@ func (ms *members) record(name string, m fleet.Member) bool {
 	if old != nil {
 		ms.count(old.Member, -1)
 	}
-	ms.count(m, 1)
-	now.Member = m
+	now.Member = &m
+	ms.count(now.Member, 1)
 	ms.byName[name] = now
 	ms.roster.note(name, m.ID)
 	if ms.gone > maxGone {
@@ -139,7 +139,7 @@ func (ms *members) record(name string, m fleet.Member) bool {
 }
 
 // count adds n to how many members there are like m. The caller holds mu.
-func (ms *members) count(m fleet.Member, n int) {
+func (ms *members) count(m *fleet.Member, n int) {
 	if m.Liveness != fleet.Alive {
 		ms.gone += n
 		return
@@ -165,10 +165,10 @@ func (ms *members) hear(word fleet.Member) {
 		return
 	}
 	if old.behind == nil {
-		old.behind = new(old.Member)
+		old.behind = old.Member
 	}
 	word.Gossip, word.Liveness, word.Since = old.Gossip, fleet.Alive, time.Now()
-	old.Member, old.heard = word, word.Since
+	old.Member, old.heard = &word, word.Since
 	ms.roster.note(word.ID.String(), word.ID)
 	ms.signal()
 }
@@ -195,7 +195,7 @@ func (ms *members) sweep(now time.Time) {
 		if r.behind != nil && r.Liveness == fleet.Alive && now.Sub(r.heard) >= wordKeeps {
 			said := *r.behind
 			said.Since = now
-			r.Member, r.behind = said, nil
+			r.Member, r.behind = &said, nil
 			ms.roster.note(name, r.ID)
 			ms.signal()
 		}
@@ -224,7 +224,7 @@ func (ms *members) signal() {
 }
 
 // list returns the members that are shown, by id. Nobody may write to it.
-func (ms *members) list() []fleet.Member {
+func (ms *members) list() []*fleet.Member {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	return ms.roster.of(ms.byName)
@@ -233,7 +233,7 @@ func (ms *members) list() []fleet.Member {
 func (ms *members) self() fleet.Member {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	return ms.byName[ms.name].Member
+	return *ms.byName[ms.name].Member
 }
 
 // others is how many members are alive beside this process.

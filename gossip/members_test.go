@@ -111,7 +111,7 @@ func TestAWordThatGossipDoesNotBearOutIsTakenBack(t *testing.T) {
 		n := node(t, 2, fleet.Healthy)
 		ms.NotifyJoin(n)
 		said, _ := ms.find(uuid.MustParse(n.Name))
-		word := said
+		word := *said
 		word.Revision, word.Endpoint.Health = math.MaxUint64, fleet.Draining
 		ms.hear(word)
 		for range 2 { // gossip repeats itself meanwhile

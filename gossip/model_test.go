@@ -121,7 +121,7 @@ func (p *Pool) knows(name string, want func(fleet.Member) bool) bool {
 	p.members.mu.Lock()
 	defer p.members.mu.Unlock()
 	r := p.members.byName[name]
-	return r != nil && want(r.Member)
+	return r != nil && want(*r.Member)
 }
 
 func (c *crowd) times(what string, real []model.Times, modelled model.Times) {

@@ -50,7 +50,7 @@ type Options struct {
 
 	// Shared takes what another EDS server sent by Share. memberlist calls it from
 	// several goroutines; it must not block, and may keep the bytes. nil: none is taken.
-	Shared func(from fleet.Member, b []byte)
+	Shared func(from *fleet.Member, b []byte)
 
 	// KeyFile is where Keys come from. It is written when they are rotated; "": a
 	// restart brings the old ones back.

@@ -15,7 +15,7 @@ const maxPatch = 32
 // before: in a pool of thousands, reading them all and sorting them costs more
 // than everything that follows from one of them.
 type roster struct {
-	list    []fleet.Member // shared with readers, replaced and never written
+	list    []*fleet.Member // shared with readers, replaced and never written
 	changed map[string]uuid.UUID
 }
 
@@ -28,10 +28,10 @@ func (r *roster) note(name string, id uuid.UUID) {
 }
 
 // of returns what is to be shown of the members.
-func (r *roster) of(byName map[string]*record) []fleet.Member {
+func (r *roster) of(byName map[string]*record) []*fleet.Member {
 	switch {
 	case len(r.changed) > maxPatch || r.list == nil:
-		r.list = make([]fleet.Member, 0, len(byName))
+		r.list = make([]*fleet.Member, 0, len(byName))
 		for _, rec := range byName {
 			if !rec.hidden {
 				r.list = append(r.list, rec.Member)
@@ -39,7 +39,7 @@ func (r *roster) of(byName map[string]*record) []fleet.Member {
 		}
 		fleet.SortMembers(r.list)
 	case len(r.changed) > 0:
-		r.list = append(make([]fleet.Member, 0, len(r.list)+len(r.changed)), r.list...)
+		r.list = append(make([]*fleet.Member, 0, len(r.list)+len(r.changed)), r.list...)
 		for name, id := range r.changed {
 			r.patch(id, byName[name])
 		}

@@ -18,7 +18,7 @@ var errNotServer = errors.New("only eds servers share what operators decide")
 // Share sends b to another EDS server, at its gossip address and over TCP. It
 // returns an error when it could not be sent within the profile's TCP timeout (3 s
 // for LAN). That it was sent does not mean that it was heeded.
-func (p *Pool) Share(m fleet.Member, b []byte) error {
+func (p *Pool) Share(m *fleet.Member, b []byte) error {
 	if len(b) > MaxShare {
 		return fmt.Errorf("share with %s: %d bytes, at most %d can be sent", m.ID, len(b), MaxShare)
 	}
@@ -43,12 +43,12 @@ func (p *Pool) share(m message) error {
 }
 
 // find returns the member of this id.
-func (ms *members) find(id uuid.UUID) (fleet.Member, bool) {
+func (ms *members) find(id uuid.UUID) (*fleet.Member, bool) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	r := ms.byName[id.String()]
 	if r == nil {
-		return fleet.Member{}, false
+		return nil, false
 	}
 	return r.Member, true
 }

@@ -16,7 +16,7 @@ func server(t *testing.T, got chan []byte, seeds ...*Pool) *Pool {
 	t.Helper()
 	return open(t, Options{
 		Member: fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion}, Seeds: seedOf(seeds...),
-		Shared: func(_ fleet.Member, b []byte) {
+		Shared: func(_ *fleet.Member, b []byte) {
 			select {
 			case got <- b:
 			default:
@@ -34,14 +34,14 @@ func TestAnEDSServerSharesWithAnotherUpToTheBound(t *testing.T) {
 	to := sees(t, q, p.id, is(fleet.Alive))
 	for _, size := range []int{0, 1, maxMessage, MaxShare} {
 		want := bytes.Repeat([]byte{'x'}, size)
-		if err := q.Share(to, want); err != nil {
+		if err := q.Share(&to, want); err != nil {
 			t.Fatal(err)
 		}
 		if b := <-got; !bytes.Equal(b, want) {
 			t.Errorf("of %d bytes %d came", size, len(b))
 		}
 	}
-	if err := q.Share(to, make([]byte, MaxShare+1)); err == nil {
+	if err := q.Share(&to, make([]byte, MaxShare+1)); err == nil {
 		t.Error("more than the bound is sent")
 	}
 }

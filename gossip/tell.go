@@ -76,7 +76,7 @@ func (p *Pool) Ping(ctx context.Context, id string, addr netip.AddrPort) bool {
 // holds it for dead although it is there; m then comes back by itself. It returns
 // an error when the message could not be sent within the profile's TCP timeout
 // (3 s for LAN). That it was sent does not mean that it was heeded.
-func (p *Pool) TellMissing(m fleet.Member) error {
+func (p *Pool) TellMissing(m *fleet.Member) error {
 	if err := p.send(m, message{kind: messageMissing, member: m.ID, sender: p.id}); err != nil {
 		return fmt.Errorf("tell %s that it is missing: %w", m.ID, err)
 	}
@@ -84,14 +84,14 @@ func (p *Pool) TellMissing(m fleet.Member) error {
 }
 
 // SendReceipt tells m how far its announcement has come, as TellMissing does.
-func (p *Pool) SendReceipt(m fleet.Member, r Receipt) error {
+func (p *Pool) SendReceipt(m *fleet.Member, r Receipt) error {
 	if err := p.send(m, message{kind: messageReceipt, member: m.ID, sender: p.id, body: r.encode()}); err != nil {
 		return fmt.Errorf("send a receipt to %s: %w", m.ID, err)
 	}
 	return nil
 }
 
-func (p *Pool) send(m fleet.Member, msg message) error {
+func (p *Pool) send(m *fleet.Member, msg message) error {
 	if p.ctx.Err() != nil {
 		return ErrClosed
 	}

@@ -115,7 +115,7 @@ func TestAMemberIsToldThatItIsMissingAndIsBackWhenAnnouncedAnew(t *testing.T) {
 		if signalled(victim.Missing()) {
 			t.Error("it was told before")
 		}
-		if err := observer.TellMissing(m); err != nil {
+		if err := observer.TellMissing(&m); err != nil {
 			t.Fatal(err)
 		}
 		w.within(100*time.Millisecond, "it is told", func() bool { return signalled(victim.Missing()) })
@@ -160,15 +160,15 @@ func TestTellMissingSaysWhyItCannotTell(t *testing.T) {
 	p, q := open(t, Options{}), open(t, Options{})
 	gone := q.Self()
 	_ = q.Close()
-	if err := p.TellMissing(gone); err == nil {
+	if err := p.TellMissing(&gone); err == nil {
 		t.Error("nobody was there to be told, and no error")
 	}
 	gone.Gossip = netip.AddrPort{}
-	if err := p.TellMissing(gone); err == nil {
+	if err := p.TellMissing(&gone); err == nil {
 		t.Error("nowhere to tell, and no error")
 	}
 	_ = p.Close()
-	if err := p.TellMissing(gone); !errors.Is(err, ErrClosed) {
+	if err := p.TellMissing(&gone); !errors.Is(err, ErrClosed) {
 		t.Errorf("TellMissing after Close = %v", err)
 	}
 	if err := p.Reannounce(); !errors.Is(err, ErrClosed) {

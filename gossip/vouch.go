@@ -35,7 +35,7 @@ type challenge struct {
 // for LAN) and before ctx is done. The answer repeats a random number that went to
 // that address alone, so unlike the answer to a Ping it cannot come from anywhere
 // else.
-func (p *Pool) Vouch(ctx context.Context, m fleet.Member) bool {
+func (p *Pool) Vouch(ctx context.Context, m *fleet.Member) bool {
 	if !m.Gossip.IsValid() || p.ctx.Err() != nil {
 		return false
 	}
@@ -71,7 +71,7 @@ func heard(ctx context.Context, answered <-chan struct{}, d time.Duration) bool 
 }
 
 // sendPacket sends over UDP. That it is lost is no news.
-func (p *Pool) sendPacket(to fleet.Member, msg message) {
+func (p *Pool) sendPacket(to *fleet.Member, msg message) {
 	if p.ctx.Err() == nil {
 		_ = p.list.SendBestEffort(nodeOf(to), p.envelopes.seal(to.ID, msg))
 	}
@@ -119,6 +119,6 @@ func (c *challenges) answer(m message) {
 }
 
 // nodeOf is where memberlist is to send what m is to have.
-func nodeOf(m fleet.Member) *memberlist.Node {
+func nodeOf(m *fleet.Member) *memberlist.Node {
 	return &memberlist.Node{Name: m.ID.String(), Addr: m.Gossip.Addr().AsSlice(), Port: m.Gossip.Port()}
 }

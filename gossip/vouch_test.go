@@ -17,21 +17,21 @@ func TestAMemberIsVouchedForWhereItAnswers(t *testing.T) {
 	m := sees(t, p, q.Self().ID, is(fleet.Alive))
 	sees(t, p, r.Self().ID, is(fleet.Alive))
 	sees(t, q, p.Self().ID, is(fleet.Alive))
-	if !p.Vouch(t.Context(), m) {
+	if !p.Vouch(t.Context(), &m) {
 		t.Error("a member is not vouched for at its own address")
 	}
 	elsewhere := m
 	elsewhere.Gossip = r.Self().Gossip
-	if p.Vouch(t.Context(), elsewhere) {
+	if p.Vouch(t.Context(), &elsewhere) {
 		t.Error("a member is vouched for at another one's address")
 	}
 	stranger := m
 	stranger.ID = uuid.New()
-	if p.Vouch(t.Context(), stranger) {
+	if p.Vouch(t.Context(), &stranger) {
 		t.Error("an id is vouched for where another one gossips")
 	}
 	elsewhere.Gossip = netip.MustParseAddrPort("127.0.0.1:1")
-	if p.Vouch(t.Context(), elsewhere) {
+	if p.Vouch(t.Context(), &elsewhere) {
 		t.Error("a member is vouched for where nobody is")
 	}
 	if n := len(p.challenges.open); n != 0 {
@@ -94,7 +94,7 @@ func TestWhoSaysThatItIsAnEDSServerMustProveIt(t *testing.T) {
 	}{{thief, false}, {plain, false}, {real, true}} {
 		sees(t, c.from, self.ID, is(fleet.Alive))
 		before := p.Refused().Forged
-		if err := c.from.SendReceipt(self, Receipt{Revision: 1, State: Gone}); err != nil {
+		if err := c.from.SendReceipt(&self, Receipt{Revision: 1, State: Gone}); err != nil {
 			t.Fatal(err)
 		}
 		if c.received {

@@ -108,7 +108,7 @@ func TestEDSServersHearAChangeAtOnceAndAnswerIt(t *testing.T) {
 		t.Errorf("the quickest of five took %s", best)
 	}
 	m, _ := find(a, b.id)
-	if err := a.SendReceipt(m, Receipt{Revision: revision, State: Serving, Clients: 2}); err != nil {
+	if err := a.SendReceipt(&m, Receipt{Revision: revision, State: Serving, Clients: 2}); err != nil {
 		t.Fatal(err)
 	}
 	select {

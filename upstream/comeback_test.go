@@ -65,7 +65,7 @@ func TestAMemberThatIsHeldForDeadComesBackUnderANewID(t *testing.T) {
 			tell := time.NewTicker(500 * time.Millisecond)
 			defer tell.Stop()
 			for start := time.Now(); reg.ID() == old.ID; <-tell.C {
-				if err := first.TellMissing(old); err != nil {
+				if err := first.TellMissing(&old); err != nil {
 					t.Fatal(err)
 				}
 				if time.Since(start) > patience {
@@ -114,10 +114,10 @@ func TestAMemberThatIsToldOnceKeepsItsID(t *testing.T) {
 	o := observe(t, gossip.Options{})
 	reg := register(t, listen(t), shop, o.seed())
 	m := o.meet(t, reg)
-	if err := o.TellMissing(m); err != nil {
+	if err := o.TellMissing(&m); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.TellMissing(m); err != nil { // its word is on its way
+	if err := o.TellMissing(&m); err != nil { // its word is on its way
 		t.Fatal(err)
 	}
 	time.Sleep(500 * time.Millisecond)
@@ -135,7 +135,7 @@ func TestServeEndsWhenTheRegistrationIsClosedWhileItIsToldThatItIsMissing(t *tes
 	served := make(chan error, 1)
 	go func() { served <- reg.Serve(ctx, &http.Server{Handler: says("own")}) }()
 	m := o.meet(t, reg)
-	if err := o.TellMissing(m); err != nil {
+	if err := o.TellMissing(&m); err != nil {
 		t.Fatal(err)
 	}
 	stop()

@@ -80,7 +80,7 @@ func TestReadyOnceAnEDSServerSaysThatEveryEnvoyHasIt(t *testing.T) {
 		t.Fatal("ready before anybody said so")
 	default:
 	}
-	if err := o.SendReceipt(m, gossip.Receipt{Revision: m.Revision, State: gossip.Serving, Clients: 2}); err != nil {
+	if err := o.SendReceipt(&m, gossip.Receipt{Revision: m.Revision, State: gossip.Serving, Clients: 2}); err != nil {
 		t.Fatal(err)
 	}
 	receive(t, reg.Ready(), "Ready")

@@ -87,7 +87,7 @@ func observe(t *testing.T, opts gossip.Options) observer {
 func (o observer) receipt(t *testing.T, reg *upstream.Registration, state gossip.ReceiptState, behind string) {
 	t.Helper()
 	m := o.await(t, reg.ID(), "draining", draining)
-	if err := o.SendReceipt(m, gossip.Receipt{Revision: m.Revision, State: state, Clients: 1, Behind: behind}); err != nil {
+	if err := o.SendReceipt(&m, gossip.Receipt{Revision: m.Revision, State: state, Clients: 1, Behind: behind}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -109,8 +109,8 @@ func (o observer) awaitService(t *testing.T, service string) fleet.Member {
 	timeout := time.After(patience)
 	for {
 		for _, m := range o.Members() {
-			if alive(m) && m.Service == service {
-				return m
+			if alive(*m) && m.Service == service {
+				return *m
 			}
 		}
 		select {
@@ -131,8 +131,8 @@ func (o observer) await(t *testing.T, id uuid.UUID, what string, wanted func(fle
 			if m.ID != id {
 				continue
 			}
-			if wanted(m) {
-				return m
+			if wanted(*m) {
+				return *m
 			}
 			last = string(m.Liveness) + ", " + string(m.Endpoint.Health)
 		}

@@ -93,7 +93,7 @@ func (l *ledger) gone(servers []uuid.UUID, revision uint64) (behind []string, cl
 
 // servers are the EDS servers of the pool that are there now, and until when there
 // may be Envoys that lost one and have not found another.
-func servers(members []fleet.Member) (ids []uuid.UUID, until time.Time) {
+func servers(members []*fleet.Member) (ids []uuid.UUID, until time.Time) {
 	for _, m := range members {
 		switch {
 		case m.Role != fleet.RoleEDS:

@@ -73,7 +73,7 @@ func TestWhatCountsAsAReceipt(t *testing.T) {
 	m := o.await(t, reg.ID(), "draining", draining)
 	send := func(r gossip.Receipt) {
 		t.Helper()
-		if err := o.SendReceipt(m, r); err != nil {
+		if err := o.SendReceipt(&m, r); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -81,7 +81,7 @@ func TestWhatCountsAsAReceipt(t *testing.T) {
 	send(gossip.Receipt{Revision: m.Revision, State: gossip.Serving})
 	stranger := m
 	stranger.ID = uuid.New() // for who had the address before
-	if err := o.SendReceipt(stranger, gossip.Receipt{Revision: m.Revision, State: gossip.Gone}); err != nil {
+	if err := o.SendReceipt(&stranger, gossip.Receipt{Revision: m.Revision, State: gossip.Gone}); err != nil {
 		t.Fatal(err)
 	}
 	stillDraining(t, drained)
@@ -123,7 +123,7 @@ func TestADrainGoesOnUnderANewID(t *testing.T) {
 	drained := drain(t.Context(), reg)
 	o.await(t, before.ID, "draining", draining)
 	for end := time.Now().Add(patience); reg.ID() == before.ID; time.Sleep(100 * time.Millisecond) {
-		if err := o.TellMissing(before); err != nil && reg.ID() == before.ID {
+		if err := o.TellMissing(&before); err != nil && reg.ID() == before.ID {
 			t.Fatal(err)
 		}
 		if time.Now().After(end) {
@@ -143,7 +143,7 @@ func TestTheFirstServingReceiptIsLogged(t *testing.T) {
 	reg := register(t, listen(t), shop, o.seed(), upstream.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 	m := o.meet(t, reg)
 	for clients := range 3 {
-		if err := o.SendReceipt(m, gossip.Receipt{Revision: m.Revision, State: gossip.Serving, Clients: clients + 2}); err != nil {
+		if err := o.SendReceipt(&m, gossip.Receipt{Revision: m.Revision, State: gossip.Serving, Clients: clients + 2}); err != nil {
 			t.Fatal(err)
 		}
 		receive(t, reg.Ready(), "Ready")
@@ -164,11 +164,11 @@ func TestARefusalIsLoggedWithItsReasonAndNotWithoutEnd(t *testing.T) {
 	reg := register(t, listen(t), shop, o.seed(), upstream.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 	m := o.meet(t, reg)
 	for range 3 {
-		if err := o.SendReceipt(m, gossip.Receipt{Revision: m.Revision, State: gossip.Denied, Behind: "not at home"}); err != nil {
+		if err := o.SendReceipt(&m, gossip.Receipt{Revision: m.Revision, State: gossip.Denied, Behind: "not at home"}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := o.SendReceipt(m, gossip.Receipt{Revision: m.Revision, State: gossip.Serving, Clients: 1}); err != nil {
+	if err := o.SendReceipt(&m, gossip.Receipt{Revision: m.Revision, State: gossip.Serving, Clients: 1}); err != nil {
 		t.Fatal(err)
 	}
 	receive(t, reg.Ready(), "Ready")
@@ -193,7 +193,7 @@ func TestRegisteredIsLoggedOnceSomebodyWasMet(t *testing.T) {
 	o := observe(t, gossip.Options{})
 	reg = register(t, listen(t), shop, o.seed(), upstream.WithLogger(slog.New(slog.NewTextHandler(&met, nil))))
 	m := o.meet(t, reg)
-	if err := o.SendReceipt(m, gossip.Receipt{Revision: m.Revision, State: gossip.Serving, Clients: 1}); err != nil {
+	if err := o.SendReceipt(&m, gossip.Receipt{Revision: m.Revision, State: gossip.Serving, Clients: 1}); err != nil {
 		t.Fatal(err)
 	}
 	receive(t, reg.Ready(), "Ready")

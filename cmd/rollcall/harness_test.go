@@ -38,7 +38,7 @@ const (
 // merged is a registry without a goroutine: it decides when it is asked.
 type merged struct {
 	store   *override.Store
-	members []fleet.Member
+	members []*fleet.Member
 	hub     *events.Hub
 	telling sync.Mutex
 	settled func() bool // nil: it has
@@ -103,7 +103,7 @@ func newRig(t *testing.T) *rig {
 	logger := slog.New(slog.DiscardHandler)
 	discovery := xds.New(xds.Options{Logger: logger})
 	hub := events.New(events.Options{Overrides: store.InForce, Clients: discovery.Connected})
-	reg := &merged{store: store, hub: hub, members: []fleet.Member{
+	reg := &merged{store: store, hub: hub, members: []*fleet.Member{
 		member(firstID, "web", 8081), member(secondID, "web", 8082), member(otherID, "other", 8083),
 	}}
 	r := &rig{T: t, store: store, registry: reg}
@@ -139,9 +139,9 @@ func (r *rig) runHub(hub *events.Hub) {
 	})
 }
 
-func member(id, service string, port uint16) fleet.Member {
+func member(id, service string, port uint16) *fleet.Member {
 	started := time.Now().Add(-time.Hour)
-	return fleet.Member{
+	return &fleet.Member{
 		ID: uuid.MustParse(id), Role: fleet.RoleUpstream, Started: started, Version: fleet.FormatVersion, Service: service,
 		Endpoint: fleet.Endpoint{
 			Addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port), Weight: 10, Health: fleet.Healthy,

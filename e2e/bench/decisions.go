@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -200,9 +201,9 @@ func memberChanges(_ context.Context, f *stage.Fleet) (trial, error) {
 	if err != nil {
 		return nil, err
 	}
-	var members []fleet.Member
+	var members []*fleet.Member
 	for n := range 1000 {
-		members = append(members, fleet.Member{
+		members = append(members, &fleet.Member{
 			ID: uuid.New(), Role: fleet.RoleUpstream, Started: time.Now(), Service: serviceOf(n),
 			Endpoint: fleet.Endpoint{Addr: netip.MustParseAddrPort(nth(n)), Weight: 1, Health: fleet.Healthy},
 		})
@@ -210,7 +211,8 @@ func memberChanges(_ context.Context, f *stage.Fleet) (trial, error) {
 	fleet.SortMembers(members)
 	r := registry.New(registry.Options{})
 	decide := func() time.Duration {
-		members = append([]fleet.Member(nil), members...)
+		members = slices.Clone(members)
+		members[0] = new(*members[0])
 		members[0].Endpoint.Weight = 3 - members[0].Endpoint.Weight
 		begun := time.Now()
 		overrides, revision := store.InForce()

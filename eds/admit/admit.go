@@ -53,14 +53,14 @@ type Options struct {
 
 // Proofs knows which members have shown that they are where they gossip.
 type Proofs interface {
-	State(fleet.Member) vouch.State
+	State(*fleet.Member) vouch.State
 	// Revision changes before State answers differently.
 	Revision() uint64
 }
 
 // Refusal is a member that was not refused before, or not for that cause.
 type Refusal struct {
-	Member fleet.Member // with the reason as its Quarantine
+	Member *fleet.Member // with the reason as its Quarantine
 	Cause  Cause
 }
 
@@ -70,7 +70,7 @@ type Gate struct {
 	opts Options
 
 	// Of the last Admit.
-	members []fleet.Member
+	members []*fleet.Member
 	entries []*entry // of members
 	byID    map[uuid.UUID]*entry
 	owners  Owners
@@ -93,18 +93,18 @@ func New(opts Options) *Gate {
 
 // Result is what Admit found. Nobody may write to it.
 type Result struct {
-	Members []fleet.Member // all of them, the refused ones quarantined
-	Prove   []fleet.Member // those of whom Proofs count
-	Moved   bool           // Prove is not what it was
-	Pending int            // how many of those are alive and not proven yet
-	Fresh   bool           // somebody may have an endpoint who could not have one before
+	Members []*fleet.Member // all of them, the refused ones quarantined
+	Prove   []*fleet.Member // those of whom Proofs count
+	Moved   bool            // Prove is not what it was
+	Pending int             // how many of those are alive and not proven yet
+	Fresh   bool            // somebody may have an endpoint who could not have one before
 	News    []Refusal
 	Refused map[Cause]int // how many are refused now
 }
 
 // Admit refuses who may have no endpoint: it writes why into the Quarantine of
 // copies. It keeps members, which nobody may write to any more.
-func (g *Gate) Admit(members []fleet.Member) Result {
+func (g *Gate) Admit(members []*fleet.Member) Result {
 	owners, proofs := g.opts.Owners(), g.opts.Proofs.Revision()
 	afresh := g.result.Refused == nil || owners != g.owners || proofs != g.proofs
 	if !afresh && len(members) == len(g.members) && (len(members) == 0 || &members[0] == &g.members[0]) {
@@ -113,8 +113,7 @@ func (g *Gate) Admit(members []fleet.Member) Result {
 	}
 	g.owners, g.proofs = owners, proofs
 	entries, moved := make([]*entry, len(members)), false
-	for i := range members {
-		m := &members[i]
+	for i, m := range members {
 		e := g.entry(i, m.ID)
 		entries[i] = e
 		if afresh || e.m == nil || !m.Equal(e.m) {
@@ -158,7 +157,7 @@ func (g *Gate) conclude(moved bool) {
 	for i, e := range g.entries {
 		e.seen = false
 		if moved && e.proves {
-			r.Prove = append(r.Prove, *e.m)
+			r.Prove = append(r.Prove, e.m)
 		}
 		if e.cause == Unproven && e.m.Liveness == fleet.Alive {
 			r.Pending++
@@ -170,9 +169,11 @@ func (g *Gate) conclude(moved bool) {
 				r.Members = slices.Clone(g.members)
 			}
 			r.Refused[e.cause]++
-			r.Members[i].Quarantine = e.reason
+			refused := *e.m
+			refused.Quarantine = e.reason
+			r.Members[i] = &refused
 			if e.told != e.cause && !e.unasked {
-				r.News = append(r.News, Refusal{r.Members[i], e.cause})
+				r.News = append(r.News, Refusal{&refused, e.cause})
 			}
 		}
 		if !e.unasked {

@@ -52,8 +52,8 @@ type proofs struct {
 	revision uint64
 }
 
-func (p *proofs) State(fleet.Member) vouch.State { return p.state }
-func (p *proofs) Revision() uint64               { return p.revision }
+func (p *proofs) State(*fleet.Member) vouch.State { return p.state }
+func (p *proofs) Revision() uint64                { return p.revision }
 
 func gate(opts Options) *Gate {
 	if opts.Proofs == nil {
@@ -87,7 +87,7 @@ func TestAMemberSpeaksForItsOwnAddressOnly(t *testing.T) {
 		{"this machine's from elsewhere", "10.0.0.7:7946", "127.0.0.1:5432", vouch.Proven, nil, "--allow-address 127.0.0.1/32", Address},
 	} {
 		g := gate(Options{Allow: c.allow, Proofs: &proofs{state: c.state}})
-		r := g.Admit([]fleet.Member{member(1, at(c.gossip, c.endpoint))})
+		r := g.Admit([]*fleet.Member{new(member(1, at(c.gossip, c.endpoint)))})
 		if got := r.Members[0].Quarantine; (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%s: the reason is %q, want %q", c.name, got, c.want)
 		}
@@ -135,13 +135,13 @@ func TestAServiceWithAKeyIsServedFromItsHoldersOnly(t *testing.T) {
 		{"another's signature", stolen, "by none of its 2 keys"},
 		{"another service, which is free", member(5, func(m *fleet.Member) { m.Service = "users" }), ""},
 	} {
-		r := g.Admit([]fleet.Member{c.m})
+		r := g.Admit([]*fleet.Member{new(c.m)})
 		if got := r.Members[0].Quarantine; (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%s: the reason is %q, want %q", c.name, got, c.want)
 		}
 	}
 	known = ownedBy("payments", next) // the old key is taken away
-	if r := g.Admit([]fleet.Member{good}); r.Refused[Signature] != 1 {
+	if r := g.Admit([]*fleet.Member{new(good)}); r.Refused[Signature] != 1 {
 		t.Error("a member is admitted by a key that was taken away")
 	}
 }
@@ -151,11 +151,11 @@ func TestThereIsRoomForSoManyAndWhoHasAPlaceKeepsIt(t *testing.T) {
 	of := func(n byte, service string) fleet.Member {
 		return member(n, func(m *fleet.Member) { m.Service = service })
 	}
-	r := g.Admit([]fleet.Member{of(5, "a"), of(6, "b"), of(7, "b")})
+	r := g.Admit([]*fleet.Member{new(of(5, "a")), new(of(6, "b")), new(of(7, "b"))})
 	if len(r.Refused) != 0 {
 		t.Fatalf("refused are %v", r.Refused)
 	}
-	flood := []fleet.Member{of(1, "b"), of(2, "c"), of(5, "a"), of(6, "b"), of(7, "b"), of(8, "a"), of(9, "a")}
+	flood := []*fleet.Member{new(of(1, "b")), new(of(2, "c")), new(of(5, "a")), new(of(6, "b")), new(of(7, "b")), new(of(8, "a")), new(of(9, "a"))}
 	r = g.Admit(flood)
 	if r.Refused[Services] != 1 || r.Refused[Endpoints] != 2 {
 		t.Errorf("refused are %v", r.Refused)
@@ -168,7 +168,7 @@ func TestThereIsRoomForSoManyAndWhoHasAPlaceKeepsIt(t *testing.T) {
 	if len(r.News) != 3 {
 		t.Errorf("news are %v", r.News)
 	}
-	again := []fleet.Member{of(1, "b"), of(6, "b"), of(7, "b")}
+	again := []*fleet.Member{new(of(1, "b")), new(of(6, "b")), new(of(7, "b"))}
 	again[1].Liveness = fleet.Dead
 	r = g.Admit(again)
 	if len(r.Refused) != 0 {
@@ -179,7 +179,7 @@ func TestThereIsRoomForSoManyAndWhoHasAPlaceKeepsIt(t *testing.T) {
 func TestARefusalIsNewsOnce(t *testing.T) {
 	g := gate(Options{})
 	for i := range 3 {
-		r := g.Admit([]fleet.Member{member(1, at("10.0.0.7:7946", "10.0.9.9:5432"))})
+		r := g.Admit([]*fleet.Member{new(member(1, at("10.0.0.7:7946", "10.0.9.9:5432")))})
 		if want := i == 0; (len(r.News) == 1) != want {
 			t.Errorf("turn %d: news are %v", i, r.News)
 		}

@@ -70,7 +70,7 @@ func (g *Gate) verdict(e *entry, m *fleet.Member) verdict {
 			endpoint, m.Gossip.Addr(), netip.PrefixFrom(endpoint, endpoint.BitLen()))}
 	}
 	e.proves = true
-	state := g.opts.Proofs.State(*m)
+	state := g.opts.Proofs.State(m)
 	e.unasked = state == vouch.Unasked
 	if state == vouch.Proven {
 		return verdict{}

@@ -19,8 +19,8 @@ type byMember struct {
 	revision uint64
 }
 
-func (p *byMember) State(m fleet.Member) vouch.State { return p.states[m.ID] }
-func (p *byMember) Revision() uint64                 { return p.revision }
+func (p *byMember) State(m *fleet.Member) vouch.State { return p.states[m.ID] }
+func (p *byMember) Revision() uint64                  { return p.revision }
 
 // Whatever comes, goes and changes: nobody writes to a list that was handed over,
 // each member is judged as a Gate would that sees it for the first time, places are
@@ -29,14 +29,14 @@ func TestAGateThatRemembersDecidesLikeOneThatDoesNot(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		known := &byMember{states: map[uuid.UUID]vouch.State{}}
 		opts := Options{Proofs: known, MaxServices: 2, MaxEndpoints: 2}
-		g, pool := gate(opts), map[byte]fleet.Member{}
+		g, pool := gate(opts), map[byte]*fleet.Member{}
 		had := map[uuid.UUID]string{}
 		for range rapid.IntRange(1, 30).Draw(t, "turns") {
 			turn(t, pool, known)
 			members := slices.Collect(maps.Values(pool))
 			fleet.SortMembers(members)
 			r := g.Admit(members)
-			if i := slices.IndexFunc(members, func(m fleet.Member) bool { return m.Quarantine != "" }); i >= 0 {
+			if i := slices.IndexFunc(members, func(m *fleet.Member) bool { return m.Quarantine != "" }); i >= 0 {
 				t.Fatalf("%v was written to", members[i])
 			}
 			again := g.Admit(members)
@@ -49,11 +49,11 @@ func TestAGateThatRemembersDecidesLikeOneThatDoesNot(t *testing.T) {
 }
 
 // turn changes one thing.
-func turn(t *rapid.T, pool map[byte]fleet.Member, known *byMember) {
+func turn(t *rapid.T, pool map[byte]*fleet.Member, known *byMember) {
 	n := byte(rapid.IntRange(1, 6).Draw(t, "member"))
-	m, ok := pool[n]
-	if !ok {
-		m = member(n)
+	m := member(n)
+	if was := pool[n]; was != nil {
+		m = *was
 	}
 	switch rapid.SampledFrom([]string{"service", "service", "gone", "lost", "back", "moved", "proof", "nothing"}).Draw(t, "event") {
 	case "service":
@@ -71,7 +71,7 @@ func turn(t *rapid.T, pool map[byte]fleet.Member, known *byMember) {
 		known.revision++
 		known.states[m.ID] = vouch.State(rapid.IntRange(0, 2).Draw(t, "state"))
 	}
-	pool[n] = m
+	pool[n] = &m
 }
 
 // places checks who has one after r, and returns them.
@@ -79,7 +79,7 @@ func places(t *rapid.T, opts Options, r Result, had map[uuid.UUID]string) map[uu
 	has, taken := map[uuid.UUID]string{}, map[string]int{}
 	var prove []uuid.UUID
 	for _, m := range r.Members {
-		own := gate(opts).Admit([]fleet.Member{plain(m)})
+		own := gate(opts).Admit([]*fleet.Member{new(plain(*m))})
 		if want := own.Members[0].Quarantine; want != "" && m.Quarantine != want {
 			t.Fatalf("%v is refused for %q, want %q", m.ID, m.Quarantine, want)
 		}
@@ -96,11 +96,11 @@ func places(t *rapid.T, opts Options, r Result, had map[uuid.UUID]string) map[uu
 	for _, m := range r.Members {
 		if n := taken[m.Service]; n > 2 || len(taken) > 2 {
 			t.Fatalf("places are exceeded: %v", taken)
-		} else if m.Liveness == fleet.Alive && m.Quarantine != "" && (n < 2 && (n > 0 || len(taken) < 2)) && len(gate(opts).Admit([]fleet.Member{plain(m)}).Refused) == 0 {
+		} else if m.Liveness == fleet.Alive && m.Quarantine != "" && (n < 2 && (n > 0 || len(taken) < 2)) && len(gate(opts).Admit([]*fleet.Member{new(plain(*m))}).Refused) == 0 {
 			t.Fatalf("%v is refused for %q, and there is room: %v", m.ID, m.Quarantine, taken)
 		}
 	}
-	if !slices.EqualFunc(r.Prove, prove, func(m fleet.Member, id uuid.UUID) bool { return m.ID == id }) {
+	if !slices.EqualFunc(r.Prove, prove, func(m *fleet.Member, id uuid.UUID) bool { return m.ID == id }) {
 		t.Fatalf("to be proven are %v, want %v", r.Prove, prove)
 	}
 	return has

@@ -34,7 +34,7 @@ var (
 // merged is a registry without a goroutine: it merges when it is asked.
 type merged struct {
 	store   *override.Store
-	members []fleet.Member
+	members []*fleet.Member
 	settled bool
 	guarded string             // a service that its guard holds
 	stale   *registry.Snapshot // when set, all that anybody sees
@@ -86,7 +86,7 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.DiscardHandler)
-	reg := &merged{store: store, settled: true, members: []fleet.Member{upstream(), quarantined()}}
+	reg := &merged{store: store, settled: true, members: []*fleet.Member{upstream(), quarantined()}}
 	discovery := xds.New(xds.Options{Logger: logger})
 	discovery.Update(reg.Snapshot())
 	hub := events.New(events.Options{Overrides: store.InForce, Clients: discovery.Connected})
@@ -102,8 +102,8 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
-func upstream() fleet.Member {
-	return fleet.Member{
+func upstream() *fleet.Member {
+	return &fleet.Member{
 		ID: memberID, Role: fleet.RoleUpstream, Started: start, Version: fleet.FormatVersion, Service: "myservice",
 		Endpoint: fleet.Endpoint{
 			Addr: netip.MustParseAddrPort("127.0.0.1:8081"), Weight: 10, Health: fleet.Healthy, Canary: true,
@@ -113,8 +113,8 @@ func upstream() fleet.Member {
 	}
 }
 
-func quarantined() fleet.Member {
-	return fleet.Member{
+func quarantined() *fleet.Member {
+	return &fleet.Member{
 		ID: uuid.MustParse("99999999-2222-4333-8444-555555555555"), Gossip: netip.MustParseAddrPort("127.0.0.1:7999"),
 		Liveness: fleet.Alive, Since: start, Quarantine: "metadata is not a JSON object",
 	}

@@ -28,7 +28,7 @@ type memberView struct {
 	Tags      *tags        `json:"tags,omitzero"`
 }
 
-func viewMember(m fleet.Member) memberView {
+func viewMember(m *fleet.Member) memberView {
 	v := memberView{
 		ID: m.ID, Role: m.Role, Liveness: m.Liveness, Since: m.Since, Started: m.Started,
 		Gossip: m.Gossip, Quarantine: m.Quarantine, Service: m.Service,

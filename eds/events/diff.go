@@ -22,7 +22,7 @@ type fact struct {
 // diffSnapshots lists what changed between two Snapshots.
 func diffSnapshots(was, now *registry.Snapshot) []fact {
 	var facts []fact
-	merge(was.Members, now.Members, func(a, b *fleet.Member) int { return bytes.Compare(a.ID[:], b.ID[:]) }, func(a, b *fleet.Member) {
+	mergeShared(was.Members, now.Members, func(a, b *fleet.Member) int { return bytes.Compare(a.ID[:], b.ID[:]) }, func(a, b *fleet.Member) {
 		if change := changeOf(a, b, func() bool { return sameMember(a, b) }); change != "" {
 			facts = append(facts, fact{KindMember, memberFact(change, present(a, b))})
 		}
@@ -42,10 +42,9 @@ func diffSnapshots(was, now *registry.Snapshot) []fact {
 
 func diffHosts(service string, was, now []*registry.Host) []fact {
 	var facts []fact
-	order := func(a, b **registry.Host) int { return (*a).Addr.Compare((*b).Addr) }
-	merge(first(was), first(now), order, func(a, b **registry.Host) {
-		if change := changeOf(a, b, func() bool { return *a == *b || sameHost(*a, *b) }); change != "" {
-			facts = append(facts, fact{KindEndpoint, hostFact(change, service, *present(a, b))})
+	mergeShared(first(was), first(now), func(a, b *registry.Host) int { return a.Addr.Compare(b.Addr) }, func(a, b *registry.Host) {
+		if change := changeOf(a, b, func() bool { return sameHost(a, b) }); change != "" {
+			facts = append(facts, fact{KindEndpoint, hostFact(change, service, present(a, b))})
 		}
 	})
 	return facts
@@ -154,6 +153,20 @@ func merge[T any](was, now []T, compare func(a, b *T) int, pair func(a, b *T)) {
 		}
 		pair(a, b)
 	}
+}
+
+// mergeShared does so for lists that share what stayed as it was: of that nothing is told.
+func mergeShared[T any](was, now []*T, compare func(a, b *T) int, pair func(a, b *T)) {
+	merge(was, now, func(a, b **T) int { return compare(*a, *b) }, func(a, b **T) {
+		switch {
+		case a == nil:
+			pair(nil, *b)
+		case b == nil:
+			pair(*a, nil)
+		case *a != *b:
+			pair(*a, *b)
+		}
+	})
 }
 
 // changeOf says how b follows a; "" when they are the same.

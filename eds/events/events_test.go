@@ -72,7 +72,7 @@ func TestSnapshotsAreCompared(t *testing.T) {
 	member := func(change func(*fleet.Member)) *registry.Snapshot {
 		m := fleet.Member{ID: uuid.UUID{1}, Role: fleet.RoleUpstream, Service: "s", Liveness: fleet.Alive}
 		change(&m)
-		return &registry.Snapshot{Members: []fleet.Member{m}}
+		return &registry.Snapshot{Members: []*fleet.Member{new(m)}}
 	}
 	alive := member(func(*fleet.Member) {})
 	for name, tt := range map[string]struct {

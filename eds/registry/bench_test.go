@@ -23,7 +23,7 @@ func manyMembers(n int, service func(i int) string) Input {
 			m.Endpoint.Addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 8080)
 		})
 		in.Members = append(in.Members, m)
-		in.Evidence[keyOf(&m)] = probe.Evidence{Verdict: probe.Good, Tried: true, Verified: true, Since: epoch}
+		in.Evidence[keyOf(m)] = probe.Evidence{Verdict: probe.Good, Tried: true, Verified: true, Since: epoch}
 	}
 	fleet.SortMembers(in.Members)
 	return in
@@ -67,5 +67,7 @@ func BenchmarkDecide(b *testing.B) {
 // oneWeight is what gossip hands over after one member announced another weight.
 func oneWeight(in *Input, i int) {
 	in.Members, in.EvidenceRevision = slices.Clone(in.Members), 1
-	in.Members[i*7919%len(in.Members)].Endpoint.Weight++
+	one := &in.Members[i*7919%len(in.Members)]
+	*one = new(**one)
+	(*one).Endpoint.Weight++
 }

@@ -16,10 +16,10 @@ type index struct {
 	sorted   []*candidates // by name
 	resort   bool          // services is not what sorted is
 
-	members  []fleet.Member // that were there last, by id
-	found    []*candidate   // of each; nil for one that is no candidate
-	evidence uint64         // the revision that was looked at last
-	manual   bool           // there was a manual list
+	members  []*fleet.Member // that were there last, by id
+	found    []*candidate    // of each; nil for one that is no candidate
+	evidence uint64          // the revision that was looked at last
+	manual   bool            // there was a manual list
 
 	overrides []override.Override            // that were there last
 	decisions map[string][]override.Override // of these, for hosts, by service
@@ -28,22 +28,21 @@ type index struct {
 func newIndex() index { return index{services: make(map[string]*candidates)} }
 
 // update brings the candidates to what in says. The members are by id.
-func (x *index) update(in *Input, members []fleet.Member) {
+func (x *index) update(in *Input, members []*fleet.Member) {
 	looked := in.EvidenceRevision == 0 || in.EvidenceRevision != x.evidence
 	found := make([]*candidate, len(members))
 	next := 0 // of the members that were there last
-	for i := range members {
-		m := &members[i]
-		for next < len(x.members) && compareIDs(&x.members[next], m) < 0 {
+	for i, m := range members {
+		for next < len(x.members) && compareIDs(x.members[next], m) < 0 {
 			x.drop(x.found[next])
 			next++
 		}
-		if next == len(x.members) || x.members[next].ID != m.ID {
+		if next == len(x.members) || compareIDs(x.members[next], m) > 0 {
 			found[i] = x.add(m, in.Evidence)
 			continue
 		}
 		found[i] = x.found[next]
-		if !found[i].still(m, &x.members[next], in.Evidence, looked) {
+		if !found[i].still(m, x.members[next], in.Evidence, looked) {
 			x.drop(x.found[next])
 			found[i] = x.add(m, in.Evidence)
 		}

@@ -37,7 +37,7 @@ type Input struct {
 	Now       time.Time // never before that of the last call
 	Settled   bool
 	Revision  uint64 // of Overrides
-	Members   []fleet.Member
+	Members   []*fleet.Member
 	Overrides []override.Override // sorted by key, each key once
 	Evidence  map[probe.Key]probe.Evidence
 	// EvidenceRevision is another one after each change of Evidence; 0 says that it
@@ -100,24 +100,15 @@ func (r *Registry) Decide(in Input) (*Snapshot, time.Time) {
 // keepServed sorts the members, and adds those that gossip gave up so long ago
 // that it has forgotten them, but that are still served: because they answer, or
 // because this server has heard nobody for longer than gossip remembers.
-func (r *Registry) keepServed(members []fleet.Member) []fleet.Member {
-	if !sorted(members) {
+func (r *Registry) keepServed(members []*fleet.Member) []*fleet.Member {
+	if !sorted(members, r.last.Members) {
 		members = slices.Clone(members)
 		fleet.SortMembers(members)
 	}
-	var forgotten []fleet.Member
-	for i := range r.last.Members {
-		m := &r.last.Members[i]
-		if m.Liveness != fleet.Dead {
-			continue
-		}
-		if h, _ := r.last.host(m.Service, keyOf(m)); !h.Served {
-			continue
-		}
-		if _, found := fleet.FindMember(members, m.ID); !found {
-			forgotten = append(forgotten, *m)
-		}
-	}
+	forgotten := slices.DeleteFunc(missing(r.last.Members, members), func(m *fleet.Member) bool {
+		h, _ := r.last.host(m.Service, keyOf(m))
+		return m.Liveness != fleet.Dead || !h.Served
+	})
 	if len(forgotten) > 0 {
 		members = slices.Concat(members, forgotten)
 		fleet.SortMembers(members)
@@ -125,16 +116,41 @@ func (r *Registry) keepServed(members []fleet.Member) []fleet.Member {
 	return members
 }
 
-func sorted(members []fleet.Member) bool {
+// sorted reports whether members are by id. Those that stand where they stood in was,
+// which is sorted, are not looked at.
+func sorted(members, was []*fleet.Member) bool {
 	for i := 1; i < len(members); i++ {
-		if compareIDs(&members[i-1], &members[i]) > 0 {
+		stayed := i < len(was) && members[i] == was[i] && members[i-1] == was[i-1]
+		if !stayed && compareIDs(members[i-1], members[i]) > 0 {
 			return false
 		}
 	}
 	return true
 }
 
-func compareIDs(a, b *fleet.Member) int { return bytes.Compare(a.ID[:], b.ID[:]) }
+// missing returns those of was that are not among now; both are by id.
+func missing(was, now []*fleet.Member) (gone []*fleet.Member) {
+	for _, m := range was {
+		for len(now) > 0 && compareIDs(now[0], m) < 0 {
+			now = now[1:]
+		}
+		if len(now) > 0 && compareIDs(now[0], m) == 0 {
+			now = now[1:]
+		} else {
+			gone = append(gone, m)
+		}
+	}
+	return gone
+}
+
+// compareIDs does not read members that are the same: to fetch 10,000 from memory is
+// what takes long.
+func compareIDs(a, b *fleet.Member) int {
+	if a == b {
+		return 0
+	}
+	return bytes.Compare(a.ID[:], b.ID[:])
+}
 
 // countRemovals tells damping who goes now against its will.
 func (r *Registry) countRemovals(now time.Time, c *candidates) {

@@ -227,7 +227,7 @@ func TestWeightAndTagsAreReplacedWhereDecided(t *testing.T) {
 			})
 			tt.by.Key = override.Key{Service: m.Service, Host: m.ID.String()}
 			tt.want.Addr, tt.want.Health = m.Endpoint.Addr, fleet.Healthy
-			svc, _ := decide(Input{Members: []fleet.Member{m}, Overrides: []override.Override{tt.by}}).Find(m.Service)
+			svc, _ := decide(Input{Members: []*fleet.Member{m}, Overrides: []override.Override{tt.by}}).Find(m.Service)
 			if len(svc.Hosts) != 1 || !svc.Hosts[0].Served || !svc.Hosts[0].Equal(&tt.want) {
 				t.Errorf("served %+v\nwant   %+v", svc.Hosts, tt.want)
 			}

@@ -95,9 +95,9 @@ func (s *script) gossip(names []string, service string, change func(*fleet.Membe
 	for _, name := range names {
 		m := s.members[name]
 		if m == nil {
-			m = new(upstream(name[0], func(m *fleet.Member) {
+			m = upstream(name[0], func(m *fleet.Member) {
 				m.ID, m.Service, m.Started, m.Endpoint.Addr = idOf(name), service, s.in.Now, addrOf(name)
-			}))
+			})
 			s.members[name] = m
 		}
 		delete(s.gone, name)

@@ -46,6 +46,7 @@ type script struct {
 	due      time.Time
 	snap     *Snapshot
 	members  map[string]*fleet.Member
+	given    map[string]*fleet.Member // of these, as they were handed over last
 	gone     map[string]bool          // forgotten by gossip
 	manual   map[string]override.Host // by host name
 	mode     override.Mode
@@ -90,7 +91,7 @@ var defaults = Options{Guard: DefaultGuard, GuardHold: DefaultGuardHold, Round: 
 
 func newScript(t tester, opts Options) *script {
 	return &script{
-		t: t, registry: New(opts), twin: twin{New(opts)}, members: make(map[string]*fleet.Member), gone: make(map[string]bool),
+		t: t, registry: New(opts), twin: twin{New(opts)}, members: make(map[string]*fleet.Member), given: make(map[string]*fleet.Member), gone: make(map[string]bool),
 		manual: make(map[string]override.Host), made: make(map[override.Key]override.Override), changes: make(map[string]int),
 		in: Input{Now: epoch, Settled: true, EvidenceRevision: 1, Evidence: make(map[probe.Key]probe.Evidence)},
 	}
@@ -133,7 +134,10 @@ func (s *script) decide() {
 	s.in.Members = nil
 	for name, m := range s.members {
 		if !s.gone[name] {
-			s.in.Members = append(s.in.Members, *m)
+			if was := s.given[name]; was == nil || !reflect.DeepEqual(was, m) { // gossip shares what stays as it was
+				s.given[name] = new(*m)
+			}
+			s.in.Members = append(s.in.Members, s.given[name])
 		}
 	}
 	if list := s.inForce(); !reflect.DeepEqual(list, s.in.Overrides) { // a store hands over the same list, too

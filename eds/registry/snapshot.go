@@ -40,8 +40,8 @@ type Snapshot struct {
 	// everything stays as it was, without limit.
 	Isolated bool
 
-	Services []Service      // sorted by name
-	Members  []fleet.Member // sorted by id, quarantined and gone ones too
+	Services []Service       // sorted by name
+	Members  []*fleet.Member // sorted by id, quarantined and gone ones too
 }
 
 // Service is one EDS resource: what is served under a name, and what is not and why.

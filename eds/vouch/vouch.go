@@ -45,12 +45,12 @@ type key struct {
 	gossip netip.AddrPort
 }
 
-func keyOf(m fleet.Member) key { return key{m.ID, m.Gossip} }
+func keyOf(m *fleet.Member) key { return key{m.ID, m.Gossip} }
 
 // Voucher challenges members. Run does the work; the other methods may be called
 // from any goroutine, Watch from one at a time, and never block.
 type Voucher struct {
-	ask     func(context.Context, fleet.Member) bool
+	ask     func(context.Context, *fleet.Member) bool
 	changed chan struct{} // capacity one
 	watched latest.Value[watch]
 	turns   *semaphore.Weighted
@@ -63,13 +63,13 @@ type Voucher struct {
 
 // watch is what Watch was last told.
 type watch struct {
-	members   []fleet.Member
+	members   []*fleet.Member
 	inService func() map[uuid.UUID]bool
 }
 
 // New returns a Voucher that challenges with ask, which bounds its own wait. Known
 // members were proven before a restart.
-func New(ask func(context.Context, fleet.Member) bool, known []fleet.Member) *Voucher {
+func New(ask func(context.Context, *fleet.Member) bool, known []*fleet.Member) *Voucher {
 	v := &Voucher{ask: ask, changed: make(chan struct{}, 1), watched: latest.New[watch](),
 		turns: semaphore.NewWeighted(atOnce), aside: semaphore.NewWeighted(asideMost), states: make(map[key]State)}
 	for _, m := range known {
@@ -83,12 +83,12 @@ func New(ask func(context.Context, fleet.Member) bool, known []fleet.Member) *Vo
 // that are in service still: a pool that was out of sight for long must not be out of
 // service when it is back, but what somebody recorded who is gone must not have that
 // member served at once. inService is called when that matters, not by Watch.
-func (v *Voucher) Watch(members []fleet.Member, inService func() map[uuid.UUID]bool) {
+func (v *Voucher) Watch(members []*fleet.Member, inService func() map[uuid.UUID]bool) {
 	v.watched.Put(watch{members, inService})
 }
 
 // State returns what is known of m at the address at which it gossips now.
-func (v *Voucher) State(m fleet.Member) State {
+func (v *Voucher) State(m *fleet.Member) State {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.states[keyOf(m)]
@@ -143,7 +143,7 @@ func (v *Voucher) Run(ctx context.Context) {
 }
 
 // prove challenges m until it has answered or ctx ends.
-func (v *Voucher) prove(ctx context.Context, m fleet.Member) {
+func (v *Voucher) prove(ctx context.Context, m *fleet.Member) {
 	turns := v.turns
 	for i, pause := 1, firstRetry; ; i, pause = i+1, min(2*pause, lastRetry) {
 		if i > several {
@@ -171,7 +171,7 @@ func (v *Voucher) prove(ctx context.Context, m fleet.Member) {
 }
 
 // note keeps what is known of m, unless nobody wants to know any more.
-func (v *Voucher) note(ctx context.Context, m fleet.Member, s State) {
+func (v *Voucher) note(ctx context.Context, m *fleet.Member, s State) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if ctx.Err() != nil || v.states[keyOf(m)] == s {

@@ -27,7 +27,7 @@ type crowd struct {
 	asked map[uuid.UUID]int
 }
 
-func (c *crowd) ask(ctx context.Context, m fleet.Member) bool {
+func (c *crowd) ask(ctx context.Context, m *fleet.Member) bool {
 	c.mu.Lock()
 	c.asked[m.ID]++
 	there := c.there[m.ID]
@@ -43,7 +43,7 @@ func (c *crowd) ask(ctx context.Context, m fleet.Member) bool {
 
 func nobody() map[uuid.UUID]bool { return nil }
 
-func play(t *testing.T, known []fleet.Member, f func(*Voucher, *crowd)) {
+func play(t *testing.T, known []*fleet.Member, f func(*Voucher, *crowd)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := &crowd{there: make(map[uuid.UUID]bool), asked: make(map[uuid.UUID]int)}
@@ -61,24 +61,24 @@ func TestAMemberIsAskedUntilItHasAnswered(t *testing.T) {
 	play(t, nil, func(v *Voucher, c *crowd) {
 		here, late, gone := member(1), member(2), member(3)
 		c.there[here.ID] = true
-		v.Watch([]fleet.Member{here, late, gone}, nobody)
+		v.Watch([]*fleet.Member{new(here), new(late), new(gone)}, nobody)
 		synctest.Wait()
 		<-v.Changed()
-		if s := v.State(here); s != Proven {
+		if s := v.State(&here); s != Proven {
 			t.Errorf("who answers at once is %d", s)
 		}
-		if s := v.State(late); s != Unasked {
+		if s := v.State(&late); s != Unasked {
 			t.Errorf("before there is an outcome it is %d", s)
 		}
 		time.Sleep(300 * time.Millisecond)
-		if s := v.State(late); s != Silent {
+		if s := v.State(&late); s != Silent {
 			t.Errorf("who does not answer is %d", s)
 		}
 		c.mu.Lock()
 		c.there[late.ID] = true
 		c.mu.Unlock()
 		time.Sleep(time.Second)
-		if s := v.State(late); s != Proven {
+		if s := v.State(&late); s != Proven {
 			t.Errorf("who answers later is %d", s)
 		}
 		time.Sleep(10 * time.Minute)
@@ -95,15 +95,15 @@ func TestAMemberIsAskedUntilItHasAnswered(t *testing.T) {
 
 func TestAProofIsOfOneAddress(t *testing.T) {
 	m := member(1)
-	play(t, []fleet.Member{m}, func(v *Voucher, c *crowd) {
-		v.Watch([]fleet.Member{m}, nobody)
+	play(t, []*fleet.Member{new(m)}, func(v *Voucher, c *crowd) {
+		v.Watch([]*fleet.Member{new(m)}, nobody)
 		synctest.Wait()
-		if s := v.State(m); s != Proven || c.asked[m.ID] != 0 {
+		if s := v.State(&m); s != Proven || c.asked[m.ID] != 0 {
 			t.Errorf("who was proven before a restart is %d, and was asked %d times", s, c.asked[m.ID])
 		}
 		moved := m
 		moved.Gossip = member(2).Gossip
-		if s := v.State(moved); s != Unasked {
+		if s := v.State(&moved); s != Unasked {
 			t.Errorf("at another address it is %d", s)
 		}
 	})
@@ -111,10 +111,10 @@ func TestAProofIsOfOneAddress(t *testing.T) {
 
 func TestWhoIsGoneIsForgottenButForProofsOfWhoIsInService(t *testing.T) {
 	play(t, nil, func(v *Voucher, c *crowd) {
-		var all []fleet.Member
+		var all []*fleet.Member
 		serving := make(map[uuid.UUID]bool)
 		for i := range 200 {
-			all = append(all, member(byte(i)))
+			all = append(all, new(member(byte(i))))
 			c.there[all[i].ID] = i%2 == 0
 			serving[all[i].ID] = i < 100
 		}
@@ -146,11 +146,11 @@ func TestWhoIsGoneIsForgottenButForProofsOfWhoIsInService(t *testing.T) {
 // However many do not exist, who does is asked in time.
 func TestWhoNeverAnswersKeepsNobodyWaiting(t *testing.T) {
 	play(t, nil, func(v *Voucher, c *crowd) {
-		var all []fleet.Member
+		var all []*fleet.Member
 		for i := range 10 * atOnce {
 			m := member(1)
 			m.ID = uuid.NewSHA1(uuid.Nil, []byte{byte(i >> 8), byte(i)})
-			all = append(all, m)
+			all = append(all, new(m))
 		}
 		v.Watch(all, nobody)
 		time.Sleep(time.Minute)
@@ -158,9 +158,9 @@ func TestWhoNeverAnswersKeepsNobodyWaiting(t *testing.T) {
 		c.mu.Lock()
 		c.there[here.ID] = true
 		c.mu.Unlock()
-		v.Watch(append(all, here), nobody)
+		v.Watch(append(all, new(here)), nobody)
 		time.Sleep(10 * time.Millisecond)
-		if s := v.State(here); s != Proven {
+		if s := v.State(&here); s != Proven {
 			t.Errorf("who is there is %d", s)
 		}
 	})

@@ -140,6 +140,7 @@ func encodeChunks(hosts []served, before *assignment) (chunks []*chunk, err erro
 	if before != nil {
 		old, made = before.hosts, before.encoding.chunks
 	}
+	chunks = make([]*chunk, 0, len(made)+1)
 	for len(hosts) > 0 {
 		for len(made) > 0 && old[0].Addr.Compare(hosts[0].Addr) < 0 {
 			old, made = old[made[0].hosts:], made[1:]

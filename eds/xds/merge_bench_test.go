@@ -23,7 +23,7 @@ func fleetOf(n int) registry.Input {
 			Endpoint: fleet.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80), Weight: 1, Health: fleet.Healthy},
 			Probe:    fleet.Probe{Kind: fleet.ProbeHTTP, Path: fleet.DefaultHealthPath},
 		}
-		in.Members = append(in.Members, m)
+		in.Members = append(in.Members, new(m))
 		in.Evidence[probe.Key{ID: m.ID.String(), Addr: m.Endpoint.Addr}] = probe.Evidence{Verdict: probe.Good, Tried: true, Verified: true}
 	}
 	fleet.SortMembers(in.Members)
@@ -41,7 +41,9 @@ func BenchmarkMergeToBytes(b *testing.B) {
 	r, s := registry.New(registry.Options{}), New(Options{})
 	change := func(i int) {
 		in.Members = slices.Clone(in.Members)
-		in.Members[i*7919%len(in.Members)].Endpoint.Weight++
+		one := &in.Members[i*7919%len(in.Members)]
+		*one = new(**one)
+		(*one).Endpoint.Weight++
 		in.Now = in.Now.Add(time.Millisecond)
 	}
 	pass := func() int {

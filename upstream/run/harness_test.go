@@ -246,12 +246,12 @@ func (o observer) await(t *testing.T, what string, wanted func(fleet.Member) boo
 	t.Helper()
 	timeout := time.After(patience)
 	for {
-		upstreams := slices.DeleteFunc(slices.Clone(o.Members()), func(m fleet.Member) bool { return m.Role != fleet.RoleUpstream })
+		upstreams := slices.DeleteFunc(slices.Clone(o.Members()), func(m *fleet.Member) bool { return m.Role != fleet.RoleUpstream })
 		if len(upstreams) > 1 {
 			t.Fatalf("there are %d upstreams", len(upstreams))
 		}
-		if len(upstreams) == 1 && wanted(upstreams[0]) {
-			return upstreams[0]
+		if len(upstreams) == 1 && wanted(*upstreams[0]) {
+			return *upstreams[0]
 		}
 		select {
 		case <-o.Changed():

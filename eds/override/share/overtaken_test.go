@@ -39,10 +39,10 @@ func TestADecisionThatIsOvertakenByWhatComesWithItIsTold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := &peer{member: later.member}
+		p := &peer{member: new(later.member)}
 		earlier.sharer.peers[later.member.ID] = p
 		for _, b := range append(decisions, stampsOf(in, held).encode(kindAnswer)) {
-			earlier.sharer.Receive(later.member, b)
+			earlier.sharer.Receive(&later.member, b)
 		}
 		earlier.sharer.read(time.Now())
 		if now, _ := earlier.InForce(); len(now) != 1 || now[0].Stamp != held[0].Stamp {

@@ -20,7 +20,7 @@ const (
 // peer is another EDS server. It is sent one message at a time, so that one that
 // does not answer holds up nobody else.
 type peer struct {
-	member fleet.Member
+	member *fleet.Member
 	busy   bool                // something is being sent
 	fresh  []override.Override // decided here just now; they go first
 	queue  [][]byte

@@ -39,14 +39,14 @@ type Store interface {
 type Options struct {
 	Self   uuid.UUID // in the pool
 	Store  Store
-	Send   func(to fleet.Member, b []byte) error // bounded in time; called from several goroutines
+	Send   func(to *fleet.Member, b []byte) error // bounded in time; called from several goroutines
 	Logger *slog.Logger
 }
 
 // Sharer shares the decisions of one EDS server.
 type Sharer struct {
 	Options
-	members latest.Value[[]fleet.Member]
+	members latest.Value[[]*fleet.Member]
 	arrived chan struct{} // capacity one
 
 	mu    sync.Mutex // guards what follows
@@ -63,27 +63,27 @@ type Sharer struct {
 
 // letter is a message and who sent it.
 type letter struct {
-	from fleet.Member
+	from *fleet.Member
 	b    []byte
 }
 
 // New returns a Sharer that does nothing until Run.
 func New(opts Options) *Sharer {
 	return &Sharer{
-		Options: opts, members: latest.New[[]fleet.Member](), arrived: make(chan struct{}, 1),
+		Options: opts, members: latest.New[[]*fleet.Member](), arrived: make(chan struct{}, 1),
 		peers: make(map[uuid.UUID]*peer), sent: make(chan result), warned: make(map[string]time.Time),
 	}
 }
 
 // Members tells who is in the pool. It never blocks; it has one caller at a time,
 // and nobody may write to the slice afterwards.
-func (s *Sharer) Members(members []fleet.Member) {
+func (s *Sharer) Members(members []*fleet.Member) {
 	s.members.Put(members)
 }
 
 // Receive takes a message from another EDS server, and keeps it. It never blocks:
 // what is too much is dropped, and comes again. Any goroutine may call it.
-func (s *Sharer) Receive(from fleet.Member, b []byte) {
+func (s *Sharer) Receive(from *fleet.Member, b []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.size+len(b) > inboxBytes {
@@ -135,7 +135,7 @@ func (s *Sharer) Run(ctx context.Context) {
 func (s *Sharer) Behind() bool { return s.behind.Load() > 0 }
 
 // meet learns who the other EDS servers are, and compares with the new ones.
-func (s *Sharer) meet(members []fleet.Member) {
+func (s *Sharer) meet(members []*fleet.Member) {
 	there := make(map[uuid.UUID]bool)
 	for _, m := range members {
 		if m.Role != fleet.RoleEDS || m.Liveness != fleet.Alive || m.Quarantine != "" || m.ID == s.Self {
@@ -297,7 +297,7 @@ func compare(held []override.Override, theirs map[string]override.Stamp, self uu
 }
 
 // warn logs an error, at debug level when it is the same as just before.
-func (s *Sharer) warn(now time.Time, from fleet.Member, err error) {
+func (s *Sharer) warn(now time.Time, from *fleet.Member, err error) {
 	if err == nil {
 		return
 	}

@@ -72,8 +72,8 @@ func (w *world) add(db *bbolt.DB) *server {
 		w.t.Fatal(err)
 	}
 	s := &server{Store: store, member: fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Liveness: fleet.Alive}}
-	s.sharer = New(Options{Self: s.member.ID, Store: store, Logger: slog.New(slog.DiscardHandler), Send: func(to fleet.Member, b []byte) error {
-		return w.carry(s.member, to, b)
+	s.sharer = New(Options{Self: s.member.ID, Store: store, Logger: slog.New(slog.DiscardHandler), Send: func(to *fleet.Member, b []byte) error {
+		return w.carry(s.member, *to, b)
 	}})
 	w.servers = append(w.servers, s)
 	return s
@@ -92,7 +92,7 @@ func (w *world) carry(from, to fleet.Member, b []byte) error {
 	time.Sleep(time.Millisecond)
 	for _, s := range w.servers {
 		if s.member.ID == to.ID {
-			s.sharer.Receive(from, b)
+			s.sharer.Receive(&from, b)
 		}
 	}
 	return nil
@@ -111,13 +111,13 @@ func (w *world) meet(see bool) {
 	w.cut = !see
 	w.mu.Unlock()
 	for _, s := range w.servers {
-		var members []fleet.Member
+		var members []*fleet.Member
 		for _, other := range w.servers {
 			m := other.member
 			if !see && other != s {
 				m.Liveness = fleet.Dead
 			}
-			members = append(members, m)
+			members = append(members, new(m))
 		}
 		s.sharer.Members(members)
 	}
@@ -206,7 +206,7 @@ func TestOneThatSeesTheOtherFirstWaitsForIt(t *testing.T) {
 	play(t, 2, func(w *world) {
 		a, b := w.servers[0], w.servers[1]
 		a.decide(t, "a", 1)
-		members := []fleet.Member{a.member, b.member}
+		members := []*fleet.Member{new(a.member), new(b.member)}
 		for _, first := range w.servers {
 			w.meet(false)
 			time.Sleep(5 * time.Second)
