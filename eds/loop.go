@@ -65,8 +65,7 @@ type loop struct {
 	// Owned by run.
 	registry *registry.Registry
 	settling *settling
-	targets  []probe.Target
-	givenUp  map[probe.Key]bool // dead members that are not probed any more
+	targets  targets
 	started  time.Time
 
 	// Written by run, read by anybody.
@@ -190,9 +189,8 @@ func (l *loop) decide() time.Time {
 		Now: now, Settled: settled, Revision: revision, Members: admitted.Members, Overrides: overrides,
 		Evidence: evidence, EvidenceRevision: revised, Woke: l.prober.Woke(),
 	})
-	if targets := l.targetsOf(now, snap.Members, overrides, evidence); !slices.Equal(targets, l.targets) {
-		l.targets = targets
-		l.prober.Watch(targets)
+	if l.targets.update(now, snap.Members, overrides, evidence) {
+		l.prober.Watch(l.targets.list)
 	}
 	before := l.latest.Swap(snap)
 	for _, publish := range l.publish {
@@ -240,7 +238,7 @@ func lost(members []*fleet.Member, since time.Time) []*fleet.Member {
 
 // mute reports whether there are endpoints to hear and none is heard.
 func (l *loop) mute(evidence map[probe.Key]probe.Evidence) bool {
-	return len(l.targets) > 0 && !slices.ContainsFunc(l.targets, func(t probe.Target) bool {
+	return len(l.targets.list) > 0 && !slices.ContainsFunc(l.targets.list, func(t probe.Target) bool {
 		e := evidence[t.Key]
 		return e.Tried && !e.Late && e.Verdict != probe.Silent
 	})
@@ -266,8 +264,8 @@ func (l *loop) unknown(admitted admit.Result, evidence map[probe.Key]probe.Evide
 
 // untried says how long first probes may still take, if some endpoint had none.
 func (l *loop) untried(evidence map[probe.Key]probe.Evidence) time.Duration {
-	if !slices.ContainsFunc(l.targets, func(t probe.Target) bool { return !evidence[t.Key].Tried }) {
+	if !slices.ContainsFunc(l.targets.list, func(t probe.Target) bool { return !evidence[t.Key].Tried }) {
 		return 0
 	}
-	return settleProbe + probe.FirstRound(len(l.targets), l.probes)
+	return settleProbe + probe.FirstRound(len(l.targets.list), l.probes)
 }

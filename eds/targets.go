@@ -2,6 +2,7 @@ package eds
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
@@ -13,29 +14,98 @@ import (
 // has given it up too: its process cannot come back under the same id.
 const provenFor = time.Minute
 
-// targetsOf says whom to probe: the live members that allow it, the lost ones that
-// may come back, and the manual hosts for which an operator asked. Equal input
-// gives equal output, in order.
-func (l *loop) targetsOf(now time.Time, members []*fleet.Member, overrides []override.Override, evidence map[probe.Key]probe.Evidence) []probe.Target {
-	given := make(map[probe.Key]bool)
-	defer func() { l.givenUp = given }()
-	targets := make([]probe.Target, 0, len(l.targets)+1)
-	for _, m := range members {
-		if m.Role != fleet.RoleUpstream || m.Quarantine != "" || m.Probe.Kind == fleet.ProbeNone || m.Liveness == fleet.Left {
-			continue
+// targets are those whom to probe: the live members that allow it, the lost ones
+// that may come back, and the manual hosts for which an operator asked. A member that
+// stays as it was costs nothing. The loop's goroutine owns them.
+type targets struct {
+	aims   []aim // of the members, by id
+	manual []probe.Target
+	list   []probe.Target // of both, replaced and never written
+}
+
+// aim is how a member is probed.
+type aim struct {
+	member *fleet.Member
+	target *probe.Target // nil: not at all
+	lost   bool          // whether it is given up depends on the time and the evidence
+	given  bool          // up, for as long as it is lost
+}
+
+// update brings the list to what its arguments say, and reports whether it is another
+// one. Equal input gives an equal list, in order.
+func (t *targets) update(now time.Time, members []*fleet.Member, overrides []override.Override, evidence map[probe.Key]probe.Evidence) bool {
+	aims, moved, old := make([]aim, len(members)), false, t.aims
+	for i, m := range members {
+		for len(old) > 0 && fleet.CompareIDs(old[0].member, m) < 0 {
+			moved = moved || old[0].asked() != nil
+			old = old[1:]
 		}
-		t := probe.Target{Key: probe.Key{ID: m.ID.String(), Addr: m.Endpoint.Addr}, Kind: m.Probe.Kind, Path: m.Probe.Path, Gossip: m.Gossip}
-		if m.Probe.OnBehalf {
-			t.Gossip = netip.AddrPort{}
+		var was aim
+		if len(old) > 0 && fleet.CompareIDs(old[0].member, m) == 0 {
+			was, old = old[0], old[1:]
 		}
-		if m.Liveness == fleet.Dead && (l.givenUp[t.Key] || givenUp(now, m, evidence[t.Key])) {
-			given[t.Key] = true // its evidence goes with the target
-			continue
-		}
-		targets = append(targets, t)
+		aims[i] = was.follow(now, m, evidence)
+		moved = moved || aims[i].asked() != was.asked()
 	}
-	for _, o := range overrides {
-		for _, h := range o.Hosts {
+	moved = moved || slices.ContainsFunc(old, func(a aim) bool { return a.asked() != nil })
+	t.aims = aims
+	if manual := manualTargets(overrides); !slices.Equal(manual, t.manual) {
+		t.manual, moved = manual, true
+	}
+	if !moved {
+		return false
+	}
+	list := make([]probe.Target, 0, len(t.list)+1)
+	for _, a := range aims {
+		if asked := a.asked(); asked != nil {
+			list = append(list, *asked)
+		}
+	}
+	t.list = append(list, t.manual...)
+	return true
+}
+
+// follow is the aim of m, which may be new, where a was the one before. Its target is
+// the same one if it says the same.
+func (a aim) follow(now time.Time, m *fleet.Member, evidence map[probe.Key]probe.Evidence) aim {
+	if was := a; a.member != m {
+		a = aim{member: m, target: targetOf(m), lost: m.Liveness == fleet.Dead}
+		if was.target != nil && a.target != nil {
+			a.given = was.given && a.target.Key == was.target.Key
+			if *a.target == *was.target {
+				a.target = was.target
+			}
+		}
+	}
+	if a.given = a.given && a.lost; a.lost && a.target != nil && !a.given {
+		a.given = givenUp(now, m, evidence[a.target.Key])
+	}
+	return a
+}
+
+// asked is the target, if it is in the list.
+func (a aim) asked() *probe.Target {
+	if a.given {
+		return nil
+	}
+	return a.target
+}
+
+// targetOf says how to probe m; nil: not at all.
+func targetOf(m *fleet.Member) *probe.Target {
+	if m.Role != fleet.RoleUpstream || m.Quarantine != "" || m.Probe.Kind == fleet.ProbeNone || m.Liveness == fleet.Left {
+		return nil
+	}
+	t := &probe.Target{Key: probe.Key{ID: m.ID.String(), Addr: m.Endpoint.Addr}, Kind: m.Probe.Kind, Path: m.Probe.Path, Gossip: m.Gossip}
+	if m.Probe.OnBehalf {
+		t.Gossip = netip.AddrPort{}
+	}
+	return t
+}
+
+func manualTargets(overrides []override.Override) (targets []probe.Target) {
+	for i := range overrides {
+		for _, h := range overrides[i].Hosts {
 			if h.Probe {
 				targets = append(targets, probe.Target{Key: probe.Key{Addr: h.Addr}, Kind: fleet.ProbeHTTP, Path: fleet.DefaultHealthPath})
 			}
@@ -44,6 +114,8 @@ func (l *loop) targetsOf(now time.Time, members []*fleet.Member, overrides []ove
 	return targets
 }
 
+// givenUp reports whether a lost member is not to be asked any more: its evidence
+// goes with the target.
 func givenUp(now time.Time, m *fleet.Member, e probe.Evidence) bool {
 	switch {
 	case m.Endpoint.Health == fleet.Draining, e.Verdict == probe.Replaced:

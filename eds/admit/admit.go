@@ -114,7 +114,7 @@ func (g *Gate) Admit(members []*fleet.Member) Result {
 	g.owners, g.proofs = owners, proofs
 	entries, moved := make([]*entry, len(members)), false
 	for i, m := range members {
-		e := g.entry(i, m.ID)
+		e := g.entry(i, m)
 		entries[i] = e
 		if afresh || e.m == nil || !m.Equal(e.m) {
 			moved = g.judge(e, m) || moved
@@ -136,14 +136,14 @@ func (g *Gate) Admit(members []*fleet.Member) Result {
 
 // entry finds what is known of the member that is the i-th now, most often where it
 // was before.
-func (g *Gate) entry(i int, id uuid.UUID) *entry {
-	if i < len(g.entries) && g.entries[i].m.ID == id {
+func (g *Gate) entry(i int, m *fleet.Member) *entry {
+	if i < len(g.entries) && (g.members[i] == m || g.members[i].ID == m.ID) {
 		return g.entries[i]
 	}
-	e := g.byID[id]
+	e := g.byID[m.ID]
 	if e == nil {
 		e = &entry{}
-		g.byID[id] = e
+		g.byID[m.ID] = e
 	}
 	return e
 }

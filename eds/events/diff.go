@@ -1,7 +1,6 @@
 package events
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 	"strings"
@@ -22,7 +21,7 @@ type fact struct {
 // diffSnapshots lists what changed between two Snapshots.
 func diffSnapshots(was, now *registry.Snapshot) []fact {
 	var facts []fact
-	mergeShared(was.Members, now.Members, func(a, b *fleet.Member) int { return bytes.Compare(a.ID[:], b.ID[:]) }, func(a, b *fleet.Member) {
+	mergeShared(was.Members, now.Members, fleet.CompareIDs, func(a, b *fleet.Member) {
 		if change := changeOf(a, b, func() bool { return sameMember(a, b) }); change != "" {
 			facts = append(facts, fact{KindMember, memberFact(change, present(a, b))})
 		}

@@ -33,11 +33,11 @@ func (x *index) update(in *Input, members []*fleet.Member) {
 	found := make([]*candidate, len(members))
 	next := 0 // of the members that were there last
 	for i, m := range members {
-		for next < len(x.members) && compareIDs(x.members[next], m) < 0 {
+		for next < len(x.members) && fleet.CompareIDs(x.members[next], m) < 0 {
 			x.drop(x.found[next])
 			next++
 		}
-		if next == len(x.members) || compareIDs(x.members[next], m) > 0 {
+		if next == len(x.members) || fleet.CompareIDs(x.members[next], m) > 0 {
 			found[i] = x.add(m, in.Evidence)
 			continue
 		}

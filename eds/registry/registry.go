@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"slices"
 	"time"
 
@@ -121,7 +120,7 @@ func (r *Registry) keepServed(members []*fleet.Member) []*fleet.Member {
 func sorted(members, was []*fleet.Member) bool {
 	for i := 1; i < len(members); i++ {
 		stayed := i < len(was) && members[i] == was[i] && members[i-1] == was[i-1]
-		if !stayed && compareIDs(members[i-1], members[i]) > 0 {
+		if !stayed && fleet.CompareIDs(members[i-1], members[i]) > 0 {
 			return false
 		}
 	}
@@ -131,25 +130,16 @@ func sorted(members, was []*fleet.Member) bool {
 // missing returns those of was that are not among now; both are by id.
 func missing(was, now []*fleet.Member) (gone []*fleet.Member) {
 	for _, m := range was {
-		for len(now) > 0 && compareIDs(now[0], m) < 0 {
+		for len(now) > 0 && fleet.CompareIDs(now[0], m) < 0 {
 			now = now[1:]
 		}
-		if len(now) > 0 && compareIDs(now[0], m) == 0 {
+		if len(now) > 0 && fleet.CompareIDs(now[0], m) == 0 {
 			now = now[1:]
 		} else {
 			gone = append(gone, m)
 		}
 	}
 	return gone
-}
-
-// compareIDs does not read members that are the same: to fetch 10,000 from memory is
-// what takes long.
-func compareIDs(a, b *fleet.Member) int {
-	if a == b {
-		return 0
-	}
-	return bytes.Compare(a.ID[:], b.ID[:])
 }
 
 // countRemovals tells damping who goes now against its will.
