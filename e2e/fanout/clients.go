@@ -13,16 +13,19 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/experimental"
 )
 
 // atOnce is how many clients connect at one time.
 const atOnce = 50
 
-// The windows that an Envoy opens unless it is told otherwise (Http2ProtocolOptions). With
-// HTTP/2's own 64 KB a server waits for its client many times in a large response.
+// The windows that an Envoy opens unless it is told otherwise (Http2ProtocolOptions), and
+// how much it reads at a time (strace shows it, of 1.40). With HTTP/2's own windows of 64 KB
+// a server waits for its client many times in a large response.
 const (
 	streamWindow = 16 << 20
 	connWindow   = 24 << 20
+	readSize     = 128 << 10
 )
 
 // crowd is many clients, each with a connection and a stream of its own, as an
@@ -32,6 +35,8 @@ type crowd struct {
 	all   []*client
 	wg    sync.WaitGroup
 	stop  context.CancelFunc
+
+	buffers dirty
 
 	mu     sync.Mutex
 	target int // the mark that is waited for
@@ -73,11 +78,12 @@ func connect(ctx context.Context, addr string, f fanOut) (*crowd, error) {
 
 func (c *crowd) open(ctx context.Context, addr string, i int, names []string, f fanOut) error {
 	opts := []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithReadBufferSize(16 << 10),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(wire{}), grpc.MaxCallRecvMsgSize(256<<20)),
 	}
 	if i >= f.narrow {
-		opts = append(opts, grpc.WithStaticStreamWindowSize(streamWindow), grpc.WithStaticConnWindowSize(connWindow))
+		opts = append(opts, grpc.WithStaticStreamWindowSize(streamWindow), grpc.WithStaticConnWindowSize(connWindow),
+			grpc.WithReadBufferSize(readSize), experimental.WithBufferPool(&c.buffers))
 	}
 	conn, err := grpc.NewClient(addr, opts...)
 	if err != nil {
