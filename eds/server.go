@@ -1,6 +1,7 @@
 package eds
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -102,6 +103,7 @@ func (s *server) connect() error {
 	s.discovery = xds.New(xds.Options{
 		Logger: opts.Logger, TLS: s.enter.xdsTLS, Allows: s.enter.allows, Refused: s.enter.count,
 		MaxClients: opts.Access.Clients, MaxStreams: opts.Access.Streams, MaxNames: opts.Access.Names,
+		MaxHeld: max(1, cmp.Or(opts.Access.Connections, middleware.DefaultMaxConnections)/2), // each needs a connection
 	})
 	s.prober = probe.New(probe.Options{
 		Interval: opts.ProbeInterval,
@@ -149,6 +151,7 @@ func (s *server) newWeb(metrics prometheus.Gatherer) *http.Server {
 		ErrorLog: slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
 	}
 	web.RegisterOnShutdown(s.hub.Close)
+	web.RegisterOnShutdown(s.discovery.EndHolds)
 	return web
 }
 

@@ -28,7 +28,7 @@ type Client struct {
 	Transport string // one of the Transport constants
 	Peer      string // ip:port of the stream, or of the latest poll
 	Connected time.Time
-	Seen      time.Time       // its latest request
+	Seen      time.Time       // its latest request, or the answer to it where that was held
 	Services  []ClientService // what it asked for, sorted by name
 	NACK      *NACK           // the last one on this stream; nil if there was none
 }
@@ -72,6 +72,7 @@ const (
 // client is one row. Its identity never changes after the first request.
 type client struct {
 	transport string
+	host      string // of a REST client
 	acks      acks
 
 	// Guarded by clients.mu.
@@ -79,7 +80,8 @@ type client struct {
 	peer      string
 	connected time.Time
 	seen      time.Time
-	interval  time.Duration // between polls, on the long side; 0 for a stream
+	interval  time.Duration // from the end of a poll to the next one, on the long side; 0 for a stream
+	held      int           // polls that are held now
 	said      uint64        // digest of its last request
 	broke     time.Time     // when its stream broke; zero while it is open
 	refused   bool          // it has answered with a NACK
@@ -98,6 +100,7 @@ type clients struct {
 	streams map[*client]struct{}
 	pollers map[poller]*client
 	hosts   map[string]int // pollers of each address
+	held    map[string]int // polls of each address that are held now
 	broken  []*client      // streams that broke lately, oldest first
 	count   Count
 
@@ -111,7 +114,7 @@ type Count struct {
 }
 
 func newClients(limit, names int) *clients {
-	return &clients{max: limit, names: names, streams: make(map[*client]struct{}), pollers: make(map[poller]*client), hosts: make(map[string]int),
+	return &clients{max: limit, names: names, streams: make(map[*client]struct{}), pollers: make(map[poller]*client), hosts: make(map[string]int), held: make(map[string]int),
 		count: Count{Transports: make(map[string]int)}}
 }
 
@@ -161,7 +164,7 @@ func (t *clients) poll(key poller, peer string, now time.Time) (*client, bool) {
 	if !t.room(now) || !t.roomToPoll(key.host, now) {
 		return nil, false
 	}
-	c = &client{acks: acks{most: t.names}, transport: key.transport, peer: peer, connected: now, seen: now}
+	c = &client{acks: acks{most: t.names}, transport: key.transport, host: key.host, peer: peer, connected: now, seen: now}
 	t.pollers[key] = c
 	t.hosts[key.host]++
 	t.counted(c, 1)
@@ -327,8 +330,12 @@ func (t *clients) sweep(now time.Time) {
 }
 
 // gone reports whether a REST client has missed its polls. It goes on routing by what
-// it was told last, so that it is not called gone while it may be between two.
+// it was told last, so that it is not called gone while it may be between two, nor
+// while it waits for an answer.
 func (c *client) gone(now time.Time) bool {
+	if c.held > 0 {
+		return false
+	}
 	missed := missedPolls * c.interval
 	if c.seen.Sub(c.connected) >= minPollLife {
 		return now.Sub(c.seen) > missed+comeBack

@@ -212,8 +212,10 @@ func (s *Server) look() {
 	}
 }
 
-// close ends the looking; a host that is leaving stays so for who still polls.
+// close ends the looking; a host that is leaving stays so for who still polls, and
+// nobody is told of news any more.
 func (s *Server) close() {
+	defer s.EndHolds()
 	defer s.notifying.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,6 +27,7 @@ const (
 type habits struct {
 	Comes, Reads, Replies, Leaves int
 	Polls                         int // 0 for a stream
+	Holds                         int // so long may a poll be held
 	Answer                        string
 	Delta                         bool
 }
@@ -38,6 +40,7 @@ func drawHabits(answers ...string) *rapid.Generator[habits] {
 			Replies: rapid.IntRange(0, 40).Draw(t, "replies"),
 			Leaves:  rapid.IntRange(500, 5_000).Draw(t, "leaves"),
 			Polls:   rapid.OneOf(rapid.Just(0), rapid.IntRange(100, 4_000)).Draw(t, "polls"),
+			Holds:   rapid.SampledFrom([]int{0, 500, 5_000}).Draw(t, "holds"),
 			Answer:  rapid.SampledFrom(answers).Draw(t, "answer"),
 			Delta:   rapid.Bool().Draw(t, "delta"),
 		}
@@ -131,8 +134,7 @@ func (v *visitor) poll() {
 	for begin := time.Now(); time.Since(begin) < ms(v.Leaves); time.Sleep(ms(v.Polls)) {
 		req := &discoveryv3.DiscoveryRequest{Node: node, ResourceNames: []string{"web"}, VersionInfo: v.version}
 		c, _ := v.server.clients.poll(flavorV3.poller(req, fmt.Sprintf("%p", v)), "peer", time.Now())
-		current, settled := v.server.cache.lookup(req.GetResourceNames())
-		p := v.server.polled(c, req, current, settled)
+		p, _ := v.server.polled(context.Background(), c, req, ms(v.Holds))
 		if v.Answer == rejects && v.version != "" || p.version == v.version {
 			continue
 		}

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,8 +35,8 @@ var (
 
 // ServeRESTv3 answers POST /v3/discovery:endpoints: a DiscoveryRequest as JSON,
 // answered with the services that it names, with 304 when its version_info is the
-// current one, with 503 until the pool has settled, else with an error that says
-// what is wrong.
+// current one and stays so for as long as the poll may be held, with 503 until the
+// pool has settled, else with an error that says what is wrong.
 func (s *Server) ServeRESTv3(w http.ResponseWriter, r *http.Request) { s.serveREST(w, r, flavorV3) }
 
 // ServeRESTv2 answers POST /v2/discovery:endpoints, the same with the type URL of
@@ -63,8 +64,7 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request, f flavor) {
 		refuse(w, http.StatusServiceUnavailable, errTooMany)
 		return
 	}
-	current, settled := s.cache.lookup(req.GetResourceNames())
-	current = s.polled(c, req, current, settled)
+	current, settled := s.polled(r.Context(), c, req, holdTime(r.Header))
 	switch {
 	case !settled:
 		refuse(w, http.StatusServiceUnavailable, errNotSettled)
@@ -75,23 +75,42 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request, f flavor) {
 	}
 }
 
-// polled notes and logs a poll, and returns what it is answered with.
-func (s *Server) polled(c *client, req *discoveryv3.DiscoveryRequest, current push, settled bool) push {
-	r := request{node: req.GetNode().GetId(), names: req.GetResourceNames(), version: req.GetVersionInfo(), verdict: verdictPoll}
-	c.acks.subscribe(r.names)
-	if settled {
-		c.acks.holds(r.version, current.as(""))
-		if r.version != "" && r.version != current.version { // it holds something older
-			current = current.missed(c.acks.since, time.Now())
-		}
-		c.acks.answered(r.version, current.as(""))
+// polled notes and logs a poll, and returns what it is answered with and whether that
+// may be told. One that finds nothing new may be held for so long.
+func (s *Server) polled(ctx context.Context, c *client, req *discoveryv3.DiscoveryRequest, hold time.Duration) (current push, settled bool) {
+	c.acks.subscribe(req.GetResourceNames())
+	current, settled = s.answer(c, req)
+	s.heard(c, req, current)
+	if settled && req.GetVersionInfo() == current.version && s.hold(ctx, c, req, hold) {
+		current, settled = s.answer(c, req)
 	}
+	return current, settled
+}
+
+// answer returns what a poll is answered with as things are; it notes what the
+// client says it holds and what it is about to be told.
+func (s *Server) answer(c *client, req *discoveryv3.DiscoveryRequest) (current push, settled bool) {
+	current, settled = s.cache.lookup(req.GetResourceNames())
+	if !settled {
+		return current, false
+	}
+	version := req.GetVersionInfo()
+	c.acks.holds(version, current.as(""))
+	if version != "" && version != current.version { // it holds something older
+		current = current.missed(c.acks.since, time.Now())
+	}
+	c.acks.answered(version, current.as(""))
+	return current, true
+}
+
+// heard notes and logs a poll that current is the answer to.
+func (s *Server) heard(c *client, req *discoveryv3.DiscoveryRequest, current push) {
+	r := request{node: req.GetNode().GetId(), names: req.GetResourceNames(), version: req.GetVersionInfo(), verdict: verdictPoll}
 	if e := req.GetErrorDetail(); e != nil {
 		r.verdict, r.reason = verdictNACK, e.GetMessage()
 		c.acks.refuse(current.version, r.reason, time.Now())
 	}
 	s.logRequest(s.clients.heard(c, r, time.Now()))
-	return current
 }
 
 // poller says who polls, from what the request tells.

@@ -26,6 +26,7 @@ const (
 	DefaultMaxClients = 100_000 // streams and REST clients together
 	DefaultMaxStreams = 10_000  // of one connection: an Envoy without ADS opens one for each cluster
 	DefaultMaxNames   = 10_000  // in the subscription of one stream
+	DefaultMaxHeld    = 500     // polls of one address that wait for news
 )
 
 // Options are what a Server needs.
@@ -39,6 +40,11 @@ type Options struct {
 
 	MaxStreams int // of one connection; 0 means 10,000; further ones wait
 	MaxNames   int // in one stream's subscription; 0 means 10,000; past it the stream ends with INVALID_ARGUMENT
+
+	// MaxHeld bounds the polls of one address that are held at a time until there is
+	// news, each with a connection of its own; 0 means 500. Past it they are answered
+	// at once.
+	MaxHeld int
 
 	TLS *tls.Config // of the gRPC port; nil: none
 
@@ -64,6 +70,9 @@ type Server struct {
 	farewell time.Duration // how long a host is served as unhealthy at most; 0 for not at all
 
 	moved chan struct{} // capacity one; see Acked
+
+	holdless chan struct{} // closed by EndHolds
+	endHolds sync.Once
 
 	notifying sync.WaitGroup // close waits for it
 
@@ -94,6 +103,9 @@ func New(opts Options) *Server {
 	if opts.MaxNames == 0 {
 		opts.MaxNames = DefaultMaxNames
 	}
+	if opts.MaxHeld == 0 {
+		opts.MaxHeld = DefaultMaxHeld
+	}
 	if opts.Refused == nil {
 		opts.Refused = func(string) {}
 	}
@@ -102,6 +114,7 @@ func New(opts Options) *Server {
 		health: health.NewServer(), farewell: farewellMost,
 		services: make(map[string]*serving), leaving: make(map[string]*serving),
 		books: make(map[string]*book), closing: make(map[string]*book), moved: make(chan struct{}, 1),
+		holdless: make(chan struct{}),
 	}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	return s

@@ -1,0 +1,86 @@
+package xds
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+)
+
+// A poll that finds nothing new waits for news instead of being answered at once,
+// where its client says how long it waits: Envoy does, by its request_timeout. Half of
+// that is left to the network and to whoever is slow.
+const (
+	expectedHeader = "X-Envoy-Expected-Rq-Timeout-Ms"
+	minExpected    = 100             // ms; it makes no sense to hold for less
+	maxHold        = 5 * time.Second // within the time-outs of the HTTP server
+)
+
+// holdTime is how long a poll with this header may be held; 0 for not at all.
+func holdTime(h http.Header) time.Duration {
+	ms, err := strconv.ParseInt(h.Get(expectedHeader), 10, 64)
+	if err != nil || ms < minExpected {
+		return 0
+	}
+	return time.Duration(min(ms, 2*maxHold.Milliseconds())) * time.Millisecond / 2
+}
+
+// hold holds a poll whose client has what is current, and reports whether to look
+// again: there is news, or the time is over. It does not hold one of several names,
+// whose versions are not told, nor more of one address than it may.
+func (s *Server) hold(ctx context.Context, c *client, req *discoveryv3.DiscoveryRequest, most time.Duration) bool {
+	if most == 0 || len(req.GetResourceNames()) != 1 || !s.clients.hold(c, s.opts.MaxHeld) {
+		return false
+	}
+	defer func() { s.clients.release(c, time.Now()) }()
+	return s.await(ctx, req.GetResourceNames()[0], req.GetVersionInfo(), most)
+}
+
+// await waits until a service has another version, the time is over or polls are no
+// longer held; false: ctx has ended, and with it the client.
+func (s *Server) await(ctx context.Context, name, version string, most time.Duration) bool {
+	news := make(chan struct{})
+	names := []string{name}
+	w := &watcher{names: listOf(names), hold: func(uint64, []item) {}, stale: make(map[string]struct{})}
+	defer s.cache.forget(w)
+	s.cache.watch(w, change{add: names, held: map[string]string{name: version}}, func() { close(news) })
+	end := time.NewTimer(most)
+	defer end.Stop()
+	select {
+	case <-news:
+	case <-end.C:
+	case <-s.holdless:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// EndHolds has the polls answered that are held, and holds no further one: the HTTP
+// server that serves them is about to stop. It may be called any number of times.
+func (s *Server) EndHolds() { s.endHolds.Do(func() { close(s.holdless) }) }
+
+// hold counts a poll of c in that is held; false when there are most of its address.
+func (t *clients) hold(c *client, most int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.held[c.host] >= most {
+		return false
+	}
+	t.held[c.host]++
+	c.held++
+	return true
+}
+
+// release counts it out: its client is waited for from now on.
+func (t *clients) release(c *client, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.held[c.host]--; t.held[c.host] == 0 {
+		delete(t.held, c.host)
+	}
+	c.held--
+	c.seen = now
+}
