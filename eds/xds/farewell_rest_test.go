@@ -2,6 +2,7 @@ package xds
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,15 +16,23 @@ func (s *Server) poll(t *testing.T, version, want string) string {
 	w := post(s.ServeRESTv3, pollBody(version, "web"))
 	got := ""
 	if w.Code == http.StatusOK {
-		r := reply{hosts: map[string][]string{}}
-		held, clas := decodeV3(t, w)
-		r.addAssignment(clas[0])
-		version, got = held, strings.Join(r.lines(), "")
+		version, got = toldBy(t, w)
 	}
 	if got != want {
 		t.Fatalf("the answer is %q, want %q", got, want)
 	}
 	return version
+}
+
+// toldBy is what a poll was answered with.
+func toldBy(t *testing.T, w *httptest.ResponseRecorder) (version, lines string) {
+	t.Helper()
+	r := reply{hosts: map[string][]string{}}
+	version, clas := decodeV3(t, w)
+	for _, cla := range clas {
+		r.addAssignment(cla)
+	}
+	return version, strings.Join(r.lines(), "; ")
 }
 
 // In virtual time, after the server's second update: web has lost hostA.

@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"strconv"
 	"time"
-
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 )
 
 // A poll that finds nothing new waits for news instead of being answered at once,
@@ -30,22 +28,21 @@ func holdTime(h http.Header) time.Duration {
 // hold holds a poll whose client has what is current, and reports whether to look
 // again: there is news, or the time is over. It does not hold one of several names,
 // whose versions are not told, nor more of one address than it may.
-func (s *Server) hold(ctx context.Context, c *client, req *discoveryv3.DiscoveryRequest, most time.Duration) bool {
-	if most == 0 || len(req.GetResourceNames()) != 1 || !s.clients.hold(c, s.opts.MaxHeld) {
+func (s *Server) hold(ctx context.Context, c *client, names []string, version string, most time.Duration) bool {
+	if most == 0 || len(names) != 1 || !s.clients.hold(c, s.opts.MaxHeld) {
 		return false
 	}
 	defer func() { s.clients.release(c, time.Now()) }()
-	return s.await(ctx, req.GetResourceNames()[0], req.GetVersionInfo(), most)
+	return s.await(ctx, names, version, most)
 }
 
-// await waits until a service has another version, the time is over or polls are no
-// longer held; false: ctx has ended, and with it the client.
-func (s *Server) await(ctx context.Context, name, version string, most time.Duration) bool {
+// await waits until the one name has another version, the time is over or polls are
+// no longer held; false: ctx has ended, and with it the client.
+func (s *Server) await(ctx context.Context, names []string, version string, most time.Duration) bool {
 	news := make(chan struct{})
-	names := []string{name}
 	w := &watcher{names: listOf(names), hold: func(uint64, []item) {}, stale: make(map[string]struct{})}
 	defer s.cache.forget(w)
-	s.cache.watch(w, change{add: names, held: map[string]string{name: version}}, func() { close(news) })
+	s.cache.watch(w, change{add: names, held: map[string]string{names[0]: version}}, func() { close(news) })
 	end := time.NewTimer(most)
 	defer end.Stop()
 	select {

@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rollcall-fleet/rollcall/eds/registry"
 )
 
 // awaited is a poll that is under way.
@@ -86,6 +90,15 @@ func holding(t *testing.T, opts Options, test func(t *testing.T, s *Server, vers
 	})
 }
 
+// updates makes one after the other what is served, faster than a held poll can look.
+func (s *Server) updates(web ...registry.Service) {
+	s.clients.mu.Lock() // of who was held and is about to look again
+	defer s.clients.mu.Unlock()
+	for _, sv := range web {
+		s.Update(settled(service("other", hostB), sv))
+	}
+}
+
 func TestAHeldPollIsToldOfNews(t *testing.T) {
 	holding(t, Options{}, func(t *testing.T, s *Server, version string) {
 		a := sends(s, "1000", pollBody(version, "web"))
@@ -97,17 +110,13 @@ func TestAHeldPollIsToldOfNews(t *testing.T) {
 			t.Fatal("another service changed, and it is answered")
 		}
 		time.Sleep(499 * time.Millisecond)
-		s.Update(settled(service("web", hostB), service("other", hostB)))
-		s.Update(settled(service("web", hostB, hostC), service("other", hostB)))
+		s.updates(service("web", hostB), service("web", hostB, hostC))
 		if got := a.says(); got != "200 at once" {
 			t.Error(got)
 		}
-		held, clas := decodeV3(t, a.recorder)
-		if r := (reply{hosts: map[string][]string{}}); true {
-			r.addAssignment(clas[0])
-			if got := strings.Join(r.lines(), ""); got != "web: "+hostB+", "+hostC {
-				t.Errorf("it is told %q", got)
-			}
+		held, got := toldBy(t, a.recorder)
+		if got != "web: "+hostB+", "+hostC {
+			t.Errorf("it is told %q", got)
 		}
 		if got := goneFrom(s); got != "out 0/1" {
 			t.Errorf("before it polls again: %q", got)
@@ -124,7 +133,7 @@ func TestAHeldPollIsToldOfNews(t *testing.T) {
 
 func TestAPollIsHeldForHalfOfWhatItsClientWaits(t *testing.T) {
 	for expected, want := range map[string]string{
-		"1000": "304 after 500ms", "100": "304 after 50ms", "2001": "304 after 1s", "15000": "304 after 5s", "9223372036854775807": "304 after 5s",
+		"1000": "304 after 500ms", "100": "304 after 50ms", "2001": "304 after 1.0005s", "15000": "304 after 5s", "9223372036854775807": "304 after 5s",
 		"": "304 at once", "99": "304 at once", "0": "304 at once", "-1000": "304 at once", "1000.5": "304 at once", "1s": "304 at once",
 		" ": "304 at once", "0x1000": "304 at once", "9223372036854775808": "304 at once",
 	} {
@@ -154,6 +163,19 @@ func TestPollsThatAreNotHeld(t *testing.T) {
 		s.Update(unsettled(service("web", hostA)))
 		if got := sends(s, "1000", pollBody(version, "web")).says(); got != "503 at once" {
 			t.Errorf("unsettled: %s", got)
+		}
+	})
+}
+
+func TestAHeldPollIsLoggedOnce(t *testing.T) {
+	var log lines
+	holding(t, Options{Logger: log.logger()}, func(t *testing.T, s *Server, version string) {
+		a := sends(s, "1000", pollBody(version, "web"))
+		synctest.Wait()
+		s.Update(settled(service("web", hostB)))
+		a.says()
+		if got := log.with("says=poll", "version="+version); len(got) != 1 {
+			t.Errorf("logged %q", got)
 		}
 	})
 }
@@ -228,9 +250,7 @@ func TestAServerThatShutsDownDoesNotWaitForHeldPolls(t *testing.T) {
 		_ = resp.Body.Close()
 		status <- resp.StatusCode
 	}()
-	for deadline := time.Now().Add(patience); s.holds() == 0 && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
+	s.eventuallyHolds(t, 1)
 	began := time.Now()
 	must(t, server.Config.Shutdown(t.Context()))
 	if took := time.Since(began); took > maxHold/2 {
@@ -241,22 +261,29 @@ func TestAServerThatShutsDownDoesNotWaitForHeldPolls(t *testing.T) {
 	}
 }
 
-// holds is how many polls are held.
-func (s *Server) holds() (n int) {
-	s.clients.mu.Lock()
-	defer s.clients.mu.Unlock()
-	for _, of := range s.clients.held {
-		n += of
+// eventuallyHolds waits until so many polls are held.
+func (s *Server) eventuallyHolds(t *testing.T, n int) {
+	t.Helper()
+	held := func() (n int) {
+		s.clients.mu.Lock()
+		defer s.clients.mu.Unlock()
+		for _, of := range s.clients.held {
+			n += of
+		}
+		return n
 	}
-	return n
+	for deadline := time.Now().Add(patience); held() != n; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d polls are held, want %d", held(), n)
+		}
+	}
 }
 
 func TestContentThatChangedBackIsNoNews(t *testing.T) {
 	holding(t, Options{}, func(t *testing.T, s *Server, version string) {
 		a := sends(s, "1000", pollBody(version, "web"))
 		synctest.Wait()
-		s.Update(settled(service("web", hostB)))
-		s.Update(settled(service("web", hostA)))
+		s.updates(service("web", hostB), service("web", hostA))
 		if got := a.says(); got != "304 at once" {
 			t.Error(got)
 		}
@@ -274,10 +301,8 @@ func TestAHeldPollIsToldOfAFarewell(t *testing.T) {
 		if got := a.says(); got != "200 at once" {
 			t.Fatal(got)
 		}
-		version, clas := decodeV3(t, a.recorder)
-		r := reply{hosts: map[string][]string{}}
-		r.addAssignment(clas[0])
-		if got := strings.Join(r.lines(), ""); got != "web: "+hostA+" leaves, "+hostB {
+		version, got := toldBy(t, a.recorder)
+		if got != "web: "+hostA+" leaves, "+hostB {
 			t.Errorf("it is told %q", got)
 		}
 		s.poll(t, version, "web: "+hostB)
@@ -300,6 +325,44 @@ func TestAnAddressHasSoManyHeldPolls(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 	})
+}
+
+// An Envoy's poll says all about itself, which is not kept while it is held.
+func TestAHeldPollTakesLittleMemory(t *testing.T) {
+	const polls, each = 10, 77_000 // bytes
+	s := abrupt(Options{})
+	s.Update(settled(service("web", hostA)))
+	version, _ := decodeV3(t, post(s.ServeRESTv3, pollBody("", "web")))
+	server := httptest.NewServer(http.HandlerFunc(s.ServeRESTv3))
+	defer server.Close()
+	ctx, leave := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	defer clients.Wait()
+	defer leave()
+	before := inUse()
+	for i := range polls {
+		about := strings.Repeat(`"x",`, each/4)
+		body := fmt.Sprintf(`{"node":{"id":"envoy-%d","metadata":{"all":[%s1]}},"version_info":%q,"resource_names":["web"]}`, i, about, version)
+		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, server.URL, strings.NewReader(body))
+		req.Header.Set(expectedHeader, "10000")
+		clients.Go(func() {
+			if resp, err := server.Client().Do(req); err == nil {
+				_ = resp.Body.Close()
+			}
+		})
+		s.eventuallyHolds(t, i+1)
+	}
+	if took := inUse() - before; took > 4*polls*each { // the client keeps its own
+		t.Errorf("%d polls take %d bytes", polls, took)
+	}
+}
+
+func inUse() int {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
 }
 
 // How long a poll is held says nothing of how often its client polls.
