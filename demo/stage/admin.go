@@ -84,6 +84,11 @@ func (a *Admin) Updates(ctx context.Context, cluster string) (int, error) {
 	return a.counter(ctx, "cluster."+cluster+".update_success")
 }
 
+// Waiting returns how many requests to a cluster Envoy waits to have answered.
+func (a *Admin) Waiting(ctx context.Context, cluster string) (int, error) {
+	return a.counter(ctx, "cluster."+cluster+".upstream_rq_active")
+}
+
 // counter returns one of Envoy's statistics.
 func (a *Admin) counter(ctx context.Context, name string) (int, error) {
 	path := "/stats?format=json&filter=" + url.QueryEscape("^"+regexp.QuoteMeta(name)+"$")
