@@ -25,7 +25,11 @@ func TestNewsReachesAnEnvoyWhosePollIsHeld(t *testing.T) {
 	h.ownEnvoy(h.waiting(delay, 20*time.Second))
 	h.serves(one)
 	h.polls(0)
-	h.polls(1) // just now
+	h.polls(1) // just now, for five seconds
+	time.Sleep(200 * time.Millisecond)
+	if n := must2(h.Admin.Waiting(within(t, patience), "xds_cluster"))(t); n != 1 {
+		t.Fatal("its poll was answered at once")
+	}
 
 	began := time.Now()
 	h.operate(http.StatusOK, http.MethodPut, stage.HostList(two.Port))
