@@ -12,8 +12,9 @@ import (
 // that is left to the network and to whoever is slow.
 const (
 	expectedHeader = "X-Envoy-Expected-Rq-Timeout-Ms"
-	minExpected    = 100             // ms; it makes no sense to hold for less
-	maxHold        = 5 * time.Second // within the time-outs of the HTTP server
+	minExpected    = 100                   // ms; it makes no sense to hold for less
+	maxHold        = 5 * time.Second       // within the time-outs of the HTTP server
+	endTogether    = 25 * time.Millisecond // to wake up is what costs most of a poll
 )
 
 // holdTime is how long a poll with this header may be held; 0 for not at all.
@@ -25,9 +26,9 @@ func holdTime(h http.Header) time.Duration {
 	return time.Duration(min(ms, 2*maxHold.Milliseconds())) * time.Millisecond / 2
 }
 
-// hold holds a poll whose client has what is current, and reports whether to look
-// again: there is news, or the time is over. It does not hold one of several names,
-// whose versions are not told, nor more of one address than it may.
+// hold holds a poll whose client has what is current, and reports whether there is
+// news. It does not hold one of several names, whose versions are not told, nor more of
+// one address than it may.
 func (s *Server) hold(ctx context.Context, c *client, names []string, version string, most time.Duration) bool {
 	if most == 0 || len(names) != 1 || !s.clients.hold(c, s.opts.MaxHeld) {
 		return false
@@ -36,23 +37,24 @@ func (s *Server) hold(ctx context.Context, c *client, names []string, version st
 	return s.await(ctx, names, version, most)
 }
 
-// await waits until the one name has another version, the time is over or polls are
-// no longer held; false: ctx has ended, and with it the client.
+// await waits until the one name has another version, the time is over, the client goes
+// away, or polls are no longer held. It reports whether the version is another one.
 func (s *Server) await(ctx context.Context, names []string, version string, most time.Duration) bool {
 	news := make(chan struct{})
 	w := &watcher{names: listOf(names), hold: func(uint64, []item) {}, stale: make(map[string]struct{})}
 	defer s.cache.forget(w)
 	s.cache.watch(w, change{add: names, held: map[string]string{names[0]: version}}, func() { close(news) })
-	end := time.NewTimer(most)
+	now := time.Now()
+	end := time.NewTimer(now.Add(most).Truncate(endTogether).Sub(now))
 	defer end.Stop()
 	select {
 	case <-news:
+		return true
 	case <-end.C:
 	case <-s.holdless:
 	case <-ctx.Done():
-		return false
 	}
-	return true
+	return false
 }
 
 // EndHolds has the polls answered that are held, and holds no further one: the HTTP
