@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"syscall"
 	"time"
@@ -54,6 +55,7 @@ func kill(api string, n int) setup {
 			if err := fleet.Fill(ctx, 10); err != nil {
 				return 0, err
 			}
+			time.Sleep(rand.N(time.Second)) // a death comes at any moment, not just when Envoy has polled
 			took, err := fleet.Kill(ctx, n)
 			if err == nil {
 				err = unguarded(ctx, f)
