@@ -14,7 +14,7 @@ const (
 	expectedHeader = "X-Envoy-Expected-Rq-Timeout-Ms"
 	minExpected    = 100                   // ms; it makes no sense to hold for less
 	maxHold        = 5 * time.Second       // within the time-outs of the HTTP server
-	endTogether    = 25 * time.Millisecond // to wake up is what costs most of a poll
+	endTogether    = 50 * time.Millisecond // to wake up is what costs most of a poll
 )
 
 // holdTime is how long a poll with this header may be held; 0 for not at all.
