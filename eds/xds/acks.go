@@ -133,15 +133,15 @@ func (a *acks) refuse(version, detail string, at time.Time) {
 
 // holds notes what a poll over REST says, where a client has no nonce and tells
 // what it holds by the version; it asked for what is current. A version that this
-// server does not remember acknowledges nothing.
-func (a *acks) holds(version string, current sent) {
+// server does not remember acknowledges nothing. It reports whether what it says is new.
+func (a *acks) holds(version string, current sent) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch i := slices.IndexFunc(a.pending, func(s sent) bool { return s.version == version }); {
 	case version == current.version:
-		a.accept(current)
+		return a.accept(current)
 	case i >= 0:
-		a.accept(a.pending[i])
+		return a.accept(a.pending[i])
 	default:
 		for i := range a.services {
 			st := &a.services[i]
@@ -149,6 +149,7 @@ func (a *acks) holds(version string, current sent) {
 			st.acked, st.seq = content{}, 0
 			a.unacked.note(st, was)
 		}
+		return false
 	}
 }
 
@@ -241,10 +242,12 @@ func (a *acks) sent(items []item) {
 	}
 }
 
-func (a *acks) accept(s sent) {
+// accept notes that s is what the client holds, and reports whether that is new.
+func (a *acks) accept(s sent) (news bool) {
 	for _, i := range s.items {
 		if st := a.services.find(i.name); st != nil && s.seq >= st.seq {
 			was := a.unacked.of(st)
+			news = news || s.seq > st.seq
 			st.acked, st.seq = contentOf(i.version), s.seq
 			if was.content == st.acked {
 				was.waits = 0
@@ -252,6 +255,7 @@ func (a *acks) accept(s sent) {
 			a.unacked.note(st, was)
 		}
 	}
+	return news
 }
 
 func (a *acks) take(nonce string) (sent, bool) {

@@ -134,3 +134,28 @@ func TestStreamsDoNotWaitForAPoller(t *testing.T) {
 		next(t, c, "3", "web: "+hostB)
 	})
 }
+
+func TestAPollThatAcknowledgesIsHeardAtOnce(t *testing.T) {
+	withPoller(t, func(t *testing.T, s *Server, version string) {
+		heard := func() bool {
+			select {
+			case <-s.Acked():
+				return true
+			default:
+				return false
+			}
+		}
+		heard() // that it is there, and that it is to be told
+		version = s.poll(t, version, "web: "+hostA+" leaves, "+hostB)
+		heard()
+		version = s.poll(t, version, "web: "+hostB)
+		if !heard() {
+			t.Error("nobody hears that it holds what it was told")
+		}
+		s.poll(t, version, "")
+		heard()
+		if s.poll(t, version, ""); heard() {
+			t.Error("a poll that says what the one before it said is told as news")
+		}
+	})
+}

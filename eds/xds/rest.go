@@ -97,7 +97,9 @@ func (s *Server) answer(c *client, names []string, version string) (current push
 	if !settled {
 		return current, false
 	}
-	c.acks.holds(version, current.as(""))
+	if c.acks.holds(version, current.as("")) {
+		s.lookSoon()
+	}
 	if version != "" && version != current.version { // it holds something older
 		current = current.missed(c.acks.since, time.Now())
 	}
