@@ -10,7 +10,7 @@ import (
 const header = "Times are the median / the 99th percentile / the longest. Memory is the most that the server's process had\n" +
 	"(VmHWM), with the first synchronisation of all clients, and after it the Go heap after a collection. The servers, of\n" +
 	"whatever cache, collect garbage as rollcall eds does; the clients open the windows that an Envoy opens,\n" +
-	"where they are not narrow: HTTP/2's own."
+	"and read as much at a time, where they are not narrow: as gRPC's own clients begin with."
 
 // libraryNames are those of the caches that rollcall's is compared with.
 var libraryNames = map[string]string{"snapshot": "SnapshotCache", "linear": "LinearCache"}
