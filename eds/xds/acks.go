@@ -242,12 +242,13 @@ func (a *acks) sent(items []item) {
 	}
 }
 
-// accept notes that s is what the client holds, and reports whether that is new.
+// accept notes that s is what the client holds, and reports whether that is new: not
+// where it held the same when something else changed.
 func (a *acks) accept(s sent) (news bool) {
 	for _, i := range s.items {
 		if st := a.services.find(i.name); st != nil && s.seq >= st.seq {
 			was := a.unacked.of(st)
-			news = news || s.seq > st.seq
+			news = news || st.acked != contentOf(i.version)
 			st.acked, st.seq = contentOf(i.version), s.seq
 			if was.content == st.acked {
 				was.waits = 0

@@ -157,5 +157,10 @@ func TestAPollThatAcknowledgesIsHeardAtOnce(t *testing.T) {
 		if s.poll(t, version, ""); heard() {
 			t.Error("a poll that says what the one before it said is told as news")
 		}
+		s.Update(settled(service("web", hostB), service("other", hostA)))
+		heard()
+		if s.poll(t, version, ""); heard() {
+			t.Error("it is once another service has changed")
+		}
 	})
 }

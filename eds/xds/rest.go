@@ -98,7 +98,7 @@ func (s *Server) answer(c *client, names []string, version string) (current push
 		return current, false
 	}
 	if c.acks.holds(version, current.as("")) {
-		s.lookSoon()
+		s.move() // no farewell waits for a poll
 	}
 	if version != "" && version != current.version { // it holds something older
 		current = current.missed(c.acks.since, time.Now())
