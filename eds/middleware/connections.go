@@ -46,7 +46,7 @@ func peer(conn net.Conn) netip.Addr {
 	if !ok {
 		return netip.Addr{}
 	}
-	return whole(tcp.AddrPort().Addr())
+	return Whole(tcp.AddrPort().Addr())
 }
 
 func (l *limited) enter(addr netip.Addr) bool {

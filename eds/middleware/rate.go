@@ -32,7 +32,7 @@ func newRates(perSecond int) *rates {
 }
 
 func (r *rates) allow(addr netip.Addr, now time.Time) bool {
-	return r.perSecond == 0 || r.of(whole(addr), now).AllowN(now, 1)
+	return r.perSecond == 0 || r.of(Whole(addr), now).AllowN(now, 1)
 }
 
 func (r *rates) of(addr netip.Addr, now time.Time) *rate.Limiter {
@@ -57,8 +57,8 @@ func (r *rates) of(addr netip.Addr, now time.Time) *rate.Limiter {
 	return l
 }
 
-// whole is what one party has: an IPv4 address, or 64 bits of IPv6.
-func whole(addr netip.Addr) netip.Addr {
+// Whole is what one party has: an IPv4 address, or 64 bits of IPv6.
+func Whole(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")
 	if addr.Is4() || !addr.IsValid() {
 		return addr

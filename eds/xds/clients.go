@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"maps"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"github.com/rollcall-fleet/rollcall/eds/middleware"
 )
 
 // The transports of a Client.
@@ -72,7 +75,7 @@ const (
 // client is one row. Its identity never changes after the first request.
 type client struct {
 	transport string
-	host      string // of a REST client
+	from      netip.Addr // of a REST client, as it is bounded
 	acks      acks
 
 	// Guarded by clients.mu.
@@ -91,6 +94,12 @@ type client struct {
 // two nodes that share an id do not acknowledge for each other.
 type poller struct{ transport, node, host, names string }
 
+// from is the address that a poller's connections count for.
+func (p poller) from() netip.Addr {
+	addr, _ := netip.ParseAddr(p.host) // all of those that have none share one allowance
+	return middleware.Whole(addr)
+}
+
 // clients is the table of all of them. Its methods may be called from any goroutine.
 type clients struct {
 	max   int
@@ -99,9 +108,9 @@ type clients struct {
 	mu      sync.Mutex
 	streams map[*client]struct{}
 	pollers map[poller]*client
-	hosts   map[string]int // pollers of each address
-	held    map[string]int // polls of each address that are held now
-	broken  []*client      // streams that broke lately, oldest first
+	hosts   map[string]int     // pollers of each address
+	held    map[netip.Addr]int // polls of each address that are held now
+	broken  []*client          // streams that broke lately, oldest first
 	count   Count
 
 	revision uint64 // grows with each client that comes, goes, or refuses something
@@ -114,7 +123,7 @@ type Count struct {
 }
 
 func newClients(limit, names int) *clients {
-	return &clients{max: limit, names: names, streams: make(map[*client]struct{}), pollers: make(map[poller]*client), hosts: make(map[string]int), held: make(map[string]int),
+	return &clients{max: limit, names: names, streams: make(map[*client]struct{}), pollers: make(map[poller]*client), hosts: make(map[string]int), held: make(map[netip.Addr]int),
 		count: Count{Transports: make(map[string]int)}}
 }
 
@@ -164,7 +173,7 @@ func (t *clients) poll(key poller, peer string, now time.Time) (*client, bool) {
 	if !t.room(now) || !t.roomToPoll(key.host, now) {
 		return nil, false
 	}
-	c = &client{acks: acks{most: t.names}, transport: key.transport, host: key.host, peer: peer, connected: now, seen: now}
+	c = &client{acks: acks{most: t.names}, transport: key.transport, from: key.from(), peer: peer, connected: now, seen: now}
 	t.pollers[key] = c
 	t.hosts[key.host]++
 	t.counted(c, 1)

@@ -65,10 +65,10 @@ func (s *Server) EndHolds() { s.endHolds.Do(func() { close(s.holdless) }) }
 func (t *clients) hold(c *client, most int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.held[c.host] >= most {
+	if t.held[c.from] >= most {
 		return false
 	}
-	t.held[c.host]++
+	t.held[c.from]++
 	c.held++
 	return true
 }
@@ -77,8 +77,8 @@ func (t *clients) hold(c *client, most int) bool {
 func (t *clients) release(c *client, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.held[c.host]--; t.held[c.host] == 0 {
-		delete(t.held, c.host)
+	if t.held[c.from]--; t.held[c.from] == 0 {
+		delete(t.held, c.from)
 	}
 	c.held--
 	c.seen = now

@@ -30,6 +30,23 @@ func TestAnAddressHasSoManyHeldPolls(t *testing.T) {
 	})
 }
 
+// Its connections are those of one address, too.
+func TestAnIPv6NetworkHasSoManyHeldPolls(t *testing.T) {
+	holding(t, Options{MaxHeld: 1}, func(t *testing.T, s *Server, version string) {
+		if !sendsFrom("[2001:db8::1]:5000", s, "1000", pollBody(version, "web")).held() {
+			t.Error("one is not held")
+		}
+		if got := sendsFrom("[2001:db8::2]:5000", s, "1000", pollBody(version, "web")).says(); got != "304 at once" {
+			t.Errorf("one of its neighbour's: %s", got)
+		}
+		for _, other := range []string{"[2001:db8:0:1::1]:5000", "10.0.0.1:5000", "10.0.0.2:5000"} {
+			if !sendsFrom(other, s, "1000", pollBody(version, "web")).held() {
+				t.Errorf("one from %s is not held", other)
+			}
+		}
+	})
+}
+
 // An Envoy's poll says all about itself, which is not kept while it is held.
 func TestAHeldPollTakesLittleMemory(t *testing.T) {
 	const polls, each = 10, 77_000 // bytes

@@ -22,8 +22,12 @@ type awaited struct {
 
 // sends polls as a client does that waits for so long.
 func sends(s *Server, expected, body string) *awaited {
+	return sendsFrom("127.0.0.1:5000", s, expected, body)
+}
+
+func sendsFrom(address string, s *Server, expected, body string) *awaited {
 	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
-	r.RemoteAddr = "127.0.0.1:5000"
+	r.RemoteAddr = address
 	if expected != "" {
 		r.Header.Set("x-envoy-expected-rq-timeout-ms", expected)
 	}
