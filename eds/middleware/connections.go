@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // DefaultMaxConnections is how many connections one address may have at a listener.
@@ -46,7 +48,7 @@ func peer(conn net.Conn) netip.Addr {
 	if !ok {
 		return netip.Addr{}
 	}
-	return Whole(tcp.AddrPort().Addr())
+	return fleet.Party(tcp.AddrPort().Addr())
 }
 
 func (l *limited) enter(addr netip.Addr) bool {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // maxAddresses bounds how many addresses are told apart; further ones share one
@@ -32,7 +34,7 @@ func newRates(perSecond int) *rates {
 }
 
 func (r *rates) allow(addr netip.Addr, now time.Time) bool {
-	return r.perSecond == 0 || r.of(Whole(addr), now).AllowN(now, 1)
+	return r.perSecond == 0 || r.of(fleet.Party(addr), now).AllowN(now, 1)
 }
 
 func (r *rates) of(addr netip.Addr, now time.Time) *rate.Limiter {
@@ -55,14 +57,4 @@ func (r *rates) of(addr netip.Addr, now time.Time) *rate.Limiter {
 	l := rate.NewLimiter(r.perSecond, r.burst)
 	r.by[addr] = l
 	return l
-}
-
-// Whole is what one party has: an IPv4 address, or 64 bits of IPv6.
-func Whole(addr netip.Addr) netip.Addr {
-	addr = addr.Unmap().WithZone("")
-	if addr.Is4() || !addr.IsValid() {
-		return addr
-	}
-	p, _ := addr.Prefix(64) // of a valid address
-	return p.Addr()
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/rollcall-fleet/rollcall/eds/middleware"
+	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // The transports of a Client.
@@ -97,7 +97,7 @@ type poller struct{ transport, node, host, names string }
 // from is the address that a poller's connections count for.
 func (p poller) from() netip.Addr {
 	addr, _ := netip.ParseAddr(p.host) // all of those that have none share one allowance
-	return middleware.Whole(addr)
+	return fleet.Party(addr)
 }
 
 // clients is the table of all of them. Its methods may be called from any goroutine.

@@ -1,0 +1,24 @@
+package fleet
+
+import (
+	"net/netip"
+	"testing"
+)
+
+func TestAnIPv6NetworkIsOneParty(t *testing.T) {
+	for addr, want := range map[string]string{
+		"192.0.2.1":            "192.0.2.1",
+		"::ffff:192.0.2.1":     "192.0.2.1",
+		"2001:db8::1":          "2001:db8::",
+		"2001:db8:0:0:ffff::1": "2001:db8::",
+		"2001:db8:0:1::1":      "2001:db8:0:1::",
+		"fe80::1%eth0":         "fe80::",
+	} {
+		if got := Party(netip.MustParseAddr(addr)); got != netip.MustParseAddr(want) {
+			t.Errorf("%s is of %s, want %s", addr, got, want)
+		}
+	}
+	if got := Party(netip.Addr{}); got.IsValid() {
+		t.Errorf("no address is of %s", got)
+	}
+}
