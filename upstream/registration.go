@@ -220,8 +220,11 @@ func (r *Registration) change(f func(*fleet.Member)) (uint64, error) {
 		return 0, ErrClosed
 	}
 	m := *r.member.Load()
+	was := m
 	f(&m)
 	m.Endpoint.Health = r.health()
+	was.Endpoint.Health = m.Endpoint.Health
+	r.member.Store(&was) // probes are told first: who hears of it may ask at once
 	revision, err := r.pool.Load().Announce(m)
 	if errors.Is(err, gossip.ErrClosed) || errors.Is(err, gossip.ErrWedged) {
 		r.member.Store(&m) // probes are told, and the pool is once there is one again
