@@ -25,10 +25,10 @@ type targets struct {
 
 // aim is how a member is probed.
 type aim struct {
-	member *fleet.Member
-	target *probe.Target // nil: not at all
-	lost   bool          // whether it is given up depends on the time and the evidence
-	given  bool          // up, for as long as it is lost
+	member  *fleet.Member
+	target  *probe.Target // nil: not at all
+	lost    bool          // whether it is given up depends on the time and the evidence
+	givenUp bool          // it stays so for as long as it is lost
 }
 
 // update brings the list to what its arguments say, and reports whether it is another
@@ -71,21 +71,19 @@ func (a aim) follow(now time.Time, m *fleet.Member, evidence map[probe.Key]probe
 	if was := a; a.member != m {
 		a = aim{member: m, target: targetOf(m), lost: m.Liveness == fleet.Dead}
 		if was.target != nil && a.target != nil {
-			a.given = was.given && a.target.Key == was.target.Key
+			a.givenUp = was.givenUp && a.target.Key == was.target.Key
 			if *a.target == *was.target {
 				a.target = was.target
 			}
 		}
 	}
-	if a.given = a.given && a.lost; a.lost && a.target != nil && !a.given {
-		a.given = givenUp(now, m, evidence[a.target.Key])
-	}
+	a.givenUp = a.lost && a.target != nil && (a.givenUp || givenUp(now, m, evidence[a.target.Key]))
 	return a
 }
 
 // asked is the target, if it is in the list.
 func (a aim) asked() *probe.Target {
-	if a.given {
+	if a.givenUp {
 		return nil
 	}
 	return a.target
