@@ -1,13 +1,10 @@
 package share
 
 import (
-	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"go.etcd.io/bbolt"
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
 )
@@ -16,15 +13,7 @@ import (
 // come together with what the other one holds: that the earlier one was made is told
 // all the same.
 func TestADecisionThatIsOvertakenByWhatComesWithItIsTold(t *testing.T) {
-	var dbs []*bbolt.DB
-	for _, name := range []string{"earlier", "later"} {
-		db, err := bbolt.Open(filepath.Join(t.TempDir(), name), 0o600, &bbolt.Options{NoSync: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = db.Close() })
-		dbs = append(dbs, db)
-	}
+	dbs := databases(t, 2)
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t}
 		for _, db := range dbs {

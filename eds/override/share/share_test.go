@@ -39,11 +39,9 @@ type server struct {
 	member fleet.Member
 }
 
-// play runs f with n servers that do not know each other yet.
-func play(t *testing.T, n int, f func(*world)) {
+// databases opens n of them, which is not to be done in virtual time.
+func databases(t *testing.T, n int) (dbs []*bbolt.DB) {
 	t.Helper()
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	var dbs []*bbolt.DB
 	for i := range n {
 		db, err := bbolt.Open(filepath.Join(t.TempDir(), fmt.Sprint(i)), 0o600, &bbolt.Options{NoSync: true})
 		if err != nil {
@@ -52,6 +50,14 @@ func play(t *testing.T, n int, f func(*world)) {
 		t.Cleanup(func() { _ = db.Close() })
 		dbs = append(dbs, db)
 	}
+	return dbs
+}
+
+// play runs f with n servers that do not know each other yet.
+func play(t *testing.T, n int, f func(*world)) {
+	t.Helper()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	dbs := databases(t, n)
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t}
 		ctx, cancel := context.WithCancel(t.Context())
