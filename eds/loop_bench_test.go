@@ -75,9 +75,9 @@ func BenchmarkOneOfManyChanges(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		b.StopTimer()
 		c.members = slices.Clone(c.members)
-		one := &c.members[i*7919%len(c.members)]
-		*one = new(**one)
-		(*one).Endpoint.Weight++
+		n := i * 7919 % len(c.members)
+		c.members[n] = new(*c.members[n])
+		c.members[n].Endpoint.Weight++
 		b.StartTimer()
 		l.decide()
 	}

@@ -137,7 +137,7 @@ func (g *Gate) Admit(members []*fleet.Member) Result {
 // entry finds what is known of the member that is the i-th now, most often where it
 // was before.
 func (g *Gate) entry(i int, m *fleet.Member) *entry {
-	if i < len(g.entries) && (g.members[i] == m || g.members[i].ID == m.ID) {
+	if i < len(g.entries) && fleet.CompareIDs(g.members[i], m) == 0 {
 		return g.entries[i]
 	}
 	e := g.byID[m.ID]

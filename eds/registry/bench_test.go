@@ -67,7 +67,7 @@ func BenchmarkDecide(b *testing.B) {
 // oneWeight is what gossip hands over after one member announced another weight.
 func oneWeight(in *Input, i int) {
 	in.Members, in.EvidenceRevision = slices.Clone(in.Members), 1
-	one := &in.Members[i*7919%len(in.Members)]
-	*one = new(**one)
-	(*one).Endpoint.Weight++
+	n := i * 7919 % len(in.Members)
+	in.Members[n] = new(*in.Members[n])
+	in.Members[n].Endpoint.Weight++
 }

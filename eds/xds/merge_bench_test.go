@@ -41,9 +41,9 @@ func BenchmarkMergeToBytes(b *testing.B) {
 	r, s := registry.New(registry.Options{}), New(Options{})
 	change := func(i int) {
 		in.Members = slices.Clone(in.Members)
-		one := &in.Members[i*7919%len(in.Members)]
-		*one = new(**one)
-		(*one).Endpoint.Weight++
+		n := i * 7919 % len(in.Members)
+		in.Members[n] = new(*in.Members[n])
+		in.Members[n].Endpoint.Weight++
 		in.Now = in.Now.Add(time.Millisecond)
 	}
 	pass := func() int {
