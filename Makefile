@@ -1,7 +1,7 @@
 # demo and test are the two commands; each does its own set-up on a machine with
 # Go 1.26, make, and Python 3 with pip.
 
-.PHONY: demo test build envoy setup lint bench bench-fanout bench-gossip fuzz
+.PHONY: demo test test-long build envoy setup lint bench bench-fanout bench-gossip fuzz
 
 demo: build envoy
 	bin/rollcall demo $(ARGS)
@@ -13,6 +13,10 @@ test: setup build envoy
 	go test -race -p 2 -timeout 18m $(ARGS) $$(go list ./... | grep -v '/e2e$$')
 	scripts/fuzz.sh 2s
 	go test -race -timeout 18m $(ARGS) ./e2e
+
+# The long tables of the end-to-end tests, of whose every kind make test has one.
+test-long: setup build envoy
+	go test -race -tags long -run '^TestLong' -timeout 40m $(ARGS) ./e2e
 
 build:
 	go build -o bin/rollcall ./cmd/rollcall

@@ -9,7 +9,9 @@ fail() { echo "lint: $1" >&2; exit 1; }
 unformatted=$(gofmt -l $(git ls-files '*.go'))
 [ -z "$unformatted" ] || fail "gofmt wants to change: $unformatted"
 go vet ./...
+go vet -tags long ./e2e
 go tool staticcheck ./...
+go tool staticcheck -tags long ./e2e
 fixes=$(go fix -diff ./... 2>/dev/null || true)
 [ -z "$fixes" ] || { echo "$fixes"; fail "go fix wants to change the above"; }
 go mod tidy -diff >/dev/null || fail "go.mod is not tidy: run go mod tidy"
