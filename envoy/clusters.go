@@ -17,9 +17,10 @@ import (
 // How Envoy keeps its streams to the EDS servers.
 const (
 	// Envoy pings at this interval plus up to 15 %, and gives up a connection that
-	// does not answer: it then asks another EDS server.
-	pingInterval = 10 * time.Second
-	pingTimeout  = 5 * time.Second
+	// does not answer: it then asks another EDS server. Together they bound how long
+	// an Envoy stays with an EDS server that hangs.
+	pingInterval = 2 * time.Second
+	pingTimeout  = time.Second
 
 	// Envoy's own 500 ms to 30 s would leave it on old endpoints long after an EDS
 	// server is back.
