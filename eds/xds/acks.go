@@ -58,6 +58,19 @@ func (a *acks) unsubscribe(names []string) {
 	a.services.remove(names)
 }
 
+// keep forgets all names but these.
+func (a *acks) keep(names nameList) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.services = slices.DeleteFunc(a.services, func(st standing) bool {
+		drop := !names.has(st.name.Value())
+		if drop {
+			a.unacked.forget(st.name)
+		}
+		return drop
+	})
+}
+
 // pushed notes a response that is about to be sent. With replaces, it makes the
 // ones before it moot, as state of the world does; else they wait on, as in delta.
 func (a *acks) pushed(s sent, replaces bool) {
@@ -111,6 +124,13 @@ func (a *acks) ackVersion(nonce, version string) (sent, bool) {
 	s, _ := a.take(nonce)
 	a.accept(s)
 	return s, true
+}
+
+// waits reports whether the response with this nonce waits for its ACK or NACK.
+func (a *acks) waits(nonce string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.find(nonce) >= 0
 }
 
 // reject notes that the response with this nonce was refused, and why.

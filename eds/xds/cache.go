@@ -217,8 +217,9 @@ func (c *cache) subscribe(w *watcher, ch change) {
 	if ch.all && !w.all {
 		c.wildcard[w] = struct{}{}
 		c.markKnown(w)
-	} else if !ch.all {
+	} else if !ch.all && w.all {
 		delete(c.wildcard, w)
+		maps.DeleteFunc(w.stale, func(name string, _ struct{}) bool { return !w.names.has(name) })
 	}
 	w.all = ch.all
 }

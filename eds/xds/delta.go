@@ -15,7 +15,9 @@ func (s *stream) OnStreamDeltaRequest(_ int64, req *discoveryv3.DeltaDiscoveryRe
 	if req.GetTypeUrl() == "" { // go-control-plane fills it in only later, and refuses it on ADS
 		req.TypeUrl = s.defaultType
 	}
-	asks := asked{req.GetResourceNamesSubscribe(), req.GetResourceNamesUnsubscribe(), req.GetInitialResourceVersions()}
+	asks := asked{
+		names: req.GetResourceNamesSubscribe(), dropped: req.GetResourceNamesUnsubscribe(), held: req.GetInitialResourceVersions(),
+	}
 	req.ResourceNamesSubscribe, req.ResourceNamesUnsubscribe, req.InitialResourceVersions = nil, nil, nil
 	if ok, err := s.ours(req.GetTypeUrl()); !ok {
 		return err

@@ -24,6 +24,8 @@ func (s *stream) OnStreamRequest(_ int64, req *discoveryv3.DiscoveryRequest) err
 	if e := req.GetErrorDetail(); e != nil {
 		sent, pending := s.client.acks.reject(req.GetResponseNonce(), e.GetMessage(), time.Now())
 		r.verdict, r.reason, r.version, r.repeated = verdictNACK, e.GetMessage(), sent.version, !pending
+	} else if !s.client.acks.waits(req.GetResponseNonce()) {
+		s.asked.again = true
 	} else if _, ok := s.client.acks.ackVersion(req.GetResponseNonce(), req.GetVersionInfo()); ok {
 		r.verdict = verdictACK
 	}
@@ -33,15 +35,21 @@ func (s *stream) OnStreamRequest(_ int64, req *discoveryv3.DiscoveryRequest) err
 
 // CreateWatch opens a state-of-the-world watch. go-control-plane makes a channel
 // of capacity one for each, and drops what is in the older one.
+//
+// A request that judges no response is answered though nothing may have changed: the
+// first one, whatever version it names, and each one that repeats a nonce. Envoy
+// repeats it when it needs the names again: for a cluster that CDS updated, or removed
+// and added again, or that shares its service with another one. That cluster waits for
+// the answer.
 func (s *stream) CreateWatch(req *cachev3.Request, _ cachev3.Subscription, out chan cachev3.Response) (func(), error) {
 	if req.GetTypeUrl() != typeV3 {
 		return nil, nil
 	}
 	s.subscribed.set(s.asked.names)
-	s.asked = asked{}
 	names, before := s.subscribed.names, s.watcher.names
 	ch := change{add: names.minus(before), remove: before.minus(names), all: s.subscribed.all, fresh: true}
-	ch.due = !s.started // a client that asks for the first time waits for an answer, whatever version it names
+	ch.due = (s.asked.again || !s.started) && !s.subscribed.empty()
+	s.asked = asked{}
 	return s.interest(ch, func() {
 		select {
 		case out <- sotwResponse{answer{s}, req}:

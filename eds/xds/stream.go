@@ -32,6 +32,7 @@ type stream struct {
 	watcher     *watcher
 	asked       asked               // by a request, until its watch is opened
 	subscribed  subscription        // what all of them come to
+	all         bool                // the wildcard was part of it when the watch was opened last
 	id          string              // of its certificate, else of its node as it first said
 	started     bool                // a first request for assignments was seen
 	others      map[string]struct{} // further types that were asked for, and are never answered
@@ -96,6 +97,10 @@ func (s *stream) interest(ch change, notify func()) (cancel func(), err error) {
 	s.subscribed.names = s.watcher.names
 	s.client.acks.subscribe(ch.add)
 	s.client.acks.unsubscribe(ch.remove)
+	if s.all && !ch.all { // it has met services that it no longer asks for
+		s.client.acks.keep(s.subscribed.names)
+	}
+	s.all = ch.all
 	cancel = s.server.cache.watch(s.watcher, ch, notify)
 	s.server.lookSoon()
 	return cancel, nil

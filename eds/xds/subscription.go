@@ -7,14 +7,18 @@ import (
 	"unique"
 )
 
-// subscription is what a stream asks for, by the rules of the protocol. What
+// subscription is what a stream asks for, by the rules of the protocol: a request
+// without names asks for nothing, only "*" is the wildcard. (That an empty request means
+// everything holds for listeners and clusters, and for no other type.) What
 // go-control-plane keeps of it is a map, seven times as large, and a new one with each
-// request in state of the world: it is not told the names.
+// request in state of the world: it does not receive the names.
 type subscription struct {
 	names nameList
 	all   bool // wildcard
-	named bool // something was asked for: an empty request is no wildcard any more
 }
+
+// empty reports whether nothing is asked for.
+func (s *subscription) empty() bool { return !s.all && len(s.names) == 0 }
 
 // nameList is sorted. Clients share the names.
 type nameList []unique.Handle[string]
@@ -70,24 +74,17 @@ type asked struct {
 	names   []string
 	dropped []string          // delta: no longer asked for
 	held    map[string]string // delta: versions by name, in a first request
+	again   bool              // state of the world: the client waits for an answer, be there news or not
 }
 
 // set makes these the names, all of them, as a request in state of the world does.
 func (s *subscription) set(names []string) {
-	if s.all = len(names) == 0 && !s.named; s.all {
-		return
-	}
-	s.named, s.all = true, slices.Contains(names, wildcardName)
+	s.all = slices.Contains(names, wildcardName)
 	s.names = listOf(names)
 }
 
 // change adds names and then removes some, as a delta request does.
 func (s *subscription) change(add, remove []string) {
-	if len(add) == 0 && !s.named {
-		s.all = true
-		return
-	}
-	s.named = true
 	s.all = (s.all || slices.Contains(add, wildcardName)) && !slices.Contains(remove, wildcardName)
 	s.names = s.names.with(listOf(add))
 	if len(remove) > 0 {

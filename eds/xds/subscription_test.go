@@ -24,14 +24,14 @@ func TestASubscriptionIsWhatGoControlPlaneMakesOfTheRequests(t *testing.T) {
 				drop := some.Draw(t, "drop")
 				s.change(names, drop)
 				if i == 0 {
-					want = streamv3.NewDeltaSubscription(names, drop, nil, true)
+					want = streamv3.NewDeltaSubscription(names, drop, nil, false)
 				} else {
 					want.UpdateResourceSubscriptions(names, drop)
 				}
 			} else {
 				s.set(names)
 				if i == 0 {
-					want = streamv3.NewSotwSubscription(names, true)
+					want = streamv3.NewSotwSubscription(names, false)
 				} else {
 					want.SetResourceSubscription(names)
 				}
