@@ -2,13 +2,8 @@ package e2e
 
 import (
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
-
-	"sigs.k8s.io/yaml"
 
 	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/envoy"
@@ -25,39 +20,16 @@ const (
 // Panic threshold and merge window are Envoy's own.
 func (h *harness) checking(api envoy.API, args ...string) string {
 	h.t.Helper()
-	server := h.Addresses.XDS
-	if api == envoy.REST {
-		server = h.Addresses.HTTP
-	}
-	args = append([]string{"envoy", "bootstrap", "--api", string(api), "--eds", server, "--service", h.Service,
-		"--listen", h.Addresses.Listener, "--admin", h.Addresses.Admin, "--no-retries"}, args...)
-	out, err := exec.CommandContext(h.t.Context(), binary, args...).Output()
-	must(h.t, out, err)
-	var boot map[string]any
-	if err := yaml.Unmarshal(out, &boot); err != nil {
-		h.t.Fatal(err)
-	}
-	clusters, _ := boot["static_resources"].(map[string]any)["clusters"].([]any)
-	for _, c := range clusters {
-		cluster, _ := c.(map[string]any)
-		if cluster["name"] != stage.Backend {
-			continue
-		}
-		delete(cluster, "ignore_health_on_host_removal")
-		delete(cluster, "common_lb_config")
-		cluster["health_checks"] = []any{map[string]any{
-			"interval": "1s", "timeout": "1s", "no_traffic_interval": "1s",
-			"healthy_threshold": 1, "unhealthy_threshold": 1000,
-			"http_health_check": map[string]any{"path": "/healthz"},
-		}}
-	}
-	file := filepath.Join(h.Dir, "checking.yaml")
-	out, err = yaml.Marshal(boot)
-	must(h.t, out, err)
-	if err := os.WriteFile(file, out, 0o600); err != nil {
-		h.t.Fatal(err)
-	}
-	return file
+	boot := h.bootstrap(api, append(args, "--no-retries")...)
+	cluster := boot.cluster(stage.Backend)
+	delete(cluster, "ignore_health_on_host_removal")
+	delete(cluster, "common_lb_config")
+	cluster["health_checks"] = []any{map[string]any{
+		"interval": "1s", "timeout": "1s", "no_traffic_interval": "1s",
+		"healthy_threshold": 1, "unhealthy_threshold": 1000,
+		"http_health_check": map[string]any{"path": "/healthz"},
+	}}
+	return h.write("checking.yaml", boot)
 }
 
 // An Envoy that checks health on its own keeps a host that EDS has removed until a
