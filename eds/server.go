@@ -150,6 +150,7 @@ func (s *server) newWeb(metrics prometheus.Gatherer) *http.Server {
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
 	}
+	(&unread{logger: opts.Logger}).watch(web)
 	web.RegisterOnShutdown(s.hub.Close)
 	web.RegisterOnShutdown(s.discovery.EndHolds)
 	return web

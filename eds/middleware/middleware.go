@@ -114,8 +114,7 @@ func (g *guarded) check(r *http.Request) *refusal {
 	if !rates.allow(remote(r), time.Now()) {
 		return &refusal{http.StatusTooManyRequests, RefusedRate, "too many requests from this address: ask again in a second"}
 	}
-	// Envoy sends its cluster's name as Host, and no Origin, as browsers do.
-	if (kind != discovery || r.Header.Get("Origin") != "") && !g.hosts.allows(r.Host) {
+	if !anyHost(r, kind) && !g.hosts.allows(r.Host) {
 		return &refusal{http.StatusMisdirectedRequest, RefusedHost, fmt.Sprintf("this server is not known as %q: ask by its address, or start it with --http-host %[1]s", hostOf(r.Host))}
 	}
 	if err := g.sites.Check(r); err != nil {
@@ -188,6 +187,15 @@ const (
 	deciding
 )
 
+// anyHost reports whether a request may come under any Host. Envoy sends its cluster's
+// name in polls and in health checks, and no Origin, as browsers do in a POST. What the
+// health paths say is of no use to a page.
+func anyHost(r *http.Request, kind kind) bool {
+	return r.Header.Get("Origin") == "" && (kind == discovery || isHealth(r.URL.EscapedPath()))
+}
+
+func isHealth(path string) bool { return path == "/healthz" || path == "/readyz" }
+
 // kindOf looks at the path as the router does: encoded, and not made clean.
 func kindOf(r *http.Request) kind {
 	switch path := r.URL.EscapedPath(); {
@@ -195,7 +203,7 @@ func kindOf(r *http.Request) kind {
 		return discovery
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		return deciding
-	case path == "/", path == "/openapi.yaml", path == "/healthz", path == "/readyz", strings.HasPrefix(path, "/console/"):
+	case path == "/", path == "/openapi.yaml", isHealth(path), strings.HasPrefix(path, "/console/"):
 		return public
 	default:
 		return reading

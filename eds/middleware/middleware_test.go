@@ -99,6 +99,21 @@ func TestEnvoysHostIsAnythingUnlessABrowserSendsIt(t *testing.T) {
 	}
 }
 
+// Envoy's health check of the EDS cluster has the cluster's name as Host.
+func TestHealthIsAnsweredUnderAnyHost(t *testing.T) {
+	d := newDoor(Options{Listen: netip.MustParseAddr("127.0.0.1")})
+	for _, path := range []string{"/healthz", "/readyz"} {
+		for _, host := range []string{"xds_cluster", "10.9.8.7:8080", "evil.example"} {
+			d.want(t, 200, "", "GET", "http://"+host+path)
+			d.want(t, 200, "", "HEAD", "http://"+host+path)
+		}
+		d.want(t, 421, RefusedHost, "GET", "http://evil.example"+path, "Origin", "http://evil.example")
+	}
+	for _, path := range []string{"/", "/openapi.yaml", "/console/", "/healthz/", "//readyz", "/readyz%2f", "/metrics"} {
+		d.want(t, 421, RefusedHost, "GET", "http://xds_cluster"+path)
+	}
+}
+
 func TestAPageOfAnotherSiteChangesNothing(t *testing.T) {
 	d := newDoor(Options{Listen: netip.MustParseAddr("127.0.0.1")})
 	const here = "http://localhost/edsservice/a"

@@ -94,7 +94,8 @@ func serve(t testing.TB, s *Server) *running {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, lis) }()
 	stop := sync.OnceValue(func() error { cancel(); return <-served })
-	conn, err := grpc.NewClient(lis.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(lis.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20))) // Envoy has no limit
 	if err != nil {
 		t.Fatal(err)
 	}

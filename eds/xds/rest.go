@@ -15,8 +15,11 @@ import (
 	"strings"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
 // The bounds of a poll. Envoy asks for one name.
@@ -150,7 +153,7 @@ func readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int, 
 // without repeats, at least one.
 func decodePoll(body []byte, typeURL string) (*discoveryv3.DiscoveryRequest, error) {
 	var req discoveryv3.DiscoveryRequest
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(body, &req); err != nil {
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true, Resolver: anyMessage{protoregistry.GlobalTypes}}).Unmarshal(body, &req); err != nil {
 		return nil, fmt.Errorf("the body is not a DiscoveryRequest as JSON: %s", protoError(err))
 	}
 	if got := req.GetTypeUrl(); got != "" && got != typeURL {
@@ -165,6 +168,15 @@ func decodePoll(body []byte, typeURL string) (*discoveryv3.DiscoveryRequest, err
 	slices.Sort(req.ResourceNames)
 	req.ResourceNames = slices.Compact(req.ResourceNames)
 	return &req, errors.Join(checkCount(len(req.ResourceNames), maxPollNames), checkNames(req.ResourceNames))
+}
+
+// anyMessage takes each Any for a message without fields: nothing here reads one, be its
+// type known or not. Those of error_detail come from extensions of every kind.
+type anyMessage struct{ *protoregistry.Types }
+
+// FindMessageByURL finds a message for every URL.
+func (anyMessage) FindMessageByURL(string) (protoreflect.MessageType, error) {
+	return (*corev3.AggregatedConfigSource)(nil).ProtoReflect().Type(), nil
 }
 
 // protoError is err with ordinary white space: protobuf's messages vary theirs on

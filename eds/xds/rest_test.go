@@ -127,6 +127,11 @@ func TestRESTv2IsReadByAnEnvoyOfThatAge(t *testing.T) {
 	}
 }
 
+// rejected is a poll that rejects the answer before, with these details.
+func rejected(details string) string {
+	return `{"node":{"id":"envoy-1"},"resource_names":["web"],"error_detail":{"code":3,"message":"no","details":` + details + `}}`
+}
+
 func TestRESTRefusals(t *testing.T) {
 	s := abrupt(Options{})
 	s.Update(settled(service("web", hostA)))
@@ -156,6 +161,14 @@ func TestRESTRefusals(t *testing.T) {
 		{"large", `{"resource_names":["` + strings.Repeat("x", maxBody) + `"]}`, "", 413, "larger than"},
 		{"JSON with a character set", pollBody("", "web"), "application/json; charset=utf-8", 200, ""},
 		{"fields of a later Envoy", `{"resource_names":["web"],"of_tomorrow":{"x":[1]},"node":{"id":"a","also":1}}`, "", 200, ""},
+		{"an error_detail of unknown type", rejected(`[{"@type":"type.googleapis.com/of.tomorrow.Error","why":{"x":[1]}}]`), "", 200, ""},
+		{"an error_detail of known type with other fields", rejected(`[{"@type":"` + typeV3 + `","cluster_name":[1]}]`), "", 200, ""},
+		{"an error_detail of a wrapped type", rejected(`[{"@type":"type.googleapis.com/google.protobuf.Duration","value":"1s"}]`), "", 200, ""},
+		{"an error_detail without a type", rejected(`[{"why":"x"},{}]`), "", 200, ""},
+		{"a node with all that Envoy says", `{"resource_names":["web"],"node":{"id":"a","metadata":{"x":[1,null,{}]},"locality":{"zone":"a"},` +
+			`"dynamic_parameters":{"t":{"params":{"a":"b"}}},"user_agent_build_version":{"version":{"major_number":1},"metadata":{"ssl":"x"}},` +
+			`"extensions":[{"name":"x","category":"y","type_urls":["z"],"version":{},"type_descriptor":"q"}],"client_features":["a"],` +
+			`"listening_addresses":[{"socket_address":{"address":"::","port_value":1}}]}}`, "", 200, ""},
 		{"camel case", `{"resourceNames":["web"],"versionInfo":""}`, "", 200, ""},
 	}
 	for _, c := range cases {

@@ -22,18 +22,30 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // The settings of the gRPC server.
 const (
-	maxRequestSize = 4 << 20          // bytes
-	readBuffer     = 4 << 10          // bytes, of each connection: requests are small and Envoys many
-	handshakeTime  = 5 * time.Second  // Stop waits for handshakes, so this bounds Serve too
-	pingAfter      = 10 * time.Second // of silence, to find an Envoy that vanished
-	pingTimeout    = 5 * time.Second
-	minClientPing  = time.Second // below any interval that an Envoy is set to ping at
-	stopTimeout    = 2 * time.Second
+	readBuffer    = 4 << 10          // bytes, of each connection: requests are small and Envoys many
+	handshakeTime = 5 * time.Second  // Stop waits for handshakes, so this bounds Serve too
+	pingAfter     = 10 * time.Second // of silence, to find an Envoy that vanished
+	pingTimeout   = 5 * time.Second
+	minClientPing = time.Second // below any interval that an Envoy is set to ping at
+	stopTimeout   = 2 * time.Second
 )
+
+// What a request may hold: with its first one a client that reconnects over delta says
+// each name twice, once with the version that it holds.
+const (
+	nodeRoom    = 1 << 20 // bytes; Envoy's node, with 500 extensions, takes 50 KB
+	nameRoom    = 2 * (fleet.MaxServiceName + 8)
+	versionRoom = 64
+)
+
+// requestSize is the most bytes that a request of so many names may have.
+func requestSize(names int) int { return nodeRoom + names*(nameRoom+versionRoom) }
 
 // Serve serves gRPC on lis until ctx ends, and closes lis. It returns once every
 // stream has ended, at most five seconds later: nil then, an error if lis broke.
@@ -71,7 +83,7 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 		grpc.Creds(transport),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxConcurrentStreams(uint32(s.opts.MaxStreams)),
-		grpc.MaxRecvMsgSize(maxRequestSize),
+		grpc.MaxRecvMsgSize(requestSize(s.opts.MaxNames)),
 		grpc.ReadBufferSize(readBuffer),
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
