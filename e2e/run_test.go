@@ -48,7 +48,7 @@ func (h *harness) answers(status int, body string) {
 func (h *harness) verb(dir string, args ...string) *stage.Process {
 	h.t.Helper()
 	p, err := stage.Start(stage.Command{
-		Name: args[0], Path: binary, Dir: dir, Args: args, LogFile: filepath.Join(dir, args[0]+".log"),
+		Name: args[0], Path: h.Binary, Dir: dir, Args: args, LogFile: filepath.Join(dir, args[0]+".log"),
 	})
 	must(h.t, p, err)
 	h.t.Cleanup(func() {

@@ -19,7 +19,7 @@ type completion = func(c *cobra.Command, args []string, toComplete string) ([]st
 // completing offers what find finds at a server, and nothing when none answers.
 func (r *remoteFlags) completing(find func(ctx context.Context, c *client.Client, args []string) []string) completion {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		if fromEnvironment(cmd, args) != nil {
+		if fromEnvironment(cmd) != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		c, err := r.connect(completionTimeout)

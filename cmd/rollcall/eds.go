@@ -25,8 +25,9 @@ func newEDS() *cobra.Command {
 		trust  edsTrust
 	)
 	c := &cobra.Command{
-		Use:   "eds",
-		Short: "Run an EDS server: watch the pool and feed Envoys",
+		Use:         "eds",
+		Annotations: service,
+		Short:       "Run an EDS server: watch the pool and feed Envoys",
 		Long: `Joins the gossip pool, turns its upstreams into endpoints, and serves those over
 gRPC and REST to every Envoy that asks. Operators overrule it over HTTP; the API
 console is at the root of the HTTP address.`,

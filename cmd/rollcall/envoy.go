@@ -60,8 +60,9 @@ func newEnvoyRun() *cobra.Command {
 		path  string
 	)
 	c := &cobra.Command{
-		Use:   "run",
-		Short: "Run Envoy with such a bootstrap",
+		Use:         "run",
+		Annotations: service,
+		Short:       "Run Envoy with such a bootstrap",
 		Long: `Runs Envoy with the bootstrap that rollcall envoy bootstrap writes. Envoy is looked
 for at --envoy, $ENVOY, on the PATH, and in the cache that make envoy fills.`,
 		Example: `  rollcall envoy run

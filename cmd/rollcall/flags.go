@@ -16,19 +16,43 @@ import (
 )
 
 // fromEnvironment sets each flag that is not on the command line from its
-// variable, ROLLCALL_ and the flag's name in capitals.
-func fromEnvironment(c *cobra.Command, _ []string) error {
-	var err error
+// variable, ROLLCALL_ and the flag's name in capitals. An empty variable counts as
+// not given.
+func fromEnvironment(c *cobra.Command) error {
+	var (
+		err     error
+		ignored []*pflag.Flag
+	)
 	c.Flags().VisitAll(func(f *pflag.Flag) {
-		value, ok := os.LookupEnv(envName(f.Name))
-		if f.Changed || !ok || f.Name == "help" || err != nil {
+		name := envName(f.Name)
+		value := os.Getenv(name)
+		if f.Changed || value == "" || f.Name == "help" || f.Name == "version" || err != nil {
+			return
+		}
+		if fromKubernetes(name, value) {
+			ignored = append(ignored, f)
 			return
 		}
 		if e := c.Flags().Set(f.Name, value); e != nil {
-			err = usageError{valueError(envName(f.Name), e)}
+			err = usageError{valueError(name, e)}
 		}
 	})
+	for _, f := range ignored {
+		loggerOf(c).Warn("variable ignored: Kubernetes sets it for a Service of this name", "variable", envName(f.Name), "value", os.Getenv(envName(f.Name)),
+			"do", "pass --"+f.Name+", rename the Service, or set enableServiceLinks: false")
+	}
 	return err
+}
+
+// fromKubernetes reports whether a variable is one that Kubernetes sets in each pod
+// for a Service: ROLLCALL_PORT=tcp://10.0.0.1:80 for one that is called rollcall.
+func fromKubernetes(name, value string) bool {
+	scheme, addr, ok := strings.Cut(value, "://")
+	if !ok || !strings.HasSuffix(name, "_PORT") || !slices.Contains([]string{"tcp", "udp", "sctp"}, scheme) {
+		return false
+	}
+	_, err := netip.ParseAddrPort(addr)
+	return err == nil
 }
 
 func envName(flag string) string {

@@ -12,7 +12,7 @@ import (
 const memberGC = 400
 
 func collectSeldom() {
-	if _, ok := os.LookupEnv("GOGC"); !ok {
+	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(memberGC)
 	}
 }

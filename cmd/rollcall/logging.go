@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -24,4 +25,16 @@ func (l *logFlags) logger() *slog.Logger {
 		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, opts))
+}
+
+// loggerOf is the logger that c's flags choose, before c runs.
+func loggerOf(c *cobra.Command) *slog.Logger {
+	var l logFlags
+	if f := c.Flags().Lookup("log-level"); f != nil {
+		_ = l.level.UnmarshalText([]byte(f.Value.String())) // Envoy's own levels are other words
+	}
+	if f := c.Flags().Lookup("log-format"); f != nil {
+		l.format = f.Value.String()
+	}
+	return l.logger()
 }

@@ -36,7 +36,7 @@ func execute() int {
 	if err == nil {
 		return 0
 	}
-	if _, silent := errors.AsType[exitError](err); !silent {
+	if exit, ok := errors.AsType[exitError](err); !ok || exit.why != nil {
 		fmt.Fprintln(os.Stderr, "rollcall:", err)
 	}
 	return exitCode(err)
@@ -47,11 +47,21 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// exitError passes on the exit code of a program that was run. The log has told of
-// it, so that there is nothing to print.
-type exitError struct{ code int }
+// exitError passes on the exit code of a program that was run, and why there is one
+// when the program did not say so itself.
+type exitError struct {
+	code int
+	why  error // nil: the log has it
+}
 
-func (e exitError) Error() string { return fmt.Sprintf("the program ended with code %d", e.code) }
+func (e exitError) Error() string {
+	if e.why != nil {
+		return e.why.Error()
+	}
+	return fmt.Sprintf("the program ended with code %d", e.code)
+}
+
+func (e exitError) Unwrap() error { return e.why }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -61,13 +71,14 @@ func newRoot() *cobra.Command {
 same pool add them to every Envoy and take them out again.
 
 Every flag can be given in the environment: --data-dir as ROLLCALL_DATA_DIR. A
-flag on the command line wins over the environment.`,
+flag on the command line wins over the environment, and an empty variable counts as
+not given.`,
 		Example: `  rollcall eds
   rollcall upstream -p 8081
   rollcall envoy run
   curl localhost:10000/`,
 		SilenceUsage: true, SilenceErrors: true,
-		PersistentPreRunE: fromEnvironment,
+		PersistentPreRunE: prepare,
 		Args:              noArgs,
 		RunE:              help,
 	}

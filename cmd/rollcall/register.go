@@ -21,8 +21,9 @@ func newRegister() *cobra.Command {
 		address netip.AddrPort
 	)
 	c := &cobra.Command{
-		Use:   "register",
-		Short: "Register something that runs already",
+		Use:         "register",
+		Annotations: service,
+		Short:       "Register something that runs already",
 		Long: `Registers an endpoint once its health check passes, within --start-timeout, and publishes what the check
 says until SIGTERM or SIGINT: two failures make it unhealthy, one success makes it
 healthy. Then it drains the endpoint and leaves the pool. The health check is one

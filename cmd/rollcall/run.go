@@ -23,8 +23,9 @@ func newRun() *cobra.Command {
 		restart string
 	)
 	c := &cobra.Command{
-		Use:   "run [flags] -- PROGRAM [ARGUMENT]...",
-		Short: "Run any program as an upstream",
+		Use:         "run [flags] -- PROGRAM [ARGUMENT]...",
+		Annotations: service,
+		Short:       "Run any program as an upstream",
 		Long: `Starts a program, registers it once its health check passes, and publishes what the
 check says from then on: two failures make it unhealthy, one success makes it
 healthy. SIGTERM and SIGINT drain it before it gets SIGTERM, so that no request is
@@ -91,8 +92,8 @@ func runProgram(ctx context.Context, opts run.Options) error {
 	defer signal.Stop(signals)
 	opts.Signals = signals
 	code, err := run.Run(ctx, opts)
-	if err == nil && code != 0 {
-		err = exitError{code}
+	if err != nil || code != 0 {
+		return exitError{code, err}
 	}
-	return err
+	return nil
 }

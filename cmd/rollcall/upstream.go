@@ -22,8 +22,9 @@ func newUpstream() *cobra.Command {
 		trust    memberTrust
 	)
 	c := &cobra.Command{
-		Use:   "upstream",
-		Short: "Run a sample upstream that registers itself",
+		Use:         "upstream",
+		Annotations: service,
+		Short:       "Run a sample upstream that registers itself",
 		Long: `Serves its uuid at / and its health at /healthz, joins the gossip pool and says
 what it serves. SIGTERM drains it: no request is lost.`,
 		Example: `  rollcall upstream -p 8081

@@ -3,6 +3,7 @@ package run
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"runtime"
@@ -22,6 +23,18 @@ func exitOf(state *os.ProcessState) exit {
 		e.code = 128 + int(status.Signal())
 	}
 	return e
+}
+
+// codeOf is the exit code for a program that did not start.
+func codeOf(err error) int {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, exec.ErrNotFound):
+		return exitNotFound
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return exitFailed // nothing is wrong with the program
+	default:
+		return exitCannot
+	}
 }
 
 // program is a running child process, the leader of a group of its own.

@@ -63,7 +63,8 @@ type Options struct {
 // and returns its exit code, 128 and the signal's number when a signal ended it.
 // When ctx ends, it drains, sends SIGTERM, and SIGKILL after StopTimeout. It has
 // left the pool when it returns, and nothing of the program's process group is
-// left. An error says what went wrong besides; the exit code is 1 then.
+// left. An error says what went wrong besides; the exit code is 1 then, 127 when there
+// is no such program, and 126 when it cannot be executed.
 // It starts nothing when another process answers at the address already.
 func Run(ctx context.Context, o Options) (exitCode int, err error) {
 	if err := o.prepare(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -197,7 +198,6 @@ func TestMistakesAreFoundBeforeTheProgramStarts(t *testing.T) {
 		"another process answers at " + taken: func(o *run.Options) { o.Address = netip.MustParseAddrPort(taken) },
 
 		"no program":                   func(o *run.Options) { o.Program = nil },
-		"executable file not found":    func(o *run.Options) { o.Program[0] = "no-such-program" },
 		"service name is empty":        func(o *run.Options) { o.Service.Name = "" },
 		"no health check":              func(o *run.Options) { o.Health.Check = nil },
 		"timeout is negative":          func(o *run.Options) { o.StopTimeout = -1 },
@@ -214,6 +214,35 @@ func TestMistakesAreFoundBeforeTheProgramStarts(t *testing.T) {
 			}
 			if _, err := os.Stat(mark); err == nil {
 				t.Error("the program was started")
+			}
+		})
+	}
+}
+
+func TestExitCodeOfAProgramThatDoesNotStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, mode := range map[string]os.FileMode{"plain": 0o644, "empty": 0o755} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("no program\n"), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for program, want := range map[string]struct {
+		code int
+		said string
+	}{
+		"no-such-program":  {127, "executable file not found"},
+		dir + "/missing":   {127, "no such file"},
+		dir + "/plain":     {126, "permission denied"},
+		dir + "/empty":     {126, "exec format error"},
+		dir:                {126, "permission denied"},
+		dir + "/plain/sub": {126, "not a directory"},
+	} {
+		t.Run(program, func(t *testing.T) {
+			t.Parallel()
+			code, err := run.Run(t.Context(), run.Options{Endpoint: endpoint(netip.MustParseAddrPort("127.0.0.1:1"), "tcp"), Program: []string{program}})
+			if code != want.code || err == nil || !strings.Contains(err.Error(), want.said) {
+				t.Errorf("Run = %d, %v, want %d and an error with %q", code, err, want.code, want.said)
 			}
 		})
 	}

@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// exitFailed is the exit code when it was not the program that failed.
-const exitFailed = 1
+// The exit codes when it was not the program that failed, as shells have them.
+const (
+	exitFailed   = 1
+	exitCannot   = 126 // there is a program that cannot be executed
+	exitNotFound = 127
+)
 
 // process is a program that was started; see program.
 type process interface {
@@ -41,7 +45,7 @@ func (s *supervisor) run(ctx context.Context) (code int, err error) {
 	for {
 		p, err := s.start()
 		if err != nil {
-			return exitFailed, err
+			return codeOf(err), err
 		}
 		s.opts.Logger.Info("program started", "program", s.opts.Program[0], "pid", p.pid())
 		l := &life{supervisor: s, process: p, last: errors.New("it is still under way")}

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// service marks a command that works until it is told to stop, whether or not anyone
+// reads its log.
+var service = map[string]string{"service": "yes"}
+
+// prepare is what all commands do first.
+func prepare(c *cobra.Command, _ []string) error {
+	if c.Annotations["service"] != "" {
+		outliveLogReader()
+	}
+	return fromEnvironment(c)
+}
+
+// outliveLogReader makes a write to a closed pipe an error, which slog ignores; by
+// default SIGPIPE would end the process. It is caught and not ignored, because the
+// programs that run and envoy run start inherit an ignored signal.
+func outliveLogReader() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+}
