@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -17,12 +16,14 @@ import (
 // it panics over that, so the size is checked here.
 const MaxMeta = 512
 
-// FormatVersion is the metadata format that this code writes. Decode refuses a
-// later one: what it cannot understand it must not serve.
+// FormatVersion is the metadata format that this code writes. Decode refuses any
+// other one, and ignores fields that it does not know within this one.
 const FormatVersion = 1
 
 // wire is the metadata as sent: a JSON object with one-letter names, since the
-// room is small and a packet capture should still be readable.
+// room is small and a packet capture should still be readable. docs/wire.md has
+// what each field may take. A new field goes to the end, before the signature,
+// and its name must not differ from another one by case alone: see Member.Unknown.
 type wire struct {
 	Version  uint64            `json:"v"`
 	Role     Role              `json:"r"`
@@ -39,7 +40,7 @@ type wire struct {
 	Probe    ProbeKind         `json:"p,omitempty"` // absent: http
 	Path     string            `json:"q,omitempty"` // absent: /healthz
 	OnBehalf bool              `json:"o,omitempty"`
-	Signed   string            `json:"x,omitempty"` // see Sign
+	Signed   string            `json:"x,omitempty"` // see Sign; always last
 }
 
 // maxYear is the last one that RFC 3339, and so a time in JSON, can write.
@@ -54,7 +55,19 @@ func Encode(m Member) ([]byte, error) {
 	if err := m.check(); err != nil {
 		return nil, err
 	}
-	w := wire{Version: FormatVersion, Role: m.Role, Started: m.Started.UnixMilli(), Revision: m.Revision, Signed: m.Signature}
+	b, err := m.encode()
+	if err == nil && len(b) > MaxMeta {
+		err = fmt.Errorf("metadata takes %d bytes, at most %d are allowed", len(b), MaxMeta)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// encode writes m, however long that is.
+func (m Member) encode() ([]byte, error) {
+	w := wire{Version: FormatVersion, Role: m.Role, Started: m.Started.UnixMilli(), Revision: m.Revision}
 	if m.Role == RoleUpstream {
 		e := m.Endpoint
 		w.Service, w.Addr, w.Region, w.Zone = m.Service, e.Addr.String(), e.Locality.Region, e.Locality.Zone
@@ -72,26 +85,21 @@ func Encode(m Member) ([]byte, error) {
 	if err := enc.Encode(w); err != nil {
 		return nil, fmt.Errorf("encode metadata: %w", err)
 	}
-	b := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
-	if len(b) > MaxMeta {
-		return nil, tooLong(len(b), m.Signature)
+	b := bytes.TrimSuffix(buf.Bytes(), []byte("}\n"))
+	if m.Unknown != "" {
+		b = append(append(b, ','), m.Unknown...)
 	}
-	return b, nil
-}
-
-func tooLong(n int, signature string) error {
-	hint := ""
-	if signature != "" {
-		hint = fmt.Sprintf(" (the signature takes %d)", signatureRoom)
+	if m.Signature != "" {
+		b = fmt.Appendf(b, `,"x":%q`, m.Signature)
 	}
-	return fmt.Errorf("metadata is %d bytes long%s, at most %d fit: shorten the service name, the locality or the tags", n, hint, MaxMeta)
+	return append(b, '}'), nil
 }
 
 // Decode reads metadata from the network. The result is valid whenever the error
 // is nil; with an error it still says the format version if that could be read.
 func Decode(b []byte) (Member, error) {
 	if len(b) > MaxMeta {
-		return Member{}, fmt.Errorf("metadata is %d bytes long, at most %d are allowed", len(b), MaxMeta)
+		return Member{}, fmt.Errorf("metadata takes %d bytes, at most %d are allowed", len(b), MaxMeta)
 	}
 	if !utf8.Valid(b) { // the JSON decoder would mend it, and it could outgrow MaxMeta
 		return Member{}, errors.New("metadata is not UTF-8")
@@ -106,16 +114,17 @@ func Decode(b []byte) (Member, error) {
 	if m.Version != FormatVersion {
 		return m, fmt.Errorf("metadata has format version %d, this server reads %d", m.Version, FormatVersion)
 	}
-	var w wire
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&w); err != nil {
+	unknown, err := unknownFields(b)
+	if err != nil {
 		return m, fmt.Errorf("metadata does not follow format version %d: %w", FormatVersion, err)
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return m, errors.New("metadata has something after the JSON object")
+	var w wire
+	if err := json.Unmarshal(b, &w); err != nil {
+		return m, fmt.Errorf("metadata does not follow format version %d: %w", FormatVersion, err)
 	}
-	return w.member()
+	m, err = w.member()
+	m.Unknown = unknown
+	return m, err
 }
 
 func (w wire) member() (Member, error) {

@@ -80,29 +80,31 @@ func TestWhatObserversKnowIsNotSent(t *testing.T) {
 	}
 }
 
-func TestEncodeFitsTheRoomOrRefuses(t *testing.T) {
-	m := plain()
+// padded is m with tags such that its metadata takes n bytes.
+func padded(t *testing.T, m fleet.Member, n int) fleet.Member {
+	t.Helper()
+	m.Endpoint.Tags = nil
 	short, err := fleet.Encode(m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const tags = len(`,"k":{"a":"","b":"","c":""}`)
-	pad := func(n int) map[string]string {
-		n -= len(short) + tags
-		return map[string]string{"a": strings.Repeat("x", 150), "b": strings.Repeat("x", 150), "c": strings.Repeat("x", n-300)}
-	}
-	m.Endpoint.Tags = pad(fleet.MaxMeta)
+	n -= len(short) + len(`,"k":{"a":"","b":"","c":""}`)
+	m.Endpoint.Tags = map[string]string{"a": strings.Repeat("x", n/3), "b": strings.Repeat("x", n/3), "c": strings.Repeat("x", n-n/3*2)}
+	return m
+}
+
+func TestEncodeFitsTheRoomOrRefuses(t *testing.T) {
+	m := padded(t, plain(), fleet.MaxMeta)
 	b, err := fleet.Encode(m)
 	if err != nil || len(b) != fleet.MaxMeta {
 		t.Fatalf("Encode of what fits exactly: %d bytes, %v", len(b), err)
 	}
 	roundTrip(t, m)
 
-	m.Endpoint.Tags = pad(fleet.MaxMeta + 1)
-	_, err = fleet.Encode(m)
-	wantError(t, err, "metadata is 513 bytes long, at most 512 fit: shorten")
+	_, err = fleet.Encode(padded(t, plain(), fleet.MaxMeta+1))
+	wantError(t, err, "metadata takes 513 bytes, at most 512 are allowed")
 	_, err = fleet.Decode(append(b, ' '))
-	wantError(t, err, "metadata is 513 bytes long, at most 512 are allowed")
+	wantError(t, err, "metadata takes 513 bytes, at most 512 are allowed")
 }
 
 func TestValidMembersSurviveTheWire(t *testing.T) {
@@ -164,40 +166,75 @@ func TestDecodeRefuses(t *testing.T) {
 		return string(b)
 	}
 	for name, tc := range map[string]struct{ meta, want string }{
-		"nothing":               {``, "not a JSON object"},
-		"garbage":               {"\x00\x01\x02", "not a JSON object"},
-		"an array":              {`[1]`, "not a JSON object"},
-		"null":                  {`null`, "format version 0"},
-		"no version":            {`{"r":"eds"}`, "format version 0, this server reads 1"},
-		"a later version":       {`{"v":2,"what":"ever"}`, "format version 2, this server reads 1"},
-		"an unknown field":      {with("y", "1"), "does not follow format version 1"},
-		"a wrong type":          {with("s", "[]"), "does not follow format version 1"},
-		"something after":       {string(valid) + "{}", "not a JSON object"},
-		"bytes not UTF-8":       {strings.Replace(string(valid), "payments", "pay\xff", 1), "not UTF-8"},
-		"no role":               {with("r", `""`), "is none of upstream, eds"},
-		"no start time":         {with("t", "0"), "start time is not between"},
-		"a start before 1970":   {with("t", "-5"), "start time is not between"},
-		"a start after 9999":    {with("t", "253402300800000"), "start time is not between"},
-		"an eds without start":  {`{"v":1,"r":"eds"}`, "start time is not between"},
-		"a host name":           {with("a", `"example.org:80"`), "is not ip:port"},
-		"a port out of range":   {with("a", `"10.0.0.1:65536"`), "is not ip:port"},
-		"another spelling":      {with("a", `"[1::2:3:4:5:6:7]:80"`), "is spelled [1:0:2:3:4:5:6:7]:80"},
-		"every interface":       {with("a", `"0.0.0.0:80"`), "every interface"},
-		"IPv4 in IPv6":          {with("a", `"[::ffff:10.0.0.1]:80"`), "write 10.0.0.1"},
-		"a weight out of range": {with("w", "65536"), "weight is 65536"},
-		"a negative weight":     {with("w", "-1"), "does not follow format version 1"},
-		"a service with slash":  {with("s", `"a/b"`), "contains a slash"},
-		"an unknown state":      {with("h", `"fine"`), "is none of healthy, unhealthy, draining"},
-		"an unknown probe":      {with("p", `"icmp"`), "is none of http, tcp, none"},
-		"a relative path":       {with("q", `"healthz"`), "must begin with a slash"},
-		"a path with a space":   {with("q", `"/a b"`), "hold no spaces"},
-		"a path of bad escapes": {with("q", `"/%zz"`), "cannot be requested"},
-		"a reserved tag":        {with("k", `{"az":"x"}`), "has an option of its own"},
+		"nothing":                   {``, "not a JSON object"},
+		"garbage":                   {"\x00\x01\x02", "not a JSON object"},
+		"an array":                  {`[1]`, "not a JSON object"},
+		"null":                      {`null`, "format version 0"},
+		"no version":                {`{"r":"eds"}`, "format version 0, this server reads 1"},
+		"a later version":           {`{"v":2,"what":"ever"}`, "format version 2, this server reads 1"},
+		"a field twice":             {strings.Replace(string(valid), "{", `{"s":"x",`, 1), `field "s" occurs twice`},
+		"an unknown field twice":    {strings.Replace(string(valid), "{", `{"y":1,"y":1,`, 1), `field "y" occurs twice`},
+		"a tag twice":               {with("k", `{"a":"x","a":"y"}`), `field "a" occurs twice`},
+		"a name in upper case":      {with("S", `"x"`), `field "S" differs from "s" by case alone`},
+		"a name that Unicode folds": {with("\u017f", `"x"`), `differs from "s" by case alone`},
+		"a wrong type":              {with("s", "[]"), "does not follow format version 1"},
+		"something after":           {string(valid) + "{}", "not a JSON object"},
+		"bytes not UTF-8":           {strings.Replace(string(valid), "payments", "pay\xff", 1), "not UTF-8"},
+		"no role":                   {with("r", `""`), "is none of upstream, eds"},
+		"no start time":             {with("t", "0"), "start time is not between"},
+		"a start before 1970":       {with("t", "-5"), "start time is not between"},
+		"a start after 9999":        {with("t", "253402300800000"), "start time is not between"},
+		"an eds without start":      {`{"v":1,"r":"eds"}`, "start time is not between"},
+		"a host name":               {with("a", `"example.org:80"`), "is not ip:port"},
+		"a port out of range":       {with("a", `"10.0.0.1:65536"`), "is not ip:port"},
+		"another spelling":          {with("a", `"[1::2:3:4:5:6:7]:80"`), "is spelled [1:0:2:3:4:5:6:7]:80"},
+		"every interface":           {with("a", `"0.0.0.0:80"`), "every interface"},
+		"IPv4 in IPv6":              {with("a", `"[::ffff:10.0.0.1]:80"`), "write 10.0.0.1"},
+		"a weight out of range":     {with("w", "65536"), "weight is 65536"},
+		"a negative weight":         {with("w", "-1"), "does not follow format version 1"},
+		"a service with slash":      {with("s", `"a/b"`), "contains a slash"},
+		"an unknown state":          {with("h", `"fine"`), "is none of healthy, unhealthy, draining"},
+		"an unknown probe":          {with("p", `"icmp"`), "is none of http, tcp, none"},
+		"a relative path":           {with("q", `"healthz"`), "must begin with a slash"},
+		"a path with a space":       {with("q", `"/a b"`), "hold no spaces"},
+		"a path of bad escapes":     {with("q", `"/%zz"`), "cannot be requested"},
+		"a reserved tag":            {with("k", `{"az":"x"}`), "has an option of its own"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := fleet.Decode([]byte(tc.meta))
 			wantError(t, err, tc.want)
 		})
+	}
+}
+
+func TestUnknownFieldsAreIgnoredAndKept(t *testing.T) {
+	valid, err := fleet.Encode(full())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const later = `"y":1,"later":{"v":2, "v2":[null]},"é":"}"`
+	meta := strings.TrimSuffix(string(valid), "}") + ", " + later + " }"
+	got, err := fleet.Decode([]byte(meta))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := full()
+	want.Unknown = later
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("Decode = %+v\nwant     %+v", got, want)
+	}
+	roundTrip(t, got)
+}
+
+func BenchmarkDecode(b *testing.B) {
+	meta, err := fleet.Encode(full())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := fleet.Decode(meta); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
@@ -222,6 +259,7 @@ func FuzzDecode(f *testing.F) {
 		``, `null`, `{"v":2}`, `{"v":1,"r":"eds","t":1}`, `{"v":1,"r":"eds","t":9e99}`,
 		`{"v":1,"r":"upstream","t":1,"s":"é\u2028","a":"[1::2:3:4:5:6:7]:080","k":{"a":"\ud800"}}`,
 		`{"V":1,"R":"upstream","T":1,"s":"a","S":"b","a":"1.2.3.4:5","w":null,"k":{},"p":"none","q":"/x"}`,
+		`{"v":1,"r":"eds","t":1,"later" : {"v":[1e9,null]}, "\u2028\u0079":"\u2028" }`,
 	} {
 		f.Add([]byte(s))
 	}

@@ -13,5 +13,5 @@ func (e *Endpoint) Equal(o *Endpoint) bool {
 func (m *Member) Equal(o *Member) bool {
 	return m == o || m.ID == o.ID && m.Revision == o.Revision && m.Since.Equal(o.Since) && m.Started.Equal(o.Started) &&
 		m.Liveness == o.Liveness && m.Role == o.Role && m.Version == o.Version && m.Gossip == o.Gossip &&
-		m.Service == o.Service && m.Signature == o.Signature && m.Quarantine == o.Quarantine && m.Probe == o.Probe && m.Endpoint.Equal(&o.Endpoint)
+		m.Service == o.Service && m.Signature == o.Signature && m.Unknown == o.Unknown && m.Quarantine == o.Quarantine && m.Probe == o.Probe && m.Endpoint.Equal(&o.Endpoint)
 }

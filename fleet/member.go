@@ -79,6 +79,10 @@ type Member struct {
 	// says nothing: see Verify.
 	Signature string
 
+	// Unknown has the fields of the metadata that this version of rollcall does not
+	// know, as they were sent: the signature covers them.
+	Unknown string
+
 	// Set for RoleUpstream only, but for Endpoint.Health, which is Draining for any
 	// member that is about to leave.
 	Service  string

@@ -163,8 +163,12 @@ func (ms *members) takeRoom(now time.Time) bool {
 	return true
 }
 
-// encode writes m as it is announced.
+// encode writes m as it is announced. What leaves no room for its later states, such
+// as that it drains, is refused.
 func (o *Options) encode(m fleet.Member) ([]byte, error) {
+	if err := fleet.CheckRoom(m, o.SigningKey != nil); err != nil {
+		return nil, err
+	}
 	if o.SigningKey == nil {
 		return fleet.Encode(m)
 	}

@@ -102,7 +102,7 @@ func TestARefusedChangeChangesNothing(t *testing.T) {
 	wantError(t, reg.SetWeight(65536), "weight is 65536")
 	wantError(t, reg.SetTags(map[string]string{"canary": "x"}), "has an option of its own")
 	long := strings.Repeat("x", 190)
-	wantError(t, reg.SetTags(map[string]string{"a": long, "b": long, "c": long}), "at most 512 fit")
+	wantError(t, reg.SetTags(map[string]string{"a": long, "b": long, "c": long}), "more than are left (of 512, ")
 	if after := reg.Member(); !reflect.DeepEqual(after, before) {
 		t.Errorf("after refusals the member is %+v, want %+v", after, before)
 	}
@@ -213,7 +213,8 @@ func TestRegisterRefuses(t *testing.T) {
 		"a slash":                {svc: with(func(s *upstream.Service) { s.Name = "a/b" }), want: "contains a slash"},
 		"a weight out of range":  {svc: with(func(s *upstream.Service) { s.Weight = 65536 }), want: "weight is 65536"},
 		"a reserved tag":         {svc: with(func(s *upstream.Service) { s.Tags = map[string]string{"az": "x"} }), want: "option of its own"},
-		"too much metadata":      {svc: with(func(s *upstream.Service) { s.Name, s.Region, s.Zone = long, long, long }), want: "at most 512 fit"},
+		"too much metadata":      {svc: with(func(s *upstream.Service) { s.Name, s.Region, s.Zone = long, long, long }), want: "more than are left (of 512, "},
+		"no room to drain":       {svc: with(func(s *upstream.Service) { s.Tags = tagsOf(400) }), want: "more than are left (of 512, "},
 		"every interface":        {ln: everywhere{taken}, want: "is on every interface: pass WithAdvertise"},
 		"advertising all":        {opt: upstream.WithAdvertise(anywhere), want: "means every interface"},
 		"a unix socket":          {ln: unix, want: "is not on an IP address and port"},
@@ -243,6 +244,35 @@ func TestRegisterRefuses(t *testing.T) {
 				t.Error("there is a registration beside the error")
 			}
 		})
+	}
+}
+
+// tagsOf are tags with n bytes of text.
+func tagsOf(n int) map[string]string {
+	return map[string]string{"a": strings.Repeat("x", n/2), "b": strings.Repeat("x", n-n/2)}
+}
+
+func TestTagsThatLeaveNoRoomForLaterStatesAreRefused(t *testing.T) {
+	t.Parallel()
+	o := observe(t, gossip.Options{})
+	reg := register(t, listen(t), shop, o.seed(), upstream.WithDrainTimeout(0))
+	o.meet(t, reg)
+	accepted := 0
+	for n := 300; n < 400; n++ {
+		if err := reg.SetTags(tagsOf(n)); err != nil {
+			wantError(t, err, "more than are left")
+			break
+		}
+		accepted = n
+	}
+	if accepted == 0 || accepted == 399 {
+		t.Fatalf("the longest tags that are accepted have %d bytes", accepted)
+	}
+	if got := len(reg.Member().Endpoint.Tags["b"]); got != accepted-accepted/2 {
+		t.Errorf("after the refusal the tags are others: b has %d bytes", got)
+	}
+	if err := errors.Join(reg.SetWeight(fleet.MaxWeight), reg.SetHealthy(false), reg.Drain(t.Context())); err != nil && !errors.Is(err, upstream.ErrNotDrained) {
+		t.Error(err)
 	}
 }
 

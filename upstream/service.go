@@ -14,7 +14,8 @@ import (
 )
 
 // Service says what a listener serves. Name is required: it is the EDS service
-// name. All of it, with the address, must fit into [fleet.MaxMeta] bytes.
+// name. All of it, with the address and room for later states, must fit into
+// [fleet.MaxMeta] bytes.
 type Service struct {
 	Name   string
 	Weight uint32 // load balancing weight, 1 to 65535; 0 stands for 1

@@ -40,13 +40,7 @@ func WithBounds(b gossip.Bounds) Option {
 	return func(o *options) { o.trust.bounds = b }
 }
 
-// check reports why m cannot be announced.
+// check reports why m cannot be announced, now or in a later state.
 func (o *options) check(m fleet.Member) error {
-	var err error
-	if o.trust.serviceKey != nil {
-		_, err = fleet.Sign(o.fleet, m, o.trust.serviceKey)
-	} else {
-		_, err = fleet.Encode(m)
-	}
-	return err
+	return fleet.CheckRoom(m, o.trust.serviceKey != nil)
 }
