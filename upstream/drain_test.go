@@ -35,6 +35,7 @@ func TestDrainWaitsForTheReceiptOfEveryEDSServer(t *testing.T) {
 	t.Parallel()
 	a := observe(t, gossip.Options{})
 	b := observe(t, gossip.Options{Seeds: []string{a.Self().Gossip.String()}})
+	a.await(t, b.Self().ID, "alive", alive) // so that the upstream learns of both at once
 	reg := register(t, listen(t), shop, upstream.WithSeeds(a.Self().Gossip.String(), b.Self().Gossip.String()), upstream.WithDrainTimeout(time.Hour))
 	a.meet(t, reg)
 	b.meet(t, reg)
