@@ -104,6 +104,7 @@ func (s *server) connect() error {
 		Logger: opts.Logger, TLS: s.enter.xdsTLS, Allows: s.enter.allows, Refused: s.enter.count,
 		MaxClients: opts.Access.Clients, MaxStreams: opts.Access.Streams, MaxNames: opts.Access.Names,
 		MaxHeld: max(1, cmp.Or(opts.Access.Connections, middleware.DefaultMaxConnections)/2), // each needs a connection
+		Claims:  claimsMost,
 	})
 	s.prober = probe.New(probe.Options{
 		Interval: opts.ProbeInterval,

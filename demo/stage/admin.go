@@ -72,6 +72,11 @@ func (a *Admin) Healthy(ctx context.Context, cluster string) ([]string, error) {
 	return addrs, err
 }
 
+// Usable returns how many hosts of a cluster Envoy may use, for less than Healthy.
+func (a *Admin) Usable(ctx context.Context, cluster string) (int, error) {
+	return a.counter(ctx, "cluster."+cluster+".membership_healthy")
+}
+
 // Changes returns how many times hosts came to a cluster or went since Envoy
 // started, those that came and went at once counted once. Unlike a look at the
 // hosts it misses nothing.

@@ -209,6 +209,10 @@ func compareClaims(a, b *candidate) int {
 // gone reports whether the process is known not to come back.
 func (c *candidate) gone() bool { return c.wish.hidden && !c.wish.reason.mute() }
 
+// departed reports whether c is known to have left or died. Where another process has
+// its address, that one is the endpoint, be it known here or not.
+func (c *candidate) departed() bool { return c.gone() && c.evidence.Verdict != probe.Replaced }
+
 // first orders true before false.
 func first(a, b bool) int {
 	switch {

@@ -186,8 +186,11 @@ func (c *candidates) decide(now time.Time, m *memory, due *soonest) Service {
 				held++
 			}
 		}
-		if cand.host != nil {
+		switch {
+		case cand.host != nil:
 			s.Hosts = append(s.Hosts, cand.host)
+		case cand.departed() && (i == 0 || c.ranked[i-1].key.Addr != cand.key.Addr):
+			s.Departed++
 		}
 	}
 	if m != nil && m.guard.on {

@@ -6,6 +6,7 @@ package registry
 
 import (
 	"iter"
+	"math"
 	"net/netip"
 	"slices"
 	"sort"
@@ -50,6 +51,10 @@ type Service struct {
 	Mode  override.Mode
 	Hosts []*Host // sorted by address, the one that has the address first
 	Guard *Guard  // nil unless it holds
+
+	// Departed counts the addresses whose endpoints are not shown, since they left or
+	// are proven dead, and where no other one is.
+	Departed int
 }
 
 // Host is one endpoint of a service as the registry sees it. One that stays as it
@@ -120,6 +125,23 @@ func (s Service) EachServed() iter.Seq[*Host] {
 			}
 		}
 	}
+}
+
+// Known counts the endpoints of which this server knows what became of them: they are
+// served, or it knows why they are not. Silence is no reason, and an operator's pin
+// decides about all that there may be.
+func (s Service) Known() int {
+	if s.Mode == override.Pin {
+		return math.MaxInt32
+	}
+	n := s.Departed
+	var last netip.AddrPort // counted
+	for _, h := range s.Hosts {
+		if h.Addr != last && (h.Served || h.Override != nil || h.State != StateSilent) {
+			n, last = n+1, h.Addr
+		}
+	}
+	return n
 }
 
 // At returns the hosts that claim an address, the one that has it first. They are

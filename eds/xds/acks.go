@@ -187,6 +187,13 @@ func (a *acks) answered(version string, with sent) {
 	a.pending = append(a.pending, with)
 }
 
+// knows reports whether a poller was answered with this version lately.
+func (a *acks) knows(version string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.ContainsFunc(a.pending, func(s sent) bool { return s.version == version })
+}
+
 // since returns the push sequence number as of which the client has acknowledged
 // name; 0 when it has not.
 func (a *acks) since(name string) uint64 {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 )
 
 // cache holds the current assignments and knows who asked for which. A change
@@ -23,6 +24,7 @@ type cache struct {
 	lastID   uint64 // of a watcher
 	watchers map[*watcher]struct{}
 	wildcard map[*watcher]struct{}
+	claims   claims
 }
 
 // entry is a name that is served or watched.
@@ -36,47 +38,11 @@ func (e *entry) search(w *watcher) (int, bool) {
 	return slices.BinarySearchFunc(e.watchers, w.id, func(w *watcher, id uint64) int { return cmp.Compare(w.id, id) })
 }
 
-// watcher is the interest of one stream.
-type watcher struct {
-	// hold is told, with the cache locked, that the client already has the current
-	// content of names, and as of which push sequence number.
-	hold func(seq uint64, held []item)
-
-	// Owned by the stream's goroutine.
-	names nameList
-
-	// Guarded by cache.mu.
-	id     uint64              // counts watchers
-	all    bool                // wildcard
-	stale  map[string]struct{} // changed or newly asked for since they were last sent
-	due    bool                // wants an answer even when nothing is stale
-	held   map[string]string   // versions that the client came with; nil once compared
-	queued bool                // notify was called and nothing collected since
-	notify func()              // called once, with the cache locked, must not block; nil while no watch is open
-	opened uint64              // counts watches, so that a late cancel does not close a later one
-}
-
-// change is what a request does to a watcher's interest.
-type change struct {
-	add, remove []string // an added name is sent even when nothing about it changed
-	resend      []string // to be sent though nobody asks for them by name
-	all         bool     // wildcard from here on
-	due         bool     // answer even if that is with nothing
-
-	// held are the versions that the client says it has; not kept.
-	held map[string]string
-
-	// fresh says that what was queued before is lost with the older watch.
-	fresh bool
-}
-
-// keptStale is how large the map of stale names may stay, in names.
-const keptStale = 32
-
 func newCache() *cache {
 	return &cache{
 		seq: 1, entries: make(map[string]*entry),
 		watchers: make(map[*watcher]struct{}), wildcard: make(map[*watcher]struct{}),
+		claims: claims{known: newKnowledge(nil), waiting: make(map[*watcher]struct{}), polls: make(map[string]claim)},
 	}
 }
 
@@ -120,7 +86,11 @@ func (c *cache) notifyOne(w *watcher) {
 func (c *cache) heldBy(w *watcher) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Collect(maps.Keys(w.held))
+	names := slices.AppendSeq(slices.Collect(maps.Keys(w.held)), maps.Keys(w.withheld))
+	if len(w.claimed) == 1 {
+		names = append(names, w.claimed[0].Value())
+	}
+	return names
 }
 
 // encode encodes what is current of the names that a client came with, so that
@@ -154,11 +124,11 @@ func (c *cache) set(a *assignment, known bool, seq uint64, touched []*watcher) [
 }
 
 // mark marks name stale with the watchers and appends them to touched, but for those
-// to whom something was stale already: they are about to be notified, or have no
-// watch open.
+// to whom something that is not withheld was stale already: they are about to be
+// notified, or have no watch open.
 func mark(watchers iter.Seq[*watcher], name string, touched []*watcher) []*watcher {
 	for w := range watchers {
-		if len(w.stale) == 0 {
+		if len(w.stale) == len(w.withheld) {
 			touched = append(touched, w)
 		}
 		w.stale[name] = struct{}{}
@@ -186,65 +156,18 @@ func (c *cache) watch(w *watcher, ch change, notify func()) (cancel func()) {
 	}
 }
 
-func (c *cache) subscribe(w *watcher, ch change) {
-	if w.id == 0 {
-		c.lastID++
-		w.id = c.lastID
-		c.watchers[w] = struct{}{}
-	}
-	w.due = w.due || ch.due
-	w.queued = w.queued && !ch.fresh
-	if ch.held != nil {
-		w.held = maps.Clone(ch.held)
-	}
-	if len(w.stale) == 0 && len(ch.add) > keptStale { // at once of the right size
-		w.stale = make(map[string]struct{}, len(ch.add))
-	}
-	for _, name := range ch.add {
-		e := c.entry(name)
-		if i, ok := e.search(w); !ok {
-			e.watchers = slices.Insert(e.watchers, i, w)
-		}
-		w.stale[name] = struct{}{}
-	}
-	for _, name := range ch.remove {
-		delete(w.stale, name)
-		c.drop(w, name)
-	}
-	for _, name := range ch.resend {
-		w.stale[name] = struct{}{}
-	}
-	if ch.all && !w.all {
-		c.wildcard[w] = struct{}{}
-		c.markKnown(w)
-	} else if !ch.all && w.all {
-		delete(c.wildcard, w)
-		maps.DeleteFunc(w.stale, func(name string, _ struct{}) bool { return !w.names.has(name) })
-	}
-	w.all = ch.all
-}
-
-// markKnown makes stale what a new wildcard watcher has to learn: all known
-// services, and those that it came with and that are gone.
-func (c *cache) markKnown(w *watcher) {
-	for name, e := range c.entries {
-		if e.known {
-			w.stale[name] = struct{}{}
-		}
-	}
-	for name := range w.held {
-		w.stale[name] = struct{}{}
-	}
-}
-
 // fire notifies w if its watch is open and there is something to collect. Until
 // the pool has settled there never is.
 func (c *cache) fire(w *watcher) {
 	if !c.settled || w.notify == nil {
 		return
 	}
-	c.compareHeld(w)
-	if !w.queued && !w.due && len(w.stale) == 0 {
+	now := time.Now()
+	if c.holdBack(w, now) {
+		return
+	}
+	c.compareHeld(w, now)
+	if !w.queued && !w.due && len(w.stale) == len(w.withheld) {
 		return
 	}
 	notify := w.notify
@@ -256,18 +179,43 @@ func (c *cache) fire(w *watcher) {
 }
 
 // compareHeld takes off the stale names those that the client came with in their
-// current content.
-func (c *cache) compareHeld(w *watcher) {
+// current content, and withholds those of which it has more than is known.
+func (c *cache) compareHeld(w *watcher, now time.Time) {
+	if len(w.held)+len(w.withheld) == 0 {
+		return
+	}
 	var held []item
-	for name, version := range w.held {
-		if _, stale := w.stale[name]; stale && c.current(name).version() == version {
+	withheld := make(map[string]string)
+	for name, version := range both(w.held, w.withheld) {
+		switch _, stale := w.stale[name]; {
+		case !stale:
+		case c.holdBackName(w, name, version, now):
+			withheld[name] = version
+		case c.current(name).version() == version:
 			delete(w.stale, name)
 			held = append(held, item{name, version})
 		}
 	}
-	w.held = nil
+	w.held, w.withheld = nil, nil
+	if len(withheld) > 0 {
+		w.withheld = withheld
+		c.await(w)
+	}
 	if len(held) > 0 {
 		w.hold(c.seq, held)
+	}
+}
+
+// both walks over two maps.
+func both(a, b map[string]string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, m := range []map[string]string{a, b} {
+			for k, v := range m {
+				if !yield(k, v) {
+					return
+				}
+			}
+		}
 	}
 }
 
@@ -282,7 +230,12 @@ func (c *cache) collect(w *watcher, full bool) push {
 func (c *cache) take(w *watcher, full bool) push {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	names := slices.AppendSeq(make([]string, 0, len(w.stale)), maps.Keys(w.stale))
+	names := make([]string, 0, len(w.stale))
+	for name := range w.stale {
+		if _, withheld := w.withheld[name]; !withheld {
+			names = append(names, name)
+		}
+	}
 	if full {
 		for _, h := range w.names {
 			if _, stale := w.stale[h.Value()]; !stale {
@@ -301,23 +254,27 @@ func (c *cache) take(w *watcher, full bool) push {
 		w.stale = make(map[string]struct{})
 	}
 	clear(w.stale)
+	for name := range w.withheld {
+		w.stale[name] = struct{}{}
+	}
 	w.due, w.queued = false, false
 	return c.gather(names)
 }
 
-// lookup returns the current assignments of names, and whether they may be told.
-func (c *cache) lookup(names []string) (push, bool) {
-	p, settled := c.find(names)
+// lookup returns the current assignments of names, and whether they may be told to a
+// client that claims to hold a version; "" for none.
+func (c *cache) lookup(names []string, claim string) (push, bool) {
+	p, settled := c.find(names, claim)
 	if settled {
 		p.seal()
 	}
 	return p, settled
 }
 
-func (c *cache) find(names []string) (push, bool) {
+func (c *cache) find(names []string, claim string) (push, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.settled {
+	if !c.settled || c.holdBackPoll(names, claim, time.Now()) {
 		return push{}, false
 	}
 	return c.gather(names), true
@@ -333,6 +290,7 @@ func (c *cache) forget(w *watcher) {
 	}
 	delete(c.watchers, w)
 	delete(c.wildcard, w)
+	delete(c.claims.waiting, w)
 }
 
 // gather returns the current assignments, without a version.

@@ -40,7 +40,7 @@ func TestUpdateEncodesNothing(t *testing.T) {
 		s.Update(settled(crowd(100, weight+1)))
 		passed = append(passed, s.services["crowd"].assignment)
 	}
-	if _, ok := s.cache.lookup([]string{"crowd"}); !ok {
+	if _, ok := s.cache.lookup([]string{"crowd"}, ""); !ok {
 		t.Fatal("nothing is there")
 	}
 	for i, a := range passed {

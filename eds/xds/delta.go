@@ -60,7 +60,7 @@ func (s *stream) deltaChange() change {
 	s.subscribed.change(s.asked.names, s.asked.dropped)
 	ch := change{all: s.subscribed.all}
 	if !s.started {
-		ch.held = s.asked.held
+		ch.held, ch.claims = s.asked.held, true
 		ch.due = ch.all && len(ch.held) == 0 // a wildcard client waits for the answer that there is nothing
 	}
 	ch.add = make([]string, 0, len(s.asked.names))

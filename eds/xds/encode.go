@@ -128,7 +128,7 @@ func encode(name string, hosts []served, before *assignment) (*encoding, error) 
 	if err != nil {
 		return nil, fmt.Errorf("encode the assignment of %q: %w", name, err)
 	}
-	e := &encoding{version: contentDigest(name, groups), chunks: chunks}
+	e := &encoding{version: makeVersion(countStaying(hosts), contentDigest(name, groups)), chunks: chunks}
 	e.write(name, groups)
 	return e, nil
 }
@@ -275,7 +275,17 @@ func contentDigest(name string, groups []*locality) string {
 			b = append(b, p.digest[:]...)
 		}
 	}
-	return contentVersion(b)
+	return digestOf(b)
+}
+
+// countStaying counts the hosts that are not about to leave.
+func countStaying(hosts []served) (n int) {
+	for _, h := range hosts {
+		if !h.leaving {
+			n++
+		}
+	}
+	return n
 }
 
 func appendDigest(to, of []byte) []byte {
@@ -283,8 +293,8 @@ func appendDigest(to, of []byte) []byte {
 	return append(to, sum[:]...)
 }
 
-// contentVersion names content by 64 bits of its SHA-256.
-func contentVersion(b []byte) string {
+// digestOf names content by 64 bits of its SHA-256.
+func digestOf(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:8])
 }

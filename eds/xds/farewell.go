@@ -216,6 +216,7 @@ func (s *Server) look() {
 // nobody is told of news any more.
 func (s *Server) close() {
 	defer s.EndHolds()
+	defer s.cache.endClaims()
 	defer s.notifying.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -181,7 +181,7 @@ func (s *Server) stillLeaves(t *testing.T, name, want string) {
 
 // lines is the current assignment of a service.
 func (s *Server) lines(name string) string {
-	p, _ := s.cache.lookup([]string{name})
+	p, _ := s.cache.lookup([]string{name}, "")
 	var lines []string
 	for _, h := range p.assignments[0].hosts {
 		line := h.Addr.String()

@@ -49,7 +49,7 @@ func TestALaterFarewellDoesNotDelayAnEarlierOne(t *testing.T) {
 		c.acks.subscribe([]string{"web"})
 		s.Update(settled(service("web", hostA, hostB)))
 		s.Update(settled(service("web", hostB)))
-		told, _ := s.cache.lookup([]string{"web"})
+		told, _ := s.cache.lookup([]string{"web"}, "")
 		s.Update(settled(service("web")))
 		c.acks.pushed(told.as("1"), true)
 		c.acks.ack("1")

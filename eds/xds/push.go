@@ -36,10 +36,13 @@ func combinedVersion(as []*assignment) string {
 		return as[0].version()
 	}
 	var b []byte
-	for _, a := range as { // the version is of fixed length and covers the name
-		b = append(slices.Grow(b, len(as)*len(a.version())-len(b)), a.version()...)
+	total := 0
+	for _, a := range as { // the digest is of fixed length and covers the name
+		endpoints, digest, _ := parseVersion(a.version())
+		b = append(slices.Grow(b, len(as)*digestSize-len(b)), digest...)
+		total += endpoints
 	}
-	return contentVersion(b)
+	return makeVersion(total, digestOf(b))
 }
 
 // as describes p as a response with a nonce.

@@ -31,7 +31,7 @@ func (s *Server) ServeRegistration(w http.ResponseWriter, r *http.Request, servi
 		refuse(w, http.StatusForbidden, err)
 		return
 	}
-	current, settled := s.cache.find([]string{service})
+	current, settled := s.cache.find([]string{service}, "")
 	s.logger.Debug("registration request", "peer", r.RemoteAddr, "service", shorten(service, maxNode))
 	if !settled {
 		refuse(w, http.StatusServiceUnavailable, errNotSettled)

@@ -96,7 +96,11 @@ func (s *Server) polled(ctx context.Context, c *client, req *discoveryv3.Discove
 // answer returns what a poll for names is answered with as things are; it notes that
 // the client holds version, and what it is about to be told.
 func (s *Server) answer(c *client, names []string, version string) (current push, settled bool) {
-	current, settled = s.cache.lookup(names)
+	claim := version
+	if c.acks.knows(version) {
+		claim = ""
+	}
+	current, settled = s.cache.lookup(names, claim)
 	if !settled {
 		return current, false
 	}

@@ -46,6 +46,10 @@ type Options struct {
 	// at once.
 	MaxHeld int
 
+	// Claims is for how long after New a client is not answered about services of which
+	// it holds more endpoints than the snapshots know; 0: it is answered.
+	Claims time.Duration
+
 	TLS *tls.Config // of the gRPC port; nil: none
 
 	// Allows reports whether the client with an id may read a service, all of them
@@ -116,6 +120,10 @@ func New(opts Options) *Server {
 		books: make(map[string]*book), closing: make(map[string]*book), moved: make(chan struct{}, 1),
 		holdless: make(chan struct{}),
 	}
+	s.cache.claims.logger = opts.Logger
+	if opts.Claims > 0 {
+		s.cache.claims.until = time.Now().Add(opts.Claims)
+	}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	return s
 }
@@ -128,6 +136,9 @@ func (s *Server) Update(snap *registry.Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
+	if now.Before(s.cache.claims.until) {
+		s.cache.know(knownOf(snap))
+	}
 	touched := s.take(snap, now)
 	s.settled = snap.Settled
 	s.publish(touched)
@@ -135,6 +146,15 @@ func (s *Server) Update(snap *registry.Snapshot) {
 	if snap.Settled {
 		s.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	}
+}
+
+// knownOf counts the endpoints that a snapshot knows, by service.
+func knownOf(snap *registry.Snapshot) map[string]int {
+	known := make(map[string]int, len(snap.Services))
+	for _, service := range snap.Services {
+		known[service.Name] = service.Known()
+	}
+	return known
 }
 
 // take notes what a snapshot says, and returns the services of which it says

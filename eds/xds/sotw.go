@@ -50,6 +50,9 @@ func (s *stream) CreateWatch(req *cachev3.Request, _ cachev3.Subscription, out c
 	ch := change{add: names.minus(before), remove: before.minus(names), all: s.subscribed.all, fresh: true}
 	ch.due = (s.asked.again || !s.started) && !s.subscribed.empty()
 	s.asked = asked{}
+	if !s.started {
+		ch.claim = req.GetVersionInfo()
+	}
 	return s.interest(ch, func() {
 		select {
 		case out <- sotwResponse{answer{s}, req}:

@@ -1,0 +1,280 @@
+package xds
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"strings"
+	"time"
+	"unique"
+)
+
+// What a client says it holds when it comes back is a memory of the fleet. A server
+// that has just started and knows of fewer endpoints does not answer it about them:
+// the client keeps what it has. A client claims something once, with the first request
+// of its stream or a version that this server never sent; and only for so long after
+// the server's start, so that no claim, however false, can be made for longer.
+//
+// The claim is about endpoints that are known, not those that are served: one that an
+// operator drained, that left or is proven dead is known, and its removal does not wait.
+
+// reviewEvery is how often clients that are not answered are looked at again.
+const reviewEvery = 50 * time.Millisecond
+
+// claim is what a client says it holds of some services.
+type claim struct {
+	services string // the first few
+	held     int    // endpoints; 0 with a version that does not tell
+}
+
+// knowledge is how many endpoints are known of each service, and in all. Its sums are
+// guarded by cache.mu.
+type knowledge struct {
+	services map[string]int
+	total    int
+	sums     map[*unique.Handle[string]]int // of lists, by their first name: many clients share one
+}
+
+func newKnowledge(services map[string]int) *knowledge {
+	k := &knowledge{services: services, sums: make(map[*unique.Handle[string]]int)}
+	for _, n := range services {
+		k.total += n
+	}
+	return k
+}
+
+// of sums up what is known of the names that w asks for.
+func (k *knowledge) of(w *watcher) (sum int) {
+	if w.all {
+		return k.total
+	}
+	if len(w.claimed) == 0 {
+		return 0
+	}
+	if sum, ok := k.sums[&w.claimed[0]]; ok {
+		return sum
+	}
+	for _, name := range w.claimed {
+		sum += k.services[name.Value()]
+	}
+	k.sums[&w.claimed[0]] = sum
+	return sum
+}
+
+// claims are those of all clients. They are guarded by cache.mu, but for what New sets.
+type claims struct {
+	until  time.Time // from then on everybody is answered; zero: no claim counts
+	logger *slog.Logger
+
+	known   *knowledge
+	waiting map[*watcher]struct{} // streams that are not answered about something
+	polls   map[string]claim      // polls that were not answered, by their names
+	told    bool                  // that there are some
+	timer   *time.Timer           // nil while none waits
+	closed  bool
+}
+
+// maxPollClaims bounds how many polls are named when their claims end.
+const maxPollClaims = 1000
+
+// know makes known how many endpoints there are of each service.
+func (c *cache) know(services map[string]int) {
+	k := newKnowledge(services)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.claims.known = k
+}
+
+func (c *claims) open(now time.Time) bool { return now.Before(c.until) }
+
+// exceeds reports whether a version tells of more endpoints than are known, or of
+// content of which nothing is known.
+func exceeds(version string, known int, current func() string) bool {
+	if version == "" {
+		return false
+	}
+	endpoints, digest, counted := parseVersion(version)
+	if counted {
+		return endpoints > known
+	}
+	_, now, _ := parseVersion(current())
+	return digest == "" || digest != now
+}
+
+// holdBack reports whether a stream in state of the world is not to be answered, since
+// its client holds more endpoints than are known of all its names.
+func (c *cache) holdBack(w *watcher, now time.Time) bool {
+	current := func() string { // of several names it would take long, with the cache locked
+		if len(w.claimed) == 1 && !w.all {
+			return c.current(w.claimed[0].Value()).version()
+		}
+		return ""
+	}
+	if w.claim != "" && c.claims.open(now) && exceeds(w.claim, c.claims.known.of(w), current) {
+		c.await(w)
+		return true
+	}
+	w.claim, w.claimed = "", nil
+	return false
+}
+
+// holdBackName does so for one name of a delta stream.
+func (c *cache) holdBackName(w *watcher, name, version string, now time.Time) bool {
+	return w.claims && c.claims.open(now) &&
+		exceeds(version, c.claims.known.services[name], func() string { return c.current(name).version() })
+}
+
+// holdBackPoll does so for a poll.
+func (c *cache) holdBackPoll(names []string, version string, now time.Time) bool {
+	if version == "" || !c.claims.open(now) {
+		return false
+	}
+	known := 0
+	for _, name := range names {
+		known += c.claims.known.services[name]
+	}
+	current := func() string {
+		if len(names) == 1 {
+			return c.current(names[0]).version()
+		}
+		return ""
+	}
+	if !exceeds(version, known, current) {
+		return false
+	}
+	if key := strings.Join(names, "\xff"); len(c.claims.polls) < maxPollClaims {
+		c.claims.polls[key] = claimOf(names, version)
+	}
+	c.schedule()
+	return true
+}
+
+// await has w looked at again.
+func (c *cache) await(w *watcher) {
+	c.claims.waiting[w] = struct{}{}
+	c.schedule()
+}
+
+func (c *cache) schedule() {
+	if c.claims.timer == nil && !c.claims.closed {
+		c.claims.timer = time.AfterFunc(reviewEvery, c.review)
+	}
+}
+
+// review answers those whose claims are met by now, and everybody once claims end.
+func (c *cache) review() {
+	c.mu.Lock()
+	now := time.Now()
+	open := c.claims.open(now)
+	waiting := make([]*watcher, 0, len(c.claims.waiting))
+	for w := range c.claims.waiting {
+		waiting = append(waiting, w)
+	}
+	c.mu.Unlock()
+	short := make(map[claim]shortfall)
+	for _, w := range waiting {
+		c.reviewOne(w, short)
+	}
+	c.mu.Lock()
+	for names, cl := range c.claims.polls {
+		known := 0
+		for name := range strings.SplitSeq(names, "\xff") {
+			known += c.claims.known.services[name]
+		}
+		if cl.held == 0 || cl.held > known {
+			note(short, cl, known)
+		} else {
+			delete(c.claims.polls, names)
+		}
+	}
+	news := !open || !c.claims.told
+	c.claims.told = c.claims.told || len(short) > 0
+	if c.claims.timer = nil; open && len(c.claims.waiting)+len(c.claims.polls) > 0 {
+		c.schedule()
+	} else if !open {
+		clear(c.claims.polls)
+	}
+	until := c.claims.until
+	c.mu.Unlock()
+	if news {
+		c.claims.report(short, open, until)
+	}
+}
+
+// reviewOne looks at one stream; it notes in short what its client claims and is not
+// known.
+func (c *cache) reviewOne(w *watcher, short map[claim]shortfall) {
+	c.encode(c.heldBy(w))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.claims.waiting[w]; !ok {
+		return
+	}
+	before, names, withheld := w.claim, w.claimed.few(), maps.Clone(w.withheld)
+	known := c.claims.known.of(w)
+	delete(c.claims.waiting, w)
+	c.fire(w)
+	open := c.claims.open(time.Now())
+	if before != "" && (w.claim != "" || !open) {
+		note(short, claimOf(names, before), known)
+	}
+	for name, version := range withheld {
+		if _, still := w.withheld[name]; still || !open {
+			note(short, claimOf([]string{name}, version), c.claims.known.services[name])
+		}
+	}
+}
+
+func claimOf(names []string, version string) claim {
+	held, _, _ := parseVersion(version)
+	return claim{strings.Join(firstFew(names), ", "), held}
+}
+
+// few returns as many names as are logged, and one more if there are more.
+func (l nameList) few() []string {
+	names := make([]string, 0, maxLogged+1)
+	for _, name := range l[:min(len(l), maxLogged+1)] {
+		names = append(names, name.Value())
+	}
+	return names
+}
+
+// shortfall is how a claim stands.
+type shortfall struct{ known, clients int }
+
+func note(short map[claim]shortfall, cl claim, known int) {
+	if cl.held > 0 && cl.held <= known { // met at the last moment
+		return
+	}
+	short[cl] = shortfall{known, short[cl].clients + 1}
+}
+
+// report logs which claims keep clients unanswered or, once they end, which were not met.
+func (c *claims) report(short map[claim]shortfall, open bool, until time.Time) {
+	level, message := slog.LevelWarn, "clients held more endpoints than this server has found since its start: they are sent what is known"
+	if open {
+		level, message = slog.LevelInfo, "clients hold more endpoints than this server knows yet: they keep them until it has found as many"
+	}
+	lines := 0
+	for cl, s := range short {
+		if lines++; lines > maxLogged {
+			c.logger.Log(context.Background(), level, message, "further", len(short)-maxLogged)
+			return
+		}
+		attrs := []any{"services", cl.services, "before", cl.held, "now", s.known, "clients", s.clients}
+		if open {
+			attrs = append(attrs, "until", until.Format(time.RFC3339))
+		}
+		c.logger.Log(context.Background(), level, message, attrs...)
+	}
+}
+
+// endClaims ends the looking.
+func (c *cache) endClaims() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.claims.closed = true
+	if c.claims.timer != nil {
+		c.claims.timer.Stop()
+	}
+}
