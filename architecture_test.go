@@ -72,6 +72,8 @@ func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 		"eds/middleware":     {memberlist, controlPlane},
 		"certs":              {memberlist, controlPlane, own + "eds", own + "gossip"},
 		"exposure":           {memberlist, controlPlane, own + "eds", own + "gossip"},
+		"eds/database":       {memberlist, controlPlane, own + "gossip", "net/http"},
+		"internal/panics":    {memberlist, controlPlane, own},
 		"eds/admit":          {memberlist, controlPlane, own + "gossip", "net/http"},
 		"eds/vouch":          {memberlist, controlPlane, own + "gossip"},
 		"keyfile":            {memberlist, controlPlane, own + "gossip", own + "eds"},

@@ -13,6 +13,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/certs"
 	"github.com/rollcall-fleet/rollcall/eds/auth"
 	"github.com/rollcall-fleet/rollcall/eds/middleware"
+	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
 // Access says who gets in at the ports of an EDS server, and how much one may ask.
@@ -93,9 +94,9 @@ func (e entrance) limit(lis net.Listener, a Access, reason string) net.Listener 
 }
 
 // guard puts what a refuses before next.
-func (e entrance) guard(next http.Handler, a Access, listen netip.Addr, logger *slog.Logger) http.Handler {
+func (e entrance) guard(next http.Handler, a Access, listen netip.Addr, catcher panics.Catcher) http.Handler {
 	return middleware.New(next, middleware.Options{
 		Auth: e.auth, Listen: listen, Hosts: a.Hosts, Rate: a.Rate, DiscoveryRate: a.DiscoveryRate,
-		MaxBody: middleware.DefaultMaxBody, Refused: e.count, Logger: logger,
+		MaxBody: middleware.DefaultMaxBody, Refused: e.count, Logger: catcher.Logger, Panics: catcher,
 	})
 }

@@ -5,12 +5,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"time"
 
-	"go.etcd.io/bbolt"
-	bbolterrors "go.etcd.io/bbolt/errors"
+	"github.com/rollcall-fleet/rollcall/eds/database"
+	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
 // How long to wait for the database, which a predecessor may still be closing; one
@@ -22,45 +21,41 @@ const (
 
 // acquired is what one EDS server alone can have.
 type acquired struct {
-	db        *bbolt.DB
+	db        *database.DB
 	http, xds net.Listener
 }
 
 // acquire takes all of it, and leaves to stops what it took. The error names
 // everything that cannot be had, so that a second server is told at once all that
 // it needs of its own.
-func acquire(opts Options, stops *stopper) (a acquired, err error) {
+func acquire(opts Options, stops *stopper, catcher panics.Catcher) (a acquired, err error) {
 	var errs [4]error
 	if a.http, errs[0] = listen("--http", opts.HTTP); errs[0] == nil {
-		stops.add(closing(a.http))
+		stops.add("http port", closing(a.http))
 	}
 	if a.xds, errs[1] = listen("--xds", opts.XDS); errs[1] == nil {
-		stops.add(closing(a.xds))
+		stops.add("xds port", closing(a.xds))
 	}
 	errs[2] = free("--gossip", opts.Gossip)
 	wait := lockWait
 	if errors.Join(errs[:3]...) != nil {
 		wait = lockLook
 	}
-	if a.db, errs[3] = openDB(opts.DataDir, wait); errs[3] == nil {
-		stops.add(a.db.Close)
+	if a.db, errs[3] = openDB(opts, wait, catcher); errs[3] == nil {
+		stops.add("database", a.db.Close)
 	}
 	return a, errors.Join(errs[:]...)
 }
 
-func openDB(dir string, wait time.Duration) (*bbolt.DB, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make --data-dir: %w", err)
+func openDB(opts Options, wait time.Duration, catcher panics.Catcher) (*database.DB, error) {
+	db, err := database.Open(database.Options{
+		Dir: opts.DataDir, Wait: wait, Recover: opts.Recover, Logger: opts.Logger, Panics: catcher,
+		Buckets: append(override.BucketNames(), string(memoryBucket)),
+	})
+	if errors.Is(err, database.ErrInUse) {
+		return nil, fmt.Errorf("--data-dir %s is in use by another eds server, give each its own", opts.DataDir)
 	}
-	path := filepath.Join(dir, "rollcall.db")
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: wait})
-	if errors.Is(err, bbolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("--data-dir %s is in use by another eds server, give each its own", dir)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	return db, nil
+	return db, err
 }
 
 func listen(flag string, addr netip.AddrPort) (net.Listener, error) {

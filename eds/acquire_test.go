@@ -5,13 +5,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
 func TestASecondServerIsToldAllThatItCannotHave(t *testing.T) {
 	free := netip.MustParseAddrPort("127.0.0.1:0")
 	dir := t.TempDir()
 	var first, second stopper
-	has, err := acquire(Options{HTTP: free, XDS: free, Gossip: free, DataDir: dir}, &first)
+	has, err := acquire(Options{HTTP: free, XDS: free, Gossip: free, DataDir: dir}, &first, panics.Catcher{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +27,7 @@ func TestASecondServerIsToldAllThatItCannotHave(t *testing.T) {
 		Gossip: netip.MustParseAddrPort(gossip.Addr().String()), DataDir: dir,
 	}
 	began := time.Now()
-	_, err = acquire(taken, &second)
+	_, err = acquire(taken, &second, panics.Catcher{})
 	if err == nil {
 		t.Fatal("it has them all")
 	}
@@ -46,7 +48,7 @@ func TestASecondServerIsToldAllThatItCannotHave(t *testing.T) {
 	if err := second.stop(); err != nil {
 		t.Error(err)
 	}
-	if _, err := acquire(taken, &second); err != nil {
+	if _, err := acquire(taken, &second, panics.Catcher{}); err != nil {
 		t.Errorf("what the first one let go of cannot be had: %v", err)
 	}
 	if err := second.stop(); err != nil {

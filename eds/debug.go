@@ -5,10 +5,11 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/eds/debug"
 	"github.com/rollcall-fleet/rollcall/eds/middleware"
+	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
 // serveDebug opens the debug port, which refuses anything but loopback.
-func serveDebug(stops *stopper, failed chan<- error, opts Options) error {
+func serveDebug(stops *stopper, failed chan<- error, opts Options, catcher panics.Catcher) error {
 	if err := debug.CheckAddress(opts.Debug); err != nil {
 		return err
 	}
@@ -16,9 +17,9 @@ func serveDebug(stops *stopper, failed chan<- error, opts Options) error {
 	if err != nil {
 		return err
 	}
-	stops.add(closing(lis))
-	server := debug.NewServer(middleware.Options{Listen: opts.Debug.Addr(), Logger: opts.Logger})
-	stops.goServe(failed, func(ctx context.Context) error { return serveHTTP(ctx, server, lis) })
+	stops.add("debug port", closing(lis))
+	server := debug.NewServer(middleware.Options{Listen: opts.Debug.Addr(), Logger: opts.Logger, Panics: catcher})
+	stops.goServe("debug server", failed, func(ctx context.Context) error { return serveHTTP(ctx, server, lis) })
 	opts.Logger.Info("debug port is open to this machine", "address", lis.Addr())
 	return nil
 }

@@ -36,6 +36,7 @@ type Options struct {
 	Profile   gossip.Profile
 	Trust     Trust
 	DataDir   string // made when missing
+	Recover   bool   // move a damaged database aside and start with a new one
 	Access    Access
 	Debug     netip.AddrPort // profiles and channelz, on loopback; zero: none
 
@@ -46,8 +47,7 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Run serves until ctx ends, then stops everything in reverse order, each wait
-// bounded. It returns an error when listen addresses or the data directory cannot be
+// Run serves until ctx ends, then stops everything in reverse order, within 25 s. It returns an error when listen addresses or the data directory cannot be
 // had, one that names them all, and when a part fails.
 func Run(ctx context.Context, opts Options) (err error) {
 	s := newServer(opts)

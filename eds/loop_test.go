@@ -100,7 +100,7 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *node {
 		w.t.Fatal(err)
 	}
 	self := fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion}
-	mem := newMemory(db, self.ID, slog.New(slog.DiscardHandler))
+	mem := newMemory(db, self.ID, func(string) {}, slog.New(slog.DiscardHandler))
 	remembered, err := mem.recall()
 	if err != nil {
 		w.t.Fatal(err)

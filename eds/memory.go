@@ -3,6 +3,7 @@ package eds
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/rollcall-fleet/rollcall/eds/latest"
+	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
@@ -22,6 +24,9 @@ var (
 	membersKey   = []byte("members")
 )
 
+// unreadableMember is the kind of a remembered member that cannot be read.
+const unreadableMember = "member"
+
 const (
 	memoryEvery = time.Second // between two writes
 	memoryMost  = 10_000      // members
@@ -30,35 +35,56 @@ const (
 // memory keeps the live members on disk, so that a server that restarts finds the
 // pool again through them, and knows whom it fed to Envoys.
 type memory struct {
-	db     *bbolt.DB
-	self   uuid.UUID // not worth remembering
-	logger *slog.Logger
-	latest latest.Value[*registry.Snapshot]
+	db         override.DB
+	self       uuid.UUID // not worth remembering
+	unreadable func(kind string)
+	logger     *slog.Logger
+	latest     latest.Value[*registry.Snapshot]
 
 	// Written by recall, then owned by run.
 	written []*fleet.Member
 }
 
-func newMemory(db *bbolt.DB, self uuid.UUID, logger *slog.Logger) *memory {
-	return &memory{db: db, self: self, logger: logger, latest: latest.New[*registry.Snapshot]()}
+func newMemory(db override.DB, self uuid.UUID, unreadable func(kind string), logger *slog.Logger) *memory {
+	return &memory{db: db, self: self, unreadable: unreadable, logger: logger, latest: latest.New[*registry.Snapshot]()}
 }
 
 // recall returns the members that were alive when last seen, EDS servers first:
-// those stay longer than upstreams do.
+// those stay longer than upstreams do. What cannot be read is skipped: the pool is
+// found through the seeds, too.
 func (m *memory) recall() ([]*fleet.Member, error) {
-	var members []*fleet.Member
+	var stored []json.RawMessage
 	err := m.db.View(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(memoryBucket)
 		if b == nil || b.Get(membersKey) == nil {
 			return nil
 		}
-		return json.Unmarshal(b.Get(membersKey), &members)
+		if err := json.Unmarshal(b.Get(membersKey), &stored); err != nil {
+			m.skip(err)
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read remembered members: %w", err)
 	}
-	m.written = members
-	return members, nil
+	for _, v := range stored {
+		member := new(fleet.Member)
+		err := json.Unmarshal(v, member)
+		if err == nil && member.ID == uuid.Nil {
+			err = errors.New("it has no id")
+		}
+		if err != nil {
+			m.skip(err)
+			continue
+		}
+		m.written = append(m.written, member)
+	}
+	return m.written, nil
+}
+
+func (m *memory) skip(err error) {
+	m.logger.Warn("a remembered member on disk cannot be read and is left out", "error", err)
+	m.unreadable(unreadableMember)
 }
 
 // addresses are where members gossip.

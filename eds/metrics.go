@@ -6,8 +6,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/eds/xds"
+	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
 // The metrics are read off the latest Snapshot when they are scraped, so they
@@ -118,3 +120,30 @@ func number(b bool) float64 {
 	}
 	return 0
 }
+
+// counts are counters of parts that know nothing of metrics.
+type counts struct {
+	panics  *prometheus.CounterVec // by where they were caught
+	records *prometheus.CounterVec // that could not be read, by kind
+}
+
+func newCounts() counts {
+	c := counts{
+		panics: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rollcall_panics_total", Help: "Panics that ended a request, stream, message or transaction only, by where: http, xds, gossip, database.",
+		}, []string{"where"}),
+		records: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rollcall_database_unreadable_records_total", Help: "Records of the database that were skipped because they cannot be read, by kind: override, audit, member.",
+		}, []string{"kind"}),
+	}
+	for _, where := range []string{panics.HTTP, panics.XDS, panics.Gossip, panics.Database} {
+		c.panics.WithLabelValues(where)
+	}
+	for _, kind := range []string{override.UnreadableOverride, override.UnreadableAudit, unreadableMember} {
+		c.records.WithLabelValues(kind)
+	}
+	return c
+}
+
+// unreadable counts a record that was skipped.
+func (c counts) unreadable(kind string) { c.records.WithLabelValues(kind).Inc() }

@@ -21,6 +21,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/xds"
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
+	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
 // server is the parts of an EDS server. Run makes them step by step, each of what
@@ -30,6 +31,8 @@ type server struct {
 	stops  stopper
 	failed chan error // with room for every part that serves
 	self   fleet.Member
+	counts counts
+	panics panics.Catcher
 
 	// Made by open.
 	has        acquired
@@ -54,24 +57,26 @@ type server struct {
 }
 
 func newServer(opts Options) *server {
+	counts := newCounts()
 	return &server{
-		opts: opts, failed: make(chan error, 3),
-		self: fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion},
+		opts: opts, failed: make(chan error, 3), stops: stopper{logger: opts.Logger}, counts: counts,
+		panics: panics.Catcher{Logger: opts.Logger, Count: func(where string) { counts.panics.WithLabelValues(where).Inc() }},
+		self:   fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion},
 	}
 }
 
 // open takes what this server alone can have, and reads what it keeps.
 func (s *server) open() (err error) {
-	if s.has, err = acquire(s.opts, &s.stops); err != nil {
+	if s.has, err = acquire(s.opts, &s.stops, s.panics); err != nil {
 		return err
 	}
-	if s.overrides, err = override.NewStore(s.has.db, override.Options{Logger: s.opts.Logger, MaxInForce: s.opts.Access.Decisions}); err != nil {
+	if s.overrides, err = override.NewStore(s.has.db, override.Options{Logger: s.opts.Logger, MaxInForce: s.opts.Access.Decisions, Unreadable: s.counts.unreadable}); err != nil {
 		return err
 	}
 	if s.enter, err = s.opts.Access.open(s.opts.Logger); err != nil {
 		return err
 	}
-	s.memory = newMemory(s.has.db, s.self.ID, s.opts.Logger)
+	s.memory = newMemory(s.has.db, s.self.ID, s.counts.unreadable, s.opts.Logger)
 	s.remembered, err = s.memory.recall()
 	return err
 }
@@ -87,12 +92,12 @@ func (s *server) join() (err error) {
 		Member: s.self, Fleet: opts.Fleet, Bind: opts.Gossip, Advertise: opts.Advertise,
 		Seeds: opts.Seeds, Remembered: addresses(s.remembered), Keys: opts.Keys, Profile: opts.Profile, Logger: opts.Logger,
 		KeyFile: opts.KeyFile, SigningKey: opts.Trust.EDSKey, EDSKeys: opts.Trust.edsKeys(), Bounds: opts.Trust.Bounds,
-		Shared: s.sharer.Receive,
+		Shared: s.sharer.Receive, Panicked: s.panics.Count,
 	})
 	if err != nil {
 		return err
 	}
-	s.stops.add(func() error { return leave(s.members) })
+	s.stops.addSlow("gossip", leaveStop+stopStep, func() error { return leave(s.members) })
 	s.admission, err = newAdmission(opts.Trust, opts.Fleet, s.members.Vouch, s.remembered, opts.Logger)
 	return err
 }
@@ -101,7 +106,7 @@ func (s *server) join() (err error) {
 func (s *server) connect() error {
 	opts := s.opts
 	s.discovery = xds.New(xds.Options{
-		Logger: opts.Logger, TLS: s.enter.xdsTLS, Allows: s.enter.allows, Refused: s.enter.count,
+		Logger: opts.Logger, TLS: s.enter.xdsTLS, Allows: s.enter.allows, Refused: s.enter.count, Panics: s.panics,
 		MaxClients: opts.Access.Clients, MaxStreams: opts.Access.Streams, MaxNames: opts.Access.Names,
 		MaxHeld: max(1, cmp.Or(opts.Access.Connections, middleware.DefaultMaxConnections)/2), // each needs a connection
 		Claims:  claimsMost,
@@ -127,7 +132,7 @@ func (s *server) connect() error {
 		},
 	})
 	metrics, err := newMetrics(s.decisions.Snapshot, s.discovery.Count, ackTimes, s.enter.refused,
-		s.admission.total, refusals{s.admission, s.members.Refused, bounds(opts)},
+		s.admission.total, s.counts.panics, s.counts.records, refusals{s.admission, s.members.Refused, bounds(opts)},
 		gaugeOf("rollcall_overrides_in_force", "Decisions of operators that are in force.", func() int { list, _ := s.overrides.InForce(); return len(list) }),
 		gaugeOf("rollcall_event_readers", "Who reads GET /events.", s.hub.Readers))
 	if err != nil {
@@ -145,7 +150,7 @@ func (s *server) newWeb(metrics prometheus.Gatherer) *http.Server {
 			Registry: s.decisions, Overrides: s.overrides, Discovery: s.discovery, Clients: s.discovery.Clients, Standings: s.discovery.Standings,
 			Events: s.hub.Subscribe, Keys: keyring{s.members}, Refused: s.enter.count,
 			Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}), Logger: opts.Logger,
-		}), opts.Access, opts.HTTP.Addr(), opts.Logger),
+		}), opts.Access, opts.HTTP.Addr(), s.panics),
 		TLSConfig:         s.enter.httpTLS,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
@@ -160,21 +165,25 @@ func (s *server) newWeb(metrics prometheus.Gatherer) *http.Server {
 // start starts everything, so that it stops in reverse order.
 func (s *server) start() error {
 	if s.opts.Debug.IsValid() {
-		if err := serveDebug(&s.stops, s.failed, s.opts); err != nil {
+		if err := serveDebug(&s.stops, s.failed, s.opts, s.panics); err != nil {
 			return err
 		}
 	}
-	for _, run := range []func(context.Context){
-		s.overrides.Run, s.sharer.Run, s.endings.run, s.hub.Run, s.prober.Run, s.admission.run, s.receipts.run, s.decisions.run,
-		func(ctx context.Context) { remind(ctx, s.decisions.Snapshot, s.members.TellMissing, s.opts.Logger) },
-		s.memory.run,
+	for _, p := range []struct {
+		name string
+		run  func(context.Context)
+	}{
+		{"overrides", s.overrides.Run}, {"sharing", s.sharer.Run}, {"endings", s.endings.run}, {"events", s.hub.Run},
+		{"probes", s.prober.Run}, {"admission", s.admission.run}, {"receipts", s.receipts.run}, {"registry", s.decisions.run},
+		{"reminders", func(ctx context.Context) { remind(ctx, s.decisions.Snapshot, s.members.TellMissing, s.opts.Logger) }},
+		{"memory", s.memory.run},
 	} {
-		s.stops.goRun(run)
+		s.stops.goRun(p.name, p.run)
 	}
 	xdsLis := s.enter.limit(s.has.xds, s.opts.Access, middleware.RefusedXDSConnections)
 	httpLis := s.enter.limit(s.has.http, s.opts.Access, middleware.RefusedHTTPConnections)
-	s.stops.goServe(s.failed, func(ctx context.Context) error { return s.discovery.Serve(ctx, xdsLis) })
-	s.stops.goServe(s.failed, func(ctx context.Context) error { return serveHTTP(ctx, s.web, httpLis) })
+	s.stops.goServe("xds server", s.failed, func(ctx context.Context) error { return s.discovery.Serve(ctx, xdsLis) })
+	s.stops.goServe("http server", s.failed, func(ctx context.Context) error { return serveHTTP(ctx, s.web, httpLis) })
 	s.opts.Logger.Info("eds server runs", "http", s.has.http.Addr(), "xds", s.has.xds.Addr(),
 		"gossip", s.members.Self().Gossip, "id", s.self.ID, "data_dir", s.opts.DataDir)
 	return nil

@@ -5,11 +5,14 @@ import (
 	"sync"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
 // delegate gives memberlist this process's metadata, and takes the messages that
 // other members send to it.
 type delegate struct {
+	panics  panics.Catcher
 	receive func([]byte) // called by memberlist from several goroutines; must not block or keep the bytes
 
 	mu   sync.Mutex
@@ -18,8 +21,8 @@ type delegate struct {
 
 var _ memberlist.Delegate = (*delegate)(nil)
 
-func newDelegate(meta []byte, receive func([]byte)) *delegate {
-	return &delegate{meta: meta, receive: receive}
+func newDelegate(meta []byte, receive func([]byte), catcher panics.Catcher) *delegate {
+	return &delegate{meta: meta, receive: receive, panics: catcher}
 }
 
 // has reports whether meta is the present one.
@@ -43,8 +46,11 @@ func (d *delegate) NodeMeta(int) []byte {
 	return d.meta
 }
 
-// NotifyMsg implements memberlist.Delegate.
-func (d *delegate) NotifyMsg(b []byte) { d.receive(b) }
+// NotifyMsg implements memberlist.Delegate. A message that makes it panic is dropped.
+func (d *delegate) NotifyMsg(b []byte) {
+	defer d.panics.Catch(panics.Gossip, nil)
+	d.receive(b)
+}
 
 // GetBroadcasts implements memberlist.Delegate.
 func (*delegate) GetBroadcasts(int, int) [][]byte { return nil }

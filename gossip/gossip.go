@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
 const (
@@ -114,7 +115,8 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 		rested:   make(chan struct{}),
 		revision: opts.Member.Revision, announced: time.Now(), failed: make(chan error, 1), wedged: make(chan struct{}),
 	}
-	p.delegate = newDelegate(meta, p.receive)
+	p.members.panics = panics.Catcher{Logger: opts.Logger, Count: opts.Panicked}
+	p.delegate = newDelegate(meta, p.receive, p.members.panics)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	if p.list, err = opts.create(p, bridge(opts.Logger, quiet)); err != nil {
 		p.cancel()

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
 const (
@@ -24,9 +25,10 @@ const (
 // memberlist's write lock: they copy, never wait for a reader, and never call
 // back into memberlist.
 type members struct {
-	name  string // this process's
-	log   *slog.Logger
-	quiet *throttle
+	name   string // this process's
+	log    *slog.Logger
+	quiet  *throttle
+	panics panics.Catcher // of what other members' metadata cause
 	admission
 	changed chan struct{} // capacity one
 	joined  chan struct{}
@@ -68,14 +70,18 @@ func newMembers(name string, log *slog.Logger, quiet *throttle, admission admiss
 }
 
 // NotifyJoin implements memberlist.EventDelegate.
-func (ms *members) NotifyJoin(n *memberlist.Node) { ms.put(n.Name, ms.read(n)) }
+func (ms *members) NotifyJoin(n *memberlist.Node) { ms.NotifyUpdate(n) }
 
 // NotifyUpdate implements memberlist.EventDelegate.
-func (ms *members) NotifyUpdate(n *memberlist.Node) { ms.put(n.Name, ms.read(n)) }
+func (ms *members) NotifyUpdate(n *memberlist.Node) {
+	defer ms.panics.Catch(panics.Gossip, nil)
+	ms.put(n.Name, ms.read(n))
+}
 
 // NotifyLeave implements memberlist.EventDelegate. It does not say whether the
 // member left or crashed; its last word does.
 func (ms *members) NotifyLeave(n *memberlist.Node) {
+	defer ms.panics.Catch(panics.Gossip, nil)
 	m := ms.read(n)
 	m.Liveness = fleet.Dead
 	ms.put(n.Name, m)

@@ -68,6 +68,7 @@ type Options struct {
 
 	Profile Profile // of timers; default LAN
 
+	Panicked  func(where string)   // called for each panic that a message caused; nil: nobody
 	Logger    *slog.Logger         // nil: slog.Default
 	Transport memberlist.Transport // nil: sockets at Bind
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
 func TestStrangersAreNotLetInAndTheLogSaysWhy(t *testing.T) {
@@ -67,7 +68,7 @@ func raw(t *testing.T, p *Pool, name string, meta []byte) *memberlist.Memberlist
 	t.Helper()
 	conf := memberlist.DefaultLocalConfig()
 	conf.Name, conf.Label, conf.BindAddr, conf.BindPort = name, DefaultFleet, "127.0.0.1", 0
-	conf.Delegate, conf.Logger = newDelegate(meta, func([]byte) {}), log.New(io.Discard, "", 0)
+	conf.Delegate, conf.Logger = newDelegate(meta, func([]byte) {}, panics.Catcher{}), log.New(io.Discard, "", 0)
 	list, err := memberlist.Create(conf)
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +133,7 @@ func TestAQuarantinedMemberThatMendsItsWaysIsBelieved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newDelegate([]byte("garbage"), func([]byte) {})
+	d := newDelegate([]byte("garbage"), func([]byte) {}, panics.Catcher{})
 	conf := memberlist.DefaultLocalConfig()
 	conf.Name, conf.Label, conf.BindAddr, conf.BindPort = m.ID.String(), DefaultFleet, "127.0.0.1", 0
 	conf.Delegate, conf.Logger = d, log.New(io.Discard, "", 0)

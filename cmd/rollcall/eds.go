@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/eds"
+	"github.com/rollcall-fleet/rollcall/eds/database"
 	"github.com/rollcall-fleet/rollcall/eds/debug"
 	"github.com/rollcall-fleet/rollcall/eds/heap"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
@@ -64,6 +65,9 @@ console is at the root of the HTTP address.`,
 			if _, mistake := errors.AsType[eds.Mistake](err); mistake {
 				return usageError{err}
 			}
+			if _, damaged := errors.AsType[*database.DamagedError](err); damaged {
+				return fmt.Errorf("%w: put a backup in its place, or start once with --recover, which moves it aside in --data-dir and takes overrides from the other EDS servers", err)
+			}
 			return err
 		},
 	}
@@ -71,6 +75,7 @@ console is at the root of the HTTP address.`,
 	addrPortVar(c.Flags(), &opts.XDS, "xds", "127.0.0.1:18000", "address of gRPC discovery")
 	addrPortVar(c.Flags(), &opts.Debug, "debug", "", "loopback address of Go's profiles and gRPC's channelz")
 	c.Flags().StringVar(&opts.DataDir, "data-dir", defaultDataDir(), "folder for operators' decisions and remembered members")
+	c.Flags().BoolVar(&opts.Recover, "recover", false, "if the database in --data-dir is damaged, move it aside and start with a new one")
 	c.Flags().DurationVar(&opts.ProbeInterval, "probe-interval", probe.DefaultInterval, "between two probes of an endpoint's health")
 	c.Flags().Float64Var(&opts.Guard, "guard", registry.DefaultGuard, "share of a service that may fall silent at once before it is held as it is; 0 turns it off")
 	c.Flags().DurationVar(&opts.GuardHold, "guard-hold", registry.DefaultGuardHold, "the longest that the guard holds")

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/eds/auth"
+	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
 // ActorHeader carries the name of a request's author to the handlers. What a client
@@ -54,6 +55,7 @@ type Options struct {
 	MaxBody       int64 // bytes; 0: no limit beyond the handlers' own
 
 	Refused func(reason string) // called for each refusal; nil: nobody
+	Panics  panics.Catcher
 	Logger  *slog.Logger
 }
 
@@ -71,10 +73,10 @@ func New(next http.Handler, o Options) http.Handler {
 	if o.Refused == nil {
 		o.Refused = func(string) {}
 	}
-	return &guarded{
+	return caught(&guarded{
 		Options: o, next: next, hosts: newHosts(o.Listen, o.Hosts), sites: http.NewCrossOriginProtection(),
 		rates: newRates(o.Rate), discovery: newRates(o.DiscoveryRate),
-	}
+	}, o.Panics)
 }
 
 // ServeHTTP implements http.Handler.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -52,7 +53,8 @@ type Entry struct {
 }
 
 // Audit returns the entries since a moment, newest first, limit at most. before is
-// the ID of an entry to go on after, or "".
+// the ID of an entry to go on after, or "". An entry that cannot be read is skipped
+// and counted.
 func (s *Store) Audit(since time.Time, limit int, before string) ([]Entry, error) {
 	var entries []Entry
 	err := s.db.View(func(tx *bbolt.Tx) error {
@@ -64,7 +66,8 @@ func (s *Store) Audit(since time.Time, limit int, before string) ([]Entry, error
 		for ; k != nil && len(entries) < limit; k, v = c.Prev() {
 			e, err := readEntry(k, v)
 			if err != nil {
-				return err
+				s.skip(k, err)
+				continue
 			}
 			if e.At.Before(since) {
 				break
@@ -97,8 +100,11 @@ func newest(c *bbolt.Cursor, before string) (k, v []byte, err error) {
 
 func readEntry(k, v []byte) (Entry, error) {
 	var e Entry
+	if len(k) != 8 {
+		return e, fmt.Errorf("its key has %d bytes: want 8", len(k))
+	}
 	if err := json.Unmarshal(v, &e); err != nil {
-		return Entry{}, fmt.Errorf("entry %x: %w", k, err)
+		return Entry{}, err
 	}
 	e.ID = FormatID(binary.BigEndian.Uint64(k))
 	e.Override.ID = e.Override.Key.ID()
@@ -173,13 +179,18 @@ func (a *auditSize) read(tx *bbolt.Tx) error {
 		return err
 	}
 	a.first, a.next = 1, 1
-	if k, v := b.Cursor().Last(); k != nil {
-		e, err := readEntry(k, v)
-		if err != nil {
-			return fmt.Errorf("audit: %w", err)
+	if first, _ := b.Cursor().First(); len(first) == 8 {
+		a.first = binary.BigEndian.Uint64(first)
+	}
+	c := b.Cursor()
+	for k, v := c.Last(); k != nil; k, v = c.Prev() {
+		if len(k) == 8 {
+			a.next = max(a.next, binary.BigEndian.Uint64(k)+1)
 		}
-		first, _ := b.Cursor().First()
-		a.first, a.next, a.last = binary.BigEndian.Uint64(first), binary.BigEndian.Uint64(k)+1, e.At
+		if e, err := readEntry(k, v); err == nil {
+			a.last = e.At
+			break
+		}
 	}
 	if v := tx.Bucket(metaBucket).Get(auditKey); len(v) == 8 {
 		a.bytes = int64(binary.BigEndian.Uint64(v))
@@ -222,21 +233,50 @@ func (a *auditSize) prune(b, stamps *bbolt.Bucket, now time.Time, most int) erro
 			return nil
 		}
 		e, err := readEntry(k, v)
-		if err != nil {
-			return err
-		}
-		if a.next-a.first <= maxAudit && a.bytes <= auditBytes && now.Sub(e.At) <= keepAudit {
+		if err == nil && a.next-a.first <= maxAudit && a.bytes <= auditBytes && now.Sub(e.At) <= keepAudit {
 			return nil
 		}
+		size := int64(len(v))
 		if err := b.Delete(k); err != nil {
 			return err
 		}
 		if err := stamps.Delete([]byte(e.Override.Stamp.String())); err != nil {
 			return err
 		}
-		a.first, a.bytes = a.first+1, a.bytes-int64(len(v))
+		a.first, a.bytes = a.first+1, a.bytes-size
 	}
 	return nil
+}
+
+// skipped are the entries of the audit that were found to be unreadable.
+type skipped struct {
+	mu   sync.Mutex
+	keys map[string]struct{}
+}
+
+// maxSkipped bounds how many are told apart; further ones are skipped in silence.
+const maxSkipped = 1000
+
+// add reports whether k is news.
+func (s *skipped) add(k []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.keys[string(k)]; known || len(s.keys) >= maxSkipped {
+		return false
+	}
+	if s.keys == nil {
+		s.keys = make(map[string]struct{})
+	}
+	s.keys[string(k)] = struct{}{}
+	return true
+}
+
+// skip notes an entry that cannot be read, once.
+func (s *Store) skip(k []byte, err error) {
+	if s.skipped.add(k) {
+		s.logger.Warn("an entry of the audit cannot be read and is left out", "id", fmt.Sprintf("%x", k), "error", err)
+		s.unreadable(UnreadableAudit)
+	}
 }
 
 // knows reports whether the audit has an entry of the decision with this stamp.

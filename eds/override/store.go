@@ -1,18 +1,24 @@
 package override
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
 )
+
+// format is that of the records. A database without one has it, too; one with
+// another is refused.
+const format = "1"
 
 // DefaultMaxInForce is how many decisions may be in force unless Options say
 // otherwise. As many again may be kept that have ended.
@@ -22,6 +28,7 @@ var (
 	bucket     = []byte("overrides") // by diskKey
 	metaBucket = []byte("overrides-meta")
 	serverKey  = []byte("server")
+	formatKey  = []byte("format")
 )
 
 // Options are the parts of a Store.
@@ -31,19 +38,41 @@ type Options struct {
 	Logger *slog.Logger     // nil: none
 
 	MaxInForce int // 0 stands for DefaultMaxInForce
+
+	Unreadable func(kind string) // called for each record on disk that is skipped since it cannot be read; nil: nobody
+}
+
+// What a record that cannot be read is of.
+const (
+	UnreadableOverride = "override"
+	UnreadableAudit    = "audit"
+)
+
+// DB is where a Store keeps its records.
+type DB interface {
+	View(func(*bbolt.Tx) error) error
+	Update(func(*bbolt.Tx) error) error
+}
+
+// BucketNames are those of the buckets that a Store keeps in its DB.
+func BucketNames() []string {
+	return []string{string(bucket), string(metaBucket), string(auditBucket), string(stampsBucket)}
 }
 
 // Store keeps the newest decision about each key. All methods may be called from
 // any goroutine but for Run and Made, which have one owner; a write returns after
 // bbolt has synced it to disk.
 type Store struct {
-	db      *bbolt.DB
+	db      DB
 	now     func() time.Time
 	logger  *slog.Logger
 	most    int // in force; twice as many with those that ended
 	changed chan struct{}
 	made    chan struct{}
 	sooner  chan struct{} // expiry has moved ahead
+
+	unreadable func(kind string)
+	skipped    skipped
 
 	queueing sync.Mutex // guards queue
 	queue    []*write
@@ -77,7 +106,7 @@ type record struct {
 
 // NewStore reads the decisions in db. The caller owns db and closes it after the
 // last call to the Store.
-func NewStore(db *bbolt.DB, opts Options) (*Store, error) {
+func NewStore(db DB, opts Options) (*Store, error) {
 	s := &Store{
 		db: db, now: opts.Now, logger: opts.Logger, most: cmp.Or(opts.MaxInForce, DefaultMaxInForce), changed: make(chan struct{}, 1), made: make(chan struct{}, 1), sooner: make(chan struct{}, 1), clock: clock{server: opts.Server},
 		all: make(map[Key]record), byID: make(map[string]Key), etags: make(map[string]etag), stale: make(map[Key]bool),
@@ -87,6 +116,9 @@ func NewStore(db *bbolt.DB, opts Options) (*Store, error) {
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
+	}
+	if s.unreadable = opts.Unreadable; s.unreadable == nil {
+		s.unreadable = func(string) {}
 	}
 	if err := db.Update(s.read); err != nil {
 		return nil, fmt.Errorf("read overrides: %w", err)
@@ -100,6 +132,9 @@ func (s *Store) read(tx *bbolt.Tx) error {
 	if err != nil {
 		return err
 	}
+	if v := meta.Get(formatKey); v != nil && string(v) != format {
+		return fmt.Errorf("the database has format %.20q, written by a newer version of rollcall: want %q", v, format)
+	}
 	if err := s.readServer(meta); err != nil {
 		return err
 	}
@@ -111,12 +146,13 @@ func (s *Store) read(tx *bbolt.Tx) error {
 		return err
 	}
 	return b.ForEach(func(k, v []byte) error {
-		var r record
-		if err := json.Unmarshal(v, &r); err != nil {
-			return fmt.Errorf("decision %q: %w", k, err)
-		}
-		if r.Stamp.IsZero() { // written before decisions were stamped
-			r.Stamp = Stamp{Wall: max(r.Since.UnixMilli(), 1), Server: s.clock.server}
+		r, err := readRecord(k, v, s.clock.server)
+		if err != nil {
+			service, host, _ := strings.Cut(string(k), "\x00")
+			s.logger.Error("an override on disk cannot be read and is not in force: make it again, unless another EDS server has it",
+				"service", service, "host", host, "error", err)
+			s.unreadable(UnreadableOverride)
+			return nil
 		}
 		s.clock.observe(r.Stamp)
 		s.put(r.seal(!r.Ended && !r.Revoked))
@@ -124,15 +160,29 @@ func (s *Store) read(tx *bbolt.Tx) error {
 	})
 }
 
+// readRecord reads what save wrote. v is nil for a bucket in the place of a record.
+func readRecord(k, v []byte, self uuid.UUID) (record, error) {
+	var r record
+	if err := json.Unmarshal(v, &r); err != nil {
+		return r, err
+	}
+	if !bytes.Equal(diskKey(r.Key), k) {
+		return r, fmt.Errorf("it says that it is about the %s", r.Key.Name())
+	}
+	if r.Stamp.IsZero() { // written before decisions were stamped
+		r.Stamp = Stamp{Wall: max(r.Since.UnixMilli(), 1), Server: self}
+	}
+	return r, r.Check()
+}
+
 // readServer finds the id that this data directory stamps with.
 func (s *Store) readServer(meta *bbolt.Bucket) error {
 	if s.clock.server != uuid.Nil {
 		return nil
 	}
-	if v := meta.Get(serverKey); v != nil {
-		id, err := uuid.FromBytes(v)
+	if id, err := uuid.FromBytes(meta.Get(serverKey)); err == nil {
 		s.clock.server = id
-		return err
+		return nil
 	}
 	s.clock.server = uuid.New()
 	return meta.Put(serverKey, s.clock.server[:])

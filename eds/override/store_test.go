@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 
@@ -195,17 +194,6 @@ func TestAWriteThatFailsIsNotInMemoryEither(t *testing.T) {
 		t.Error("a change was signalled")
 	}
 	wantList(t, s, 1, a)
-}
-
-func TestADamagedFileIsAnErrorThatNamesTheService(t *testing.T) {
-	_, db := open(t, filepath.Join(t.TempDir(), "db"))
-	err := db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Put([]byte("web"), []byte("{")) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := NewStore(db, Options{}); err == nil || !strings.Contains(err.Error(), `"web"`) {
-		t.Errorf("got %v", err)
-	}
 }
 
 func TestHostsAreSortedAndTheCallersSliceIsLeftAlone(t *testing.T) {

@@ -99,12 +99,16 @@ func (c *cache) encode(held []string) {
 	if len(held) == 0 {
 		return
 	}
-	c.mu.Lock()
-	current := c.gather(held)
-	c.mu.Unlock()
-	for _, a := range current.assignments {
+	for _, a := range c.gathered(held).assignments {
 		a.encoded()
 	}
+}
+
+// gathered is gather for who has not locked the cache.
+func (c *cache) gathered(held []string) push {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gather(held)
 }
 
 // set replaces one assignment, marks it stale with those who watch it, and appends

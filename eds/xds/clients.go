@@ -230,13 +230,18 @@ func sortClients(list []Client) {
 	})
 }
 
+// swept forgets clients whose time is over, and returns the revision of those that stay.
+func (t *clients) swept(now time.Time) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sweep(now)
+	return t.revision
+}
+
 // connected returns every client, sorted, without its services, and the revision of
 // that; nil where it is the one that was known.
 func (t *clients) connected(known uint64, now time.Time) ([]Client, uint64) {
-	t.mu.Lock()
-	t.sweep(now)
-	revision := t.revision
-	t.mu.Unlock()
+	revision := t.swept(now)
 	if revision == known {
 		return nil, known
 	}

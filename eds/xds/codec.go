@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
 // The numbers of the fields that are sent of a response, the same in a
@@ -72,9 +74,10 @@ func (s sotwStream) Send(resp *discoveryv3.DiscoveryResponse) error {
 	return s.SendMsg(frame(resp.GetVersionInfo(), resp.GetTypeUrl(), resp.GetNonce(), resources))
 }
 
-// Recv receives a request.
-func (s sotwStream) Recv() (*discoveryv3.DiscoveryRequest, error) {
-	req, err := s.Stream.Recv()
+// Recv receives a request, on a goroutine of go-control-plane's.
+func (s sotwStream) Recv() (req *discoveryv3.DiscoveryRequest, err error) {
+	defer s.stream.server.opts.Panics.Catch(panics.XDS, func(any) { err = errPanicked })
+	req, err = s.Stream.Recv()
 	s.stream.received(err)
 	if req != nil {
 		req.Node = slim(req.GetNode())
@@ -95,8 +98,9 @@ func (s deltaStream) Send(resp *discoveryv3.DeltaDiscoveryResponse) error {
 }
 
 // Recv receives a request.
-func (s deltaStream) Recv() (*discoveryv3.DeltaDiscoveryRequest, error) {
-	req, err := s.DeltaStream.Recv()
+func (s deltaStream) Recv() (req *discoveryv3.DeltaDiscoveryRequest, err error) {
+	defer s.stream.server.opts.Panics.Catch(panics.XDS, func(any) { err = errPanicked })
+	req, err = s.DeltaStream.Recv()
 	s.stream.received(err)
 	if req != nil {
 		req.Node = slim(req.GetNode())

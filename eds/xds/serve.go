@@ -88,7 +88,8 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minClientPing, PermitWithoutStream: true}),
-		grpc.StreamInterceptor(endWith(ctx)),
+		grpc.ChainStreamInterceptor(catchStream(s.opts.Panics), endWith(ctx)),
+		grpc.UnaryInterceptor(catchCall(s.opts.Panics)),
 	)
 	endpointservicev3.RegisterEndpointDiscoveryServiceServer(server, endpointService{server: s})
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, aggregatedService{server: s})

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
 // The bounds, unless Options say otherwise.
@@ -58,6 +59,7 @@ type Options struct {
 	Allows func(id, service string) bool
 
 	Refused func(reason string) // called for each refusal; nil: nobody
+	Panics  panics.Catcher      // of panics in streams, each of which ends its stream
 }
 
 // Server serves the latest snapshot. Its methods may be called from any

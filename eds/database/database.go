@@ -1,0 +1,80 @@
+// Package database opens an EDS server's bbolt file and keeps its damage from
+// becoming the server's: the file's structure is checked before bbolt reads it,
+// and a panic or a page fault in a transaction is an error.
+package database
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/rollcall-fleet/rollcall/internal/panics"
+)
+
+// ErrBroken is returned for every write after one that left bbolt's locks taken.
+var ErrBroken = errors.New("the database can no longer be written: an earlier write failed in the middle")
+
+// DamagedError says that a database file cannot be used, and why.
+type DamagedError struct {
+	Path   string
+	Reason error
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("database %s is damaged: %v", e.Path, e.Reason)
+}
+
+// Unwrap returns the reason.
+func (e *DamagedError) Unwrap() error { return e.Reason }
+
+// DB is an open database. Any goroutine may call its methods.
+type DB struct {
+	bolt   *bbolt.DB
+	panics panics.Catcher
+	broken atomic.Bool
+}
+
+// View runs fn in a read transaction.
+func (d *DB) View(fn func(*bbolt.Tx) error) error {
+	return d.guard(func() error { return d.bolt.View(fn) })
+}
+
+// Update runs fn in a write transaction. What fn did is rolled back when it fails
+// or panics.
+func (d *DB) Update(fn func(*bbolt.Tx) error) error {
+	if d.broken.Load() {
+		return ErrBroken
+	}
+	finished := false
+	defer func() {
+		if !finished { // bbolt itself panicked, in a commit or a rollback
+			d.broken.Store(true)
+		}
+	}()
+	return d.guard(func() error {
+		err := d.bolt.Update(func(tx *bbolt.Tx) error {
+			return d.guard(func() error { return fn(tx) })
+		})
+		finished = true
+		return err
+	})
+}
+
+// guard turns a panic of fn into an error, and a fault on a page that the disk
+// cannot deliver into a panic.
+func (d *DB) guard(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer d.panics.Catch(panics.Database, func(v any) { err = fmt.Errorf("panic in a database transaction: %v", v) })
+	return fn()
+}
+
+// Close closes the file. It waits for transactions that have not ended.
+func (d *DB) Close() error {
+	if d.broken.Load() { // bbolt would wait for ever for its own locks
+		return ErrBroken
+	}
+	return d.bolt.Close()
+}
