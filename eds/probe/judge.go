@@ -43,6 +43,7 @@ const (
 // watcher feeds it, in order.
 type judge struct {
 	expect  string // the uuid that answers should carry; "" accepts any
+	named   bool   // an answer has carried it: its process puts it into each
 	verdict Verdict
 	gone    bool // it refused or was judged silent: no answer is expected of it
 	late    bool // the last probe timed out
@@ -54,9 +55,12 @@ type judge struct {
 }
 
 // answer notes an answer: whether it was a good one, and the uuid it carried, if any.
+// A bad answer without one may come from the process anyway: net/http, or a proxy in
+// front of it, writes some without asking its handler.
 func (j *judge) answer(good bool, id string) {
 	j.heard()
-	if j.expect != "" && id != "" && id != j.expect {
+	j.named = j.named || j.expect != "" && id == j.expect
+	if another := id != "" && id != j.expect || id == "" && good && j.named; another && j.expect != "" {
 		j.bad, j.verdict = 0, Replaced
 		return
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // Each script is a list of events with the verdict wanted after the last of them.
-// good, bad: an answer; other: another process's; late[/share]: a time-out;
+// good, bad: an answer; other: another process's; anon, anonbad: without a uuid; late[/share]: a time-out;
 // ping, mute, alone: what gossip says; both, open, none, deaf: the witness to a refusal.
 func TestJudge(t *testing.T) {
 	for _, tt := range []struct {
@@ -23,6 +23,16 @@ func TestJudge(t *testing.T) {
 		{"good bad good bad", Good},
 		{"good bad bad good", Good},
 		{"good other", Replaced},
+		{"good anon", Replaced},
+		{"good both anon", Replaced},
+		{"both anon", Good}, // no uuid was ever seen
+		{"anon anon", Good},
+		{"other anon", Good},
+		{"anon good anon", Replaced},
+		{"good anon good", Good},
+		{"good anonbad", Good},
+		{"good anonbad anonbad", Failing},
+		{"good both anonbad", Dead},
 		{"good late late", Good},
 		{"good late late late", Good}, // gossip has not spoken yet
 		{"good late late ping", Good}, // one time-out before its word is needed
@@ -69,6 +79,10 @@ func TestJudge(t *testing.T) {
 				j.answer(false, "me")
 			case "other":
 				j.answer(true, "another")
+			case "anon":
+				j.answer(true, "")
+			case "anonbad":
+				j.answer(false, "")
 			case "late":
 				j.timeout(share)
 			case "ping":

@@ -38,6 +38,7 @@ type Evidence struct {
 	Verdict  Verdict
 	Tried    bool      // a first probe had an outcome of some kind
 	Verified bool      // its last answer carried the uuid that was expected
+	Named    bool      // one of its answers carried it: one that does not is not its own
 	Late     bool      // its last probe timed out, and its gossip is not heard either
 	Since    time.Time // of Verdict
 }

@@ -52,7 +52,7 @@ type watcher struct {
 func newWatcher(l *loop, t Target, first time.Time) *watcher {
 	known := l.known(t.Key)
 	return &watcher{
-		loop: l, target: t, judge: judge{expect: t.ID, verdict: known.Verdict}, tried: known.Tried,
+		loop: l, target: t, judge: judge{expect: t.ID, named: known.Named, verdict: known.Verdict}, tried: known.Tried,
 		verified: known.Verified, reported: known, tick: first, index: -1,
 	}
 }
@@ -168,7 +168,7 @@ func (w *watcher) tell(now time.Time) {
 		w.place = at
 	}
 	e := Evidence{
-		Verdict: w.judge.verdict, Tried: w.tried, Verified: w.verified,
+		Verdict: w.judge.verdict, Tried: w.tried, Verified: w.verified, Named: w.judge.named,
 		Late: w.judge.late && w.judge.verdict != Hanging, Since: w.reported.Since,
 	}
 	if e.Verdict != w.reported.Verdict {
