@@ -77,6 +77,7 @@ func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 		"eds/admit":          {memberlist, controlPlane, own + "gossip", "net/http"},
 		"eds/vouch":          {memberlist, controlPlane, own + "gossip"},
 		"keyfile":            {memberlist, controlPlane, own + "gossip", own + "eds"},
+		"internal/child":     {memberlist, controlPlane, own},
 	} {
 		p, ok := rooms[room]
 		if !ok {

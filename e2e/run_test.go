@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -108,6 +109,29 @@ for name in sys.argv[2:]:
 	for _, name := range names {
 		must(t, 0, p.Signal(signals[name]))
 		logs(t, p, "\n"+name+"\n")
+	}
+}
+
+// What the check starts in the background has its output, which keeps the pipe open.
+func TestAHealthCheckThatLeavesAChildBehindPassesAndNoneIsLeft(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.eds()
+	h.envoy("grpc")
+	dir, port := h.pythonApp()
+	p := h.verb(dir, "run", "--service", "myservice", "--port", port, "--health", "exec:echo $$ >> checks; sleep 1000 & test ! -e sick", "--health-interval", "100ms",
+		"--join", h.Addresses.Gossip, "--fleet", h.Pool, "--", "python3", "app.py", port)
+	h.answers(200, "python")
+	must(t, 0, os.WriteFile(filepath.Join(dir, "sick"), nil, 0o600))
+	h.answers(503, "no healthy upstream")
+	must(t, 0, os.Remove(filepath.Join(dir, "sick")))
+	h.answers(200, "python")
+	must(t, 0, p.Signal(syscall.SIGTERM))
+	_ = p.Wait(within(t, patience)) // its code is the program's
+	checks := strings.Fields(string(must2(os.ReadFile(filepath.Join(dir, "checks")))(t)))
+	left, _ := exec.CommandContext(within(t, patience), "pgrep", "--runstates", "RSD", "--pgroup", strings.Join(checks, ",")).Output()
+	if n := strings.Count(string(left), "\n"); n > 0 || len(checks) < 10 {
+		t.Errorf("%d children of %d checks are left", n, len(checks))
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/rollcall-fleet/rollcall/internal/child"
 )
 
 // The defaults of RunOptions.
@@ -103,7 +105,7 @@ func (o RunOptions) run(ctx context.Context, file, admin string) error {
 	cmd.SysProcAttr = sysProcAttr()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = o.StopTimeout
-	err := cmd.Run()
+	err := child.Run(cmd)
 	if cmd.ProcessState == nil {
 		return fmt.Errorf("start envoy: %w", err)
 	}

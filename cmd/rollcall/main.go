@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/rollcall-fleet/rollcall/internal/child"
 )
 
 // The exit codes.
@@ -28,6 +30,9 @@ func execute() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	if os.Getpid() == 1 {
+		defer child.Reap()()
+	}
 	root := newRoot()
 	err := unknownVerb(root, os.Args[1:])
 	if err == nil {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/rollcall-fleet/rollcall/internal/child"
 )
 
 // Command says what to start.
@@ -64,12 +66,12 @@ func (p *Process) run(log *os.File, started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer log.Close()
-	if err := p.cmd.Start(); err != nil {
+	if err := child.Start(p.cmd); err != nil {
 		started <- err
 		return
 	}
 	started <- nil
-	p.err = p.cmd.Wait()
+	p.err = child.Wait(p.cmd)
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // whatever it left behind in its group
 	close(p.done)
 }

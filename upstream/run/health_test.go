@@ -2,6 +2,7 @@ package run_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -138,6 +139,34 @@ func TestACommandIsHealthyWhenItEndsWith0(t *testing.T) {
 	if got := check(t, "exec:printf '"+long+"'; exit 1 #", unused(t)); !strings.HasSuffix(got, "the end") {
 		t.Errorf("what the command said at its end is missing in %q", got)
 	}
+}
+
+// It inherits standard output, and would run on.
+func TestWhatACommandLeavesBehindIsEndedAndItsExitCodeCounts(t *testing.T) {
+	t.Parallel()
+	for _, code := range []int{0, 3} {
+		file := filepath.Join(t.TempDir(), "pid")
+		want := ""
+		if code != 0 {
+			want = fmt.Sprintf("exit status %d: bad", code)
+		}
+		began := time.Now()
+		wantCheck(t, fmt.Sprintf("exec:sleep 1000 & echo $! >%s; echo bad; exit %d", file, code), netip.AddrPort{}, want)
+		if took := time.Since(began); took > patience/2 {
+			t.Errorf("it took %s", took)
+		}
+		pid, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone(t, atoi(t, strings.TrimSpace(string(pid))))
+	}
+}
+
+// It has left the process group and keeps the pipe.
+func TestADaemonThatACommandStartsHoldsUpNoCheck(t *testing.T) {
+	t.Parallel()
+	wantCheck(t, "exec:setsid sleep 3 & exit 0", netip.AddrPort{}, "")
 }
 
 func TestACommandThatTakesTooLongIsEndedWithItsChildren(t *testing.T) {

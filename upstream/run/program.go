@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/rollcall-fleet/rollcall/internal/child"
 )
 
 // exit is how a program ended.
@@ -68,10 +70,10 @@ func (p *program) run(started chan<- error) {
 	// The death signal of sysProcAttr is tied to the thread that starts the process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	err := p.cmd.Start()
+	err := child.Start(p.cmd)
 	started <- err
 	if err == nil {
-		_ = p.cmd.Wait() // all of what it says is in ProcessState
+		_ = child.Wait(p.cmd) // all of what it says is in ProcessState
 		p.ended <- exitOf(p.cmd.ProcessState)
 	}
 }
