@@ -54,6 +54,10 @@ type loopOptions struct {
 	seeds      bool            // there are some, so somebody is to be joined before gossip has settled
 	remembered []*fleet.Member // from before a restart
 
+	// store writes what is new in a Snapshot and closes the channel once it is done; nil:
+	// nothing is new. It must not block. nil: nothing is stored.
+	store func(*registry.Snapshot) <-chan struct{}
+
 	publish []func(*registry.Snapshot) // called in order from the loop; must not block
 }
 
@@ -67,6 +71,7 @@ type loop struct {
 	settling *settling
 	targets  targets
 	started  time.Time
+	writing  <-chan struct{} // the disk was slow; nil: it is not
 
 	// Written by run, read by anybody.
 	latest atomic.Pointer[registry.Snapshot]
@@ -192,6 +197,7 @@ func (l *loop) decide() time.Time {
 	if l.targets.update(now, snap.Members, overrides, evidence) {
 		l.prober.Watch(l.targets.list)
 	}
+	l.remember(snap)
 	before := l.latest.Swap(snap)
 	for _, publish := range l.publish {
 		publish(snap)
@@ -205,6 +211,33 @@ func (l *loop) decide() time.Time {
 		due = settleDue
 	}
 	return due
+}
+
+// storeMost is how long what is pushed waits for new members to be written. A disk that
+// was slower once is not waited for until it has caught up.
+const storeMost = 50 * time.Millisecond
+
+// remember has the members that are new in snap written before a client hears of them.
+func (l *loop) remember(snap *registry.Snapshot) {
+	if l.store == nil {
+		return
+	}
+	written := l.store(snap)
+	select {
+	case <-l.writing:
+		l.writing = nil
+	default:
+	}
+	if written == nil || l.writing != nil {
+		return
+	}
+	timer := time.NewTimer(storeMost)
+	defer timer.Stop()
+	select {
+	case <-written:
+	case <-timer.C:
+		l.writing = written
+	}
 }
 
 // recalled are the members of the pool, and those from before a restart that are

@@ -28,6 +28,7 @@ const service = "myservice"
 // world is a fleet in virtual time: real gossip on a network in memory, and the
 // registry's goroutine on top of it.
 type world struct {
+	published func(*registry.Snapshot) // called with each Snapshot of a server
 	t         *testing.T
 	net       *memnet.Network
 	endpoints *endpoints
@@ -41,7 +42,7 @@ func play(t *testing.T, f func(*testing.T, *world)) {
 	// The race detector of Go 1.26 crashes in bubbles with many timers on several CPUs.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, net: memnet.New(1), endpoints: newEndpoints()}
+		w := &world{t: t, published: func(*registry.Snapshot) {}, net: memnet.New(1), endpoints: newEndpoints()}
 		t.Cleanup(func() { time.Sleep(time.Minute) }) // memberlist's last probes end
 		f(t, w)
 	})
@@ -125,7 +126,8 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *node {
 		pool: s.pool, overrides: overrides, behind: sharer.Behind, prober: prober, admission: admission, logger: slog.New(slog.DiscardHandler),
 		registry: registry.Options{Guard: registry.DefaultGuard, GuardHold: registry.DefaultGuardHold, Round: registry.DefaultRound},
 		seeds:    len(opts.Seeds) > 0, remembered: remembered,
-		publish: []func(*registry.Snapshot){s.record, mem.update, endings.update, func(snap *registry.Snapshot) { sharer.Members(snap.Members) }},
+		store:   mem.update,
+		publish: []func(*registry.Snapshot){s.record, w.published, endings.update, func(snap *registry.Snapshot) { sharer.Members(snap.Members) }},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

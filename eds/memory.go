@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -20,6 +21,9 @@ import (
 )
 
 var (
+	rememberedBucket = []byte("remembered") // a key for each member: its id
+
+	// Where all of them were under one key, before.
 	memoryBucket = []byte("memory")
 	membersKey   = []byte("members")
 )
@@ -28,63 +32,113 @@ var (
 const unreadableMember = "member"
 
 const (
-	memoryEvery = time.Second // between two writes
+	memoryEvery = time.Second // between two writes, but for members that are new
 	memoryMost  = 10_000      // members
+	memoryQueue = 16          // snapshots with new members that wait to be written
 )
 
 // memory keeps the live members on disk, so that a server that restarts finds the
-// pool again through them, and knows whom it fed to Envoys.
+// pool again through them, and knows whom it fed to Envoys. A member is written before
+// an Envoy hears of it; what changes of it later, and that it has gone, once a second.
 type memory struct {
 	db         override.DB
 	self       uuid.UUID // not worth remembering
 	unreadable func(kind string)
 	logger     *slog.Logger
 	latest     latest.Value[*registry.Snapshot]
+	fresh      chan newcomers
+
+	// Owned by the loop.
+	seen []*fleet.Member // of the last Snapshot
 
 	// Written by recall, then owned by run.
-	written []*fleet.Member
+	stored  map[uuid.UUID]*fleet.Member
+	old     bool // members are under the one key, too
+	failing bool // the last write was in vain
+}
+
+// newcomers are members that were not worth remembering before.
+type newcomers struct {
+	members []*fleet.Member
+	done    chan struct{} // closed once they are written, or cannot be
 }
 
 func newMemory(db override.DB, self uuid.UUID, unreadable func(kind string), logger *slog.Logger) *memory {
-	return &memory{db: db, self: self, unreadable: unreadable, logger: logger, latest: latest.New[*registry.Snapshot]()}
+	return &memory{
+		db: db, self: self, unreadable: unreadable, logger: logger, latest: latest.New[*registry.Snapshot](),
+		fresh: make(chan newcomers, memoryQueue), stored: make(map[uuid.UUID]*fleet.Member),
+	}
 }
 
 // recall returns the members that were alive when last seen, EDS servers first:
 // those stay longer than upstreams do. What cannot be read is skipped: the pool is
 // found through the seeds, too.
 func (m *memory) recall() ([]*fleet.Member, error) {
-	var stored []json.RawMessage
 	err := m.db.View(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(memoryBucket)
-		if b == nil || b.Get(membersKey) == nil {
+		if b := tx.Bucket(memoryBucket); b != nil && b.Get(membersKey) != nil {
+			m.old = true
+			m.recallOld(b.Get(membersKey))
+		}
+		b := tx.Bucket(rememberedBucket)
+		if b == nil {
 			return nil
 		}
-		if err := json.Unmarshal(b.Get(membersKey), &stored); err != nil {
-			m.skip(err)
-		}
-		return nil
+		return b.ForEach(func(_, v []byte) error {
+			m.recallOne(v)
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read remembered members: %w", err)
 	}
-	for _, v := range stored {
-		member := new(fleet.Member)
-		err := json.Unmarshal(v, member)
-		if err == nil && member.ID == uuid.Nil {
-			err = errors.New("it has no id")
-		}
-		if err != nil {
-			m.skip(err)
-			continue
-		}
-		m.written = append(m.written, member)
+	members := slices.Collect(maps.Values(m.stored))
+	fleet.SortMembers(members)
+	return serversFirst(members), nil
+}
+
+func (m *memory) recallOld(v []byte) {
+	var members []json.RawMessage
+	if err := json.Unmarshal(v, &members); err != nil {
+		m.skip(err)
 	}
-	return m.written, nil
+	for _, v := range members {
+		m.recallOne(v)
+	}
+}
+
+func (m *memory) recallOne(v []byte) {
+	member := new(fleet.Member)
+	err := json.Unmarshal(v, member)
+	if err == nil && member.ID == uuid.Nil {
+		err = errors.New("it has no id")
+	}
+	if err != nil {
+		m.skip(err)
+		return
+	}
+	if len(m.stored) < memoryMost {
+		m.stored[member.ID] = member
+	}
 }
 
 func (m *memory) skip(err error) {
 	m.logger.Warn("a remembered member on disk cannot be read and is left out", "error", err)
 	m.unreadable(unreadableMember)
+}
+
+// serversFirst puts EDS servers first and keeps the order otherwise.
+func serversFirst(members []*fleet.Member) []*fleet.Member {
+	slices.SortStableFunc(members, func(a, b *fleet.Member) int {
+		switch {
+		case a.Role == b.Role:
+			return 0
+		case a.Role == fleet.RoleEDS:
+			return -1
+		default:
+			return 1
+		}
+	})
+	return members
 }
 
 // addresses are where members gossip.
@@ -96,72 +150,188 @@ func addresses(members []*fleet.Member) []netip.AddrPort {
 	return addrs
 }
 
-// update hands over a Snapshot. It never blocks; only the loop may call it.
-func (m *memory) update(snap *registry.Snapshot) {
+// update hands over a Snapshot. It returns a channel that is closed once the members
+// that are new in it are written, or cannot be; nil if none is new. It never blocks;
+// only the loop may call it.
+func (m *memory) update(snap *registry.Snapshot) <-chan struct{} {
 	m.latest.Put(snap)
+	n := newcomers{members: m.notSeen(snap.Members), done: make(chan struct{})}
+	m.seen = snap.Members
+	if len(n.members) == 0 {
+		return nil
+	}
+	select {
+	case m.fresh <- n:
+		return n.done
+	default: // they are written with the rest
+		return nil
+	}
+}
+
+// notSeen returns those of members, which are by id, that are worth remembering and
+// were not in the Snapshot before.
+func (m *memory) notSeen(members []*fleet.Member) (fresh []*fleet.Member) {
+	seen := m.seen
+	for _, other := range members {
+		if len(seen) > 0 && seen[0] == other { // not looked at: to fetch thousands from memory is what takes long
+			seen = seen[1:]
+			continue
+		}
+		for len(seen) > 0 && fleet.CompareIDs(seen[0], other) < 0 {
+			seen = seen[1:]
+		}
+		known := len(seen) > 0 && seen[0].ID == other.ID && m.worthy(seen[0])
+		if !known && m.worthy(other) {
+			fresh = append(fresh, other)
+		}
+	}
+	return fresh
+}
+
+// worthy reports whether a member is alive and another one, of which gossip is sure.
+func (m *memory) worthy(other *fleet.Member) bool {
+	return other.Liveness == fleet.Alive && m.rememberable(other)
+}
+
+func (m *memory) rememberable(other *fleet.Member) bool {
+	return other.ID != m.self && other.Gossip.IsValid() && other.Quarantine == ""
 }
 
 // run writes until ctx ends. Before gossip has settled the pool is known in part
-// only, and what was remembered is worth more.
+// only, and what was remembered is worth more: members are added then, and none is
+// forgotten.
 func (m *memory) run(ctx context.Context) {
+	var snap *registry.Snapshot // not written yet
+	var pause <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case snap := <-m.latest:
-			if !snap.Settled || snap.Isolated {
-				continue
-			}
-			if err := m.write(m.worthKeeping(snap)); err != nil {
-				m.logger.Warn("members are not remembered for the next start", "error", err)
-			}
+		case n := <-m.fresh:
+			m.add(n)
+			continue
+		case snap = <-m.latest:
+		case <-pause:
+			pause = nil
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(memoryEvery):
+		if snap == nil || pause != nil {
+			continue
 		}
+		if !snap.Settled || snap.Isolated || m.replace(m.worthKeeping(snap)) {
+			snap = nil
+		}
+		pause = time.After(memoryEvery)
 	}
 }
 
-func (m *memory) write(members []*fleet.Member) error {
-	if slices.EqualFunc(members, m.written, (*fleet.Member).Equal) {
-		return nil
+// add writes members that are new, and all others that wait for it, together.
+func (m *memory) add(n newcomers) {
+	all := []newcomers{n}
+	for len(m.fresh) > 0 {
+		all = append(all, <-m.fresh)
 	}
-	v, err := json.Marshal(members)
-	if err != nil {
-		return err
+	var put []*fleet.Member
+	for _, n := range all {
+		put = append(put, n.members...)
 	}
-	err = m.db.Update(func(tx *bbolt.Tx) error {
-		b, err := tx.CreateBucketIfNotExists(memoryBucket)
+	put = put[:max(0, min(len(put), memoryMost-len(m.stored)))]
+	m.write(put, nil)
+	for _, n := range all {
+		close(n.done)
+	}
+}
+
+// replace makes members those that are remembered, and reports whether that went well.
+func (m *memory) replace(members []*fleet.Member) bool {
+	keep := make(map[uuid.UUID]bool, len(members))
+	var put []*fleet.Member
+	for _, other := range members {
+		keep[other.ID] = true
+		if was := m.stored[other.ID]; was == nil || !was.Equal(other) {
+			put = append(put, other)
+		}
+	}
+	var forget []uuid.UUID
+	for id := range m.stored {
+		if !keep[id] {
+			forget = append(forget, id)
+		}
+	}
+	return m.write(put, forget)
+}
+
+// write writes what changed, and reports whether that went well.
+func (m *memory) write(put []*fleet.Member, forget []uuid.UUID) bool {
+	if len(put)+len(forget) == 0 && !m.old {
+		return true
+	}
+	err := m.db.Update(func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists(rememberedBucket)
 		if err != nil {
 			return err
 		}
-		return b.Put(membersKey, v)
+		if m.old { // what was under it comes again
+			put = slices.Concat(slices.Collect(maps.Values(m.stored)), put)
+		}
+		return errors.Join(change(b, put, forget), m.dropOld(tx))
 	})
-	if err == nil {
-		m.written = members
+	if (err != nil) != m.failing {
+		if m.failing = err != nil; m.failing {
+			m.logger.Warn("members cannot be written and are not remembered for the next start: look at the disk of --data-dir", "error", err)
+		} else {
+			m.logger.Info("members are remembered again")
+		}
 	}
-	return err
+	if err != nil {
+		return false
+	}
+	m.old = false
+	for _, other := range put {
+		m.stored[other.ID] = other
+	}
+	for _, id := range forget {
+		delete(m.stored, id)
+	}
+	return true
+}
+
+func change(b *bbolt.Bucket, put []*fleet.Member, forget []uuid.UUID) error {
+	for _, other := range put {
+		v, err := json.Marshal(other)
+		if err == nil {
+			err = b.Put(other.ID[:], v)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, id := range forget {
+		if err := b.Delete(id[:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropOld removes the one key, so that it is not read for newer than the rest.
+func (m *memory) dropOld(tx *bbolt.Tx) error {
+	if b := tx.Bucket(memoryBucket); b != nil {
+		return b.Delete(membersKey)
+	}
+	return nil
 }
 
 // worthKeeping are the other members that are alive, or are served although gossip
 // has lost them.
 func (m *memory) worthKeeping(snap *registry.Snapshot) []*fleet.Member {
 	served := servedIDs(snap)
-	var servers, others []*fleet.Member
+	var all []*fleet.Member
 	for _, other := range snap.Members {
-		switch {
-		case other.ID == m.self || !other.Gossip.IsValid() || other.Quarantine != "":
-		case other.Liveness != fleet.Alive && !served[other.ID.String()]:
-		case other.Role == fleet.RoleEDS:
-			servers = append(servers, other)
-		default:
-			others = append(others, other)
+		if m.worthy(other) || m.rememberable(other) && served[other.ID.String()] {
+			all = append(all, other)
 		}
 	}
-	all := append(servers, others...)
-	return all[:min(len(all), memoryMost)]
+	return serversFirst(all)[:min(len(all), memoryMost)]
 }
 
 // servedIDs are the ids of all members that are served, held ones too.

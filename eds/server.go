@@ -126,8 +126,9 @@ func (s *server) connect() error {
 		pool: s.members, overrides: s.overrides, behind: s.sharer.Behind, prober: s.prober, admission: s.admission, logger: opts.Logger,
 		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: max(registry.DefaultRound, 2*opts.ProbeInterval+registry.DefaultRound/2)},
 		seeds:    len(opts.Seeds) > 0, remembered: s.remembered, probes: opts.ProbeInterval,
+		store: s.memory.update,
 		publish: []func(*registry.Snapshot){
-			s.discovery.Update, s.memory.update, s.receipts.update, s.endings.update, s.hub.Update,
+			s.discovery.Update, s.receipts.update, s.endings.update, s.hub.Update,
 			func(snap *registry.Snapshot) { s.sharer.Members(snap.Members) },
 		},
 	})
