@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/client"
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/envoy"
 )
 
@@ -27,10 +26,7 @@ func newTwoEnvoys(t *testing.T) twoEnvoys {
 	h := newHarness(t)
 	h.eds()
 	h.envoy(envoy.GRPC)
-	at := must2(stage.Fresh())(t)
-	at.HTTP, at.XDS, at.Gossip = h.Addresses.HTTP, h.Addresses.XDS, h.Addresses.Gossip
-	other := newHarnessAt(t, at)
-	return twoEnvoys{h, childOf(t, other.envoy(envoy.DeltaADS).PID())}
+	return twoEnvoys{h, h.beside(envoy.DeltaADS)}
 }
 
 // childOf is the process that another one has started.

@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"net/http"
+	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,6 +67,60 @@ func TestARemovalIsFirmForAnEnvoyThatPollsSeldom(t *testing.T) {
 	load := h.load()
 	h.remains(load, firmWithinPoll, []*stage.Upstream{a, b}, c)
 	h.noneFailed(load)
+}
+
+// Where fewer than half of its hosts are healthy Envoy ignores health, unless the cluster
+// says otherwise. Most of a service that dies gets no request all the same once Envoy has
+// been told, whatever another Envoy acknowledges and however seldom this one polls.
+func TestMostOfAServiceThatDiesGetsNoRequests(t *testing.T) {
+	for _, api := range []envoy.API{envoy.GRPC, envoy.DeltaADS, envoy.REST} {
+		t.Run(string(api), func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			h.eds()
+			boot := h.bootstrap(api, "--no-retries", "--refresh-delay", "3s")
+			delete(boot.cluster(stage.Backend), "common_lb_config")
+			h.ownEnvoy(h.write("panic.yaml", boot))
+			stopped := h.beside(envoy.GRPC)
+			us := []*stage.Upstream{h.upstream(), h.upstream(), h.upstream(), h.upstream(), h.upstream()}
+			h.serves(us...)
+
+			must(t, 0, syscall.Kill(stopped, syscall.SIGSTOP))
+			t.Cleanup(func() { _ = syscall.Kill(stopped, syscall.SIGCONT) })
+			load := h.load()
+			for _, u := range us[:3] {
+				must(t, 0, u.Signal(syscall.SIGKILL))
+			}
+			want := []string{stage.Local(us[3].Port), stage.Local(us[4].Port)}
+			slices.Sort(want)
+			h.eventually("envoy has been told of the deaths", func(ctx context.Context) error {
+				healthy, err := h.Admin.Healthy(ctx, stage.Backend)
+				if err == nil && !slices.Equal(healthy, want) {
+					err = fmt.Errorf("healthy are %v, want %v", healthy, want)
+				}
+				return err
+			})
+			told := time.Now().Add(100 * time.Millisecond) // until every worker thread of Envoy has it
+			time.Sleep(2 * time.Second)
+			failed := 0
+			for _, a := range load.Stop() {
+				if a.Sent.After(told) && a.Failure() != nil {
+					failed++
+				}
+			}
+			if failed > 0 {
+				t.Errorf("%d requests went to the dead after Envoy had been told of them", failed)
+			}
+		})
+	}
+}
+
+// beside starts a second Envoy and returns its process id.
+func (h *harness) beside(api envoy.API) int {
+	h.t.Helper()
+	at := must2(stage.Fresh())(h.t)
+	at.HTTP, at.XDS, at.Gossip = h.Addresses.HTTP, h.Addresses.XDS, h.Addresses.Gossip
+	return childOf(h.t, newHarnessAt(h.t, at).envoy(api).PID())
 }
 
 // remains makes us the hosts of the service, and fails the test if a gone one gets

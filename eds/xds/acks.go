@@ -29,7 +29,10 @@ type acks struct {
 }
 
 // item is one assignment in a response.
-type item struct{ name, version string }
+type item struct {
+	name, version string
+	seq           uint64 // as of which it is current too, if later than the response; see advance
+}
 
 // sent is a response on its way.
 type sent struct {
@@ -223,6 +226,28 @@ func (a *acks) list() ([]ClientService, *NACK) {
 	return list, a.nack
 }
 
+// advance notes that what the client holds of name, or is being sent, is current as of
+// seq too. It reports false, and notes nothing, where that is of another version.
+func (a *acks) advance(name, version string, seq uint64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	st := a.services.find(name)
+	if st == nil || a.unacked.of(st).content != contentOf(version) {
+		return false
+	}
+	if a.unacked.of(st).waits == 0 {
+		st.seq = max(st.seq, seq)
+		return true
+	}
+	for _, s := range slices.Backward(a.pending) {
+		if i := slices.IndexFunc(s.items, func(i item) bool { return i.name == name }); i >= 0 {
+			s.items[i].seq = seq
+			return s.items[i].version == version
+		}
+	}
+	return false
+}
+
 // lower lowers the number of each name that the client asked for to what it has
 // acknowledged of it.
 func (a *acks) lower(acked map[string]uint64) {
@@ -273,10 +298,11 @@ func (a *acks) sent(items []item) {
 // where it held the same when something else changed.
 func (a *acks) accept(s sent) (news bool) {
 	for _, i := range s.items {
-		if st := a.services.find(i.name); st != nil && s.seq >= st.seq {
+		seq := max(s.seq, i.seq)
+		if st := a.services.find(i.name); st != nil && seq >= st.seq {
 			was := a.unacked.of(st)
 			news = news || st.acked != contentOf(i.version)
-			st.acked, st.seq = contentOf(i.version), s.seq
+			st.acked, st.seq = contentOf(i.version), seq
 			if was.content == st.acked {
 				was.waits = 0
 			}

@@ -56,7 +56,7 @@ func response(t *testing.T, nonce, seq string, items []string) sent {
 	var versions []string
 	for _, i := range items {
 		name, version, _ := strings.Cut(i, "@")
-		s.items = append(s.items, item{name, version})
+		s.items = append(s.items, item{name: name, version: version})
 		versions = append(versions, version)
 	}
 	s.version = strings.Join(versions, "+")
@@ -128,7 +128,7 @@ func TestAcksAreBounded(t *testing.T) {
 		t.Errorf("%d responses wait for their ACK", len(a.pending))
 	}
 	for i := range DefaultMaxNames + 10 {
-		a.pushed(sent{nonce: "n", items: []item{{fmt.Sprint(i), "x"}}}, true)
+		a.pushed(sent{nonce: "n", items: []item{{name: fmt.Sprint(i), version: "x"}}}, true)
 	}
 	if len(a.services) > DefaultMaxNames {
 		t.Errorf("%d names are kept", len(a.services))
@@ -145,11 +145,12 @@ func TestAcksAreBounded(t *testing.T) {
 // read, accepted and rejected is tried, for both protocols.
 func TestAcknowledgedSequenceIsNeverAheadOfTheClient(t *testing.T) {
 	names := []string{"a", "b", "c"}
+	answered := 0
 	rapid.Check(t, func(t *rapid.T) {
 		full := rapid.Bool().Draw(t, "sotw")
 		c := newCache()
 		var a acks
-		w := &watcher{hold: a.hold, stale: map[string]struct{}{}, names: listOf([]string{"a", "b"})}
+		w := &watcher{hold: a.hold, advance: a.advance, since: a.since, stale: map[string]struct{}{}, names: listOf([]string{"a", "b"})}
 		a.subscribe([]string{"a", "b"})
 		queued := false
 		notify := func() { queued = true }
@@ -160,20 +161,41 @@ func TestAcknowledgedSequenceIsNeverAheadOfTheClient(t *testing.T) {
 		onItsWay := map[string]sent{}  // at most one, as go-control-plane has it
 		nonces := 0
 		content := func(name string) string { return c.current(name).version() }
+		is := func(name, version string) bool { // what the service is, or that with who leaves it
+			for _, a := range c.current(name).steps {
+				if a.version() == version {
+					return true
+				}
+			}
+			return version == content(name)
+		}
 		t.Repeat(map[string]func(*rapid.T){
 			"change": func(t *rapid.T) {
 				name := rapid.SampledFrom(names).Draw(t, "name")
-				before := content(name)
+				before := c.seq
 				a := mustEncode(name, rapid.SampledFrom([]string{hostA, hostB}).Draw(t, "host"))
-				c.update(true, []*assignment{a}, nil)
-				if a.version() != before {
+				if rapid.Bool().Draw(t, "leaves") {
+					a.leaving = []departure{{Host: *host(hostC), seq: c.next()}}
+				}
+				announce(c, true, []*resource{a}, nil)
+				a.encoded() // as if another client had been sent it
+				if c.seq != before {
 					changed[name] = c.seq
 				}
+			},
+			"left": func(t *rapid.T) {
+				name := rapid.SampledFrom(names).Draw(t, "name")
+				now := c.current(name)
+				if len(now.leaving) == 0 {
+					t.Skip("nothing leaves")
+				}
+				announce(c, true, []*resource{{assignment: now.assignment, gone: now.leaving}}, nil)
+				changed[name] = c.seq
 			},
 			"vanish": func(t *rapid.T) {
 				name := rapid.SampledFrom(names).Draw(t, "name")
 				before := content(name)
-				c.update(true, nil, []string{name})
+				announce(c, true, nil, []string{name})
 				if content(name) != before {
 					changed[name] = c.seq
 				}
@@ -197,6 +219,7 @@ func TestAcknowledgedSequenceIsNeverAheadOfTheClient(t *testing.T) {
 				if rapid.Bool().Draw(t, "accept") {
 					for _, i := range s.items {
 						client[i.name] = i.version
+						answered++
 					}
 					if full {
 						a.ackVersion(s.nonce, s.version)
@@ -214,13 +237,13 @@ func TestAcknowledgedSequenceIsNeverAheadOfTheClient(t *testing.T) {
 					if s.AckedSeq == 0 || s.AckedSeq < changed[s.Name] {
 						continue
 					}
-					if client[s.Name] != content(s.Name) {
+					if !is(s.Name, client[s.Name]) {
 						t.Fatalf("%s: acknowledged as of %d, changed at %d, but the client holds %s, not %s",
 							s.Name, s.AckedSeq, changed[s.Name], client[s.Name], content(s.Name))
 					}
 					for _, p := range onItsWay {
 						for _, i := range p.items {
-							if i.name == s.Name && i.version != content(s.Name) {
+							if i.name == s.Name && !is(i.name, i.version) {
 								t.Fatalf("%s: acknowledged, but %s is on its way", s.Name, i.version)
 							}
 						}
@@ -229,10 +252,13 @@ func TestAcknowledgedSequenceIsNeverAheadOfTheClient(t *testing.T) {
 			},
 		})
 	})
+	if answered == 0 {
+		t.Error("nothing was ever answered")
+	}
 }
 
-func mustEncode(name string, addrs ...string) *assignment {
-	return newAssignment(name, staying(service(name, addrs...).Hosts), nil)
+func mustEncode(name string, addrs ...string) *resource {
+	return &resource{assignment: newAssignment(name, staying(service(name, addrs...).Hosts), nil)}
 }
 
 func TestAClientIsBehindSinceTheFirstPushThatItLacks(t *testing.T) {

@@ -38,7 +38,6 @@ const (
 type assignment struct {
 	name  string
 	hosts []served // sorted by address
-	gone  []departure
 
 	once     sync.Once
 	encoding *encoding // by once; empty with err
@@ -159,6 +158,15 @@ func offersSame(s registry.Service, before []*registry.Host) bool {
 
 // sameHosts reports whether two lists make the same assignment.
 func sameHosts(a, b []*registry.Host) bool { return slices.EqualFunc(a, b, sameHost) }
+
+// staying makes hosts the ones of an assignment, none of them about to leave.
+func staying(hosts []*registry.Host) []served {
+	out := make([]served, len(hosts))
+	for i, h := range hosts {
+		out[i] = served{Host: h}
+	}
+	return out
+}
 
 func sameServed(a, b served) bool { return a.leaving == b.leaving && sameHost(a.Host, b.Host) }
 

@@ -29,9 +29,9 @@ type cache struct {
 
 // entry is a name that is served or watched.
 type entry struct {
-	assignment *assignment // never nil
-	known      bool        // in the snapshot, if only with no endpoint
-	watchers   []*watcher  // sorted by id: there are many names of many, and a map takes three times the memory
+	current  *resource  // never nil
+	known    bool       // in the snapshot, if only with no endpoint
+	watchers []*watcher // sorted by id: there are many names of many, and a map takes three times the memory
 }
 
 func (e *entry) search(w *watcher) (int, bool) {
@@ -46,17 +46,25 @@ func newCache() *cache {
 	}
 }
 
+// next is the sequence number that the next update will have, if it changes anything. It
+// holds for whoever keeps others from calling update.
+func (c *cache) next() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.seq + 1
+}
+
 // update makes changed current and empties the services in gone. It returns the
 // push sequence number as of which they are, and those who are to be notified.
-func (c *cache) update(settled bool, changed []*assignment, gone []string) (seq uint64, touched []*watcher) {
+func (c *cache) update(settled bool, changed []*resource, gone []string) (seq uint64, touched []*watcher) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.seq
-	for _, a := range changed {
-		touched = c.set(a, true, before+1, touched)
+	for _, r := range changed {
+		touched = c.set(r, true, before+1, touched)
 	}
 	for _, name := range gone {
-		touched = c.set(empty(name), false, before+1, touched)
+		touched = c.set(nothing(name), false, before+1, touched)
 		c.prune(name)
 	}
 	if settled && !c.settled {
@@ -99,8 +107,8 @@ func (c *cache) encode(held []string) {
 	if len(held) == 0 {
 		return
 	}
-	for _, a := range c.gathered(held).assignments {
-		a.encoded()
+	for _, r := range c.gathered(held).resources {
+		r.encoded()
 	}
 }
 
@@ -111,31 +119,28 @@ func (c *cache) gathered(held []string) push {
 	return c.gather(held)
 }
 
-// set replaces one assignment, marks it stale with those who watch it, and appends
-// them to touched.
-func (c *cache) set(a *assignment, known bool, seq uint64, touched []*watcher) []*watcher {
-	e := c.entry(a.name)
-	differs, discovered := !e.assignment.same(a), known && !e.known
-	e.assignment, e.known = a, known
+// set replaces one resource, marks it stale with those who watch it, and appends
+// them to touched. Where only who leaves has changed, those who have the content are
+// left alone.
+func (c *cache) set(r *resource, known bool, seq uint64, touched []*watcher) []*watcher {
+	e := c.entry(r.name)
+	differs, discovered := !e.current.same(r), known && !e.known
+	sent := r.assignment == e.current.assignment && r.done.Load()
+	e.current, e.known = r, known
+	mark := func(watchers iter.Seq[*watcher]) {
+		for w := range watchers {
+			if sent && w.advance != nil && w.advance(r.name, r.version(), seq) {
+				continue
+			}
+			touched = w.mark(r.name, touched)
+		}
+	}
 	if differs {
 		c.seq = seq
-		touched = mark(slices.Values(e.watchers), a.name, touched)
+		mark(slices.Values(e.watchers))
 	}
 	if differs || discovered {
-		touched = mark(maps.Keys(c.wildcard), a.name, touched)
-	}
-	return touched
-}
-
-// mark marks name stale with the watchers and appends them to touched, but for those
-// to whom something that is not withheld was stale already: they are about to be
-// notified, or have no watch open.
-func mark(watchers iter.Seq[*watcher], name string, touched []*watcher) []*watcher {
-	for w := range watchers {
-		if len(w.stale) == len(w.withheld) {
-			touched = append(touched, w)
-		}
-		w.stale[name] = struct{}{}
+		mark(maps.Keys(c.wildcard))
 	}
 	return touched
 }
@@ -197,7 +202,7 @@ func (c *cache) compareHeld(w *watcher, now time.Time) {
 			withheld[name] = version
 		case c.current(name).version() == version:
 			delete(w.stale, name)
-			held = append(held, item{name, version})
+			held = append(held, item{name: name, version: version})
 		}
 	}
 	w.held, w.withheld = nil, nil
@@ -227,7 +232,12 @@ func both(a, b map[string]string) iter.Seq2[string, string] {
 // the goroutine of w's stream may call it.
 func (c *cache) collect(w *watcher, full bool) push {
 	p := c.take(w, full)
-	p.seal()
+	p.choose(func(r *resource) *assignment {
+		if w.since == nil || len(r.leaving) == 0 {
+			return r.after(0)
+		}
+		return r.after(w.since(r.name))
+	})
 	return p
 }
 
@@ -270,7 +280,7 @@ func (c *cache) take(w *watcher, full bool) push {
 func (c *cache) lookup(names []string, claim string) (push, bool) {
 	p, settled := c.find(names, claim)
 	if settled {
-		p.seal()
+		p.choose(func(r *resource) *assignment { return r.assignment })
 	}
 	return p, settled
 }
@@ -297,26 +307,38 @@ func (c *cache) forget(w *watcher) {
 	delete(c.claims.waiting, w)
 }
 
-// gather returns the current assignments, without a version.
+// gather returns what is current of names, without assignments.
 func (c *cache) gather(names []string) push {
-	p := push{seq: c.seq, assignments: make([]*assignment, len(names))}
+	p := push{seq: c.seq, resources: make([]*resource, len(names))}
 	for i, name := range names {
-		p.assignments[i] = c.current(name)
+		p.resources[i] = c.current(name)
 	}
 	return p
 }
 
-func (c *cache) current(name string) *assignment {
-	if e := c.entries[name]; e != nil {
-		return e.assignment
+// leaving returns those of the items that some endpoint leaves.
+func (c *cache) leaving(items []item) (some []*resource) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, i := range items {
+		if e := c.entries[i.name]; e != nil && len(e.current.leaving) > 0 {
+			some = append(some, e.current)
+		}
 	}
-	return empty(name)
+	return some
+}
+
+func (c *cache) current(name string) *resource {
+	if e := c.entries[name]; e != nil {
+		return e.current
+	}
+	return nothing(name)
 }
 
 func (c *cache) entry(name string) *entry {
 	e := c.entries[name]
 	if e == nil {
-		e = &entry{assignment: empty(name)}
+		e = &entry{current: nothing(name)}
 		c.entries[name] = e
 	}
 	return e

@@ -10,7 +10,7 @@ func counted(all bool, names ...string) (*watcher, change, func(), *int) {
 }
 
 // announce is an update after which everybody was notified.
-func announce(c *cache, settled bool, changed []*assignment, gone []string) {
+func announce(c *cache, settled bool, changed []*resource, gone []string) {
 	_, touched := c.update(settled, changed, gone)
 	c.notify(touched)
 }
@@ -19,15 +19,15 @@ func TestWatchIsNotifiedOnceForMuchChange(t *testing.T) {
 	c := newCache()
 	w, ask, notify, n := counted(false, "web")
 	c.watch(w, ask, notify)
-	announce(c, true, []*assignment{mustEncode("web", hostA)}, nil)
-	announce(c, true, []*assignment{mustEncode("web", hostB)}, nil)
+	announce(c, true, []*resource{mustEncode("web", hostA)}, nil)
+	announce(c, true, []*resource{mustEncode("web", hostB)}, nil)
 	if *n != 1 {
 		t.Fatalf("notified %d times, want once", *n)
 	}
 	if got := c.collect(w, false); len(got.assignments) != 1 || got.version != mustEncode("web", hostB).version() || got.seq != c.seq {
 		t.Errorf("collected %+v, want the latest", got)
 	}
-	announce(c, true, []*assignment{mustEncode("web", hostC)}, nil)
+	announce(c, true, []*resource{mustEncode("web", hostC)}, nil)
 	if *n != 1 {
 		t.Error("notified with no watch open")
 	}
@@ -67,7 +67,7 @@ func TestCancelClosesItsOwnWatchOnly(t *testing.T) {
 	first := c.watch(w, ask, notify)
 	first()
 	first()
-	announce(c, true, []*assignment{mustEncode("web", hostA)}, nil)
+	announce(c, true, []*resource{mustEncode("web", hostA)}, nil)
 	if *n != 0 {
 		t.Error("notified after the cancel")
 	}
@@ -75,7 +75,7 @@ func TestCancelClosesItsOwnWatchOnly(t *testing.T) {
 	c.collect(w, false)
 	c.watch(w, change{}, notify)
 	first()
-	announce(c, true, []*assignment{mustEncode("web", hostB)}, nil)
+	announce(c, true, []*resource{mustEncode("web", hostB)}, nil)
 	if *n != 2 {
 		t.Error("a late cancel closed a later watch")
 	}
@@ -96,7 +96,7 @@ func TestChangeTouchesOnlyThoseWhoAsked(t *testing.T) {
 	c.watch(web, change{}, notifyWeb)
 	c.watch(api, change{}, notifyAPI)
 	c.watch(all, change{all: true}, notifyAll)
-	announce(c, true, []*assignment{mustEncode("web", hostA)}, nil)
+	announce(c, true, []*resource{mustEncode("web", hostA)}, nil)
 	if *nWeb != 2 || *nAPI != 1 || *nAll != 1 { // at the settling, web and api had something to collect, all had not
 		t.Errorf("notified: web %d, api %d, all %d", *nWeb, *nAPI, *nAll)
 	}
@@ -105,9 +105,9 @@ func TestChangeTouchesOnlyThoseWhoAsked(t *testing.T) {
 func TestSequenceCountsOnlyWhatChanged(t *testing.T) {
 	c := newCache()
 	before := c.seq
-	announce(c, true, []*assignment{mustEncode("web", hostA), mustEncode("api", hostA)}, nil)
-	announce(c, true, []*assignment{mustEncode("web", hostA)}, nil)
-	announce(c, true, []*assignment{mustEncode("nobody")}, nil)
+	announce(c, true, []*resource{mustEncode("web", hostA), mustEncode("api", hostA)}, nil)
+	announce(c, true, []*resource{mustEncode("web", hostA)}, nil)
+	announce(c, true, []*resource{mustEncode("nobody")}, nil)
 	if c.seq != before+1 {
 		t.Errorf("the sequence went from %d to %d, want one step", before, c.seq)
 	}

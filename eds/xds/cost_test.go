@@ -38,7 +38,7 @@ func TestUpdateEncodesNothing(t *testing.T) {
 	var passed []*assignment
 	for weight := range uint32(3) {
 		s.Update(settled(crowd(100, weight+1)))
-		passed = append(passed, s.services["crowd"].assignment)
+		passed = append(passed, s.services["crowd"].current.assignment)
 	}
 	if _, ok := s.cache.lookup([]string{"crowd"}, ""); !ok {
 		t.Fatal("nothing is there")
@@ -57,8 +57,8 @@ func TestManyChangesNotifyAStreamOnce(t *testing.T) {
 	c.watch(w, ask, notify)
 	c.collect(w, false)
 	c.watch(w, change{}, notify)
-	_, touched := c.update(true, []*assignment{mustEncode("web", hostA), mustEncode("api", hostA)}, nil)
-	_, again := c.update(true, []*assignment{mustEncode("web", hostB)}, nil)
+	_, touched := c.update(true, []*resource{mustEncode("web", hostA), mustEncode("api", hostA)}, nil)
+	_, again := c.update(true, []*resource{mustEncode("web", hostB)}, nil)
 	if len(touched) != 1 || len(again) != 0 {
 		t.Errorf("%d and %d to be notified, want one", len(touched), len(again))
 	}

@@ -32,6 +32,7 @@ func (s *stream) OnStreamDeltaRequest(_ int64, req *discoveryv3.DeltaDiscoveryRe
 		r.names = sent.names()
 	} else if sent, ok := s.client.acks.ack(req.GetResponseNonce()); ok {
 		r.verdict, r.version, r.names = verdictACK, sent.version, sent.names()
+		s.finish(sent)
 	}
 	s.heard(req.GetNode(), r)
 	return nil
@@ -58,7 +59,7 @@ func (s *stream) CreateDeltaWatch(req *cachev3.DeltaRequest, _ cachev3.Subscript
 // are not sent (DeltaDiscoveryRequest.initial_resource_versions).
 func (s *stream) deltaChange() change {
 	s.subscribed.change(s.asked.names, s.asked.dropped)
-	ch := change{all: s.subscribed.all}
+	ch := change{all: s.subscribed.all, resend: s.subscribed.of(s.asked.finish)}
 	if !s.started {
 		ch.held, ch.claims = s.asked.held, true
 		ch.due = ch.all && len(ch.held) == 0 // a wildcard client waits for the answer that there is nothing

@@ -12,9 +12,10 @@ import (
 // An Envoy that checks health actively goes on using a host that is absent from
 // its assignment until a check fails, unless the host was unhealthy in the
 // assignment before (or the cluster says ignore_health_on_host_removal). So a host
-// leaves in two steps: it is served as unhealthy first, and is absent once every
-// stream has acknowledged that, or farewellMost later. One that polls may do so
-// less often: it takes the two steps with its own polls.
+// leaves in two steps: a client is sent it as unhealthy first, and without it as soon
+// as it has acknowledged that, whatever other clients do. A host has left once every
+// stream has acknowledged that it leaves, or farewellMost later. A client that polls
+// may do so less often: it takes the two steps with its own polls.
 const (
 	farewellMost  = time.Second
 	goneFor       = time.Minute          // a poller is told of a host that has gone
@@ -27,23 +28,16 @@ type served struct {
 	leaving        bool // served as unhealthy
 }
 
-// departure is a host on its way out.
-type departure struct {
-	registry.Host
-	seq   uint64 // of the push that says so; 0 until it is made
-	until time.Time
-}
-
 // serving is what one service has come to.
 type serving struct {
-	name       string
-	known      bool             // in the latest snapshot
-	offered    registry.Service // by the snapshot that said something new last
-	wanted     []*registry.Host // the good ones of these that are served, sorted by address
-	leaving    []departure      // none of them wanted
-	gone       []departure      // lately, none of them wanted
-	bad        string           // why the others are not good
-	assignment *assignment      // of both; nil before the first one
+	name    string
+	known   bool             // in the latest snapshot
+	offered registry.Service // by the snapshot that said something new last
+	wanted  []*registry.Host // the good ones of these that are served, sorted by address
+	leaving []departure      // none of them wanted; oldest first
+	gone    []departure      // lately, none of them wanted
+	bad     string           // why the others are not good
+	current *resource        // of all of these; nil before the first one
 
 	moved []netip.AddrPort // whose place may be another one since clients were last told
 }
@@ -77,8 +71,18 @@ func (s *serving) want(hosts []*registry.Host, now time.Time, farewell time.Dura
 func (s *serving) leave(h *registry.Host, now time.Time, farewell time.Duration) {
 	s.moved = append(s.moved, h.Addr)
 	if farewell > 0 {
-		s.leaving = append(s.leaving, departure{Host: *h, until: now.Add(farewell)})
+		s.leaving = append(s.leaving, departure{Host: *h, dead: s.dead(h), until: now.Add(farewell)})
 	}
+}
+
+// dead reports whether h is not served any more because it does not answer, or not well.
+func (s *serving) dead(h *registry.Host) bool {
+	for _, now := range s.offered.At(h.Addr) {
+		if now.ID == h.ID {
+			return !now.Served && now.State != registry.StateHealthy && now.State != registry.StateDraining
+		}
+	}
+	return false
 }
 
 func has(hosts []*registry.Host, addr netip.AddrPort) bool { return find(hosts, addr) != nil }
@@ -90,30 +94,6 @@ func find(hosts []*registry.Host, addr netip.AddrPort) *registry.Host {
 		return nil
 	}
 	return hosts[i]
-}
-
-// old reports whether nobody is told of d any more.
-func (d departure) old(now time.Time) bool { return now.Sub(d.until) > goneFor }
-
-// hosts are the endpoints of the assignment, sorted by address.
-func (s *serving) hosts() []served {
-	hosts := make([]served, 0, len(s.wanted)+len(s.leaving))
-	for _, h := range s.wanted {
-		hosts = append(hosts, served{Host: h})
-	}
-	return withLeaving(hosts, s.leaving)
-}
-
-// withLeaving appends to hosts and sorts them by address.
-func withLeaving(hosts []served, leaving []departure) []served {
-	if len(leaving) == 0 {
-		return hosts
-	}
-	for _, d := range leaving {
-		hosts = append(hosts, served{Host: &d.Host, leaving: true})
-	}
-	slices.SortFunc(hosts, func(a, b served) int { return a.Addr.Compare(b.Addr) })
-	return hosts
 }
 
 // told notes the push that says who leaves.
@@ -185,21 +165,6 @@ func (s *Server) lookSoon() {
 	if s.departing.Load() && s.looking.CompareAndSwap(false, true) {
 		time.AfterFunc(ackedTogether, s.look)
 	}
-}
-
-// missed returns what a poller is to be told that holds the names as of since: the
-// hosts that have left meanwhile are in it, as unhealthy.
-func (p push) missed(since func(name string) uint64, now time.Time) push {
-	for i, a := range p.assignments {
-		seq := since(a.name)
-		missed := slices.DeleteFunc(slices.Clone(a.gone), func(d departure) bool { return d.seq <= seq || d.old(now) })
-		if len(missed) == 0 {
-			continue
-		}
-		p.assignments[i] = newAssignment(a.name, withLeaving(slices.Clone(a.hosts), missed), a)
-	}
-	p.version = combinedVersion(p.assignments)
-	return p
 }
 
 // look is called by timers.

@@ -122,11 +122,13 @@ func (v *visitor) reply() {
 		return
 	}
 	if v.Answer == accepts {
-		v.stream.client.acks.ack(fmt.Sprint(v.nonce))
+		sent, _ := v.stream.client.acks.ack(fmt.Sprint(v.nonce))
+		v.stream.finish(sent)
 	} else {
 		v.stream.client.acks.reject(fmt.Sprint(v.nonce), "no", time.Now())
 	}
-	v.ask(change{fresh: !v.Delta})
+	v.ask(change{fresh: !v.Delta, resend: v.stream.asked.finish})
+	v.stream.asked = asked{}
 }
 
 // poll asks until it leaves. One that rejects keeps what it holds.

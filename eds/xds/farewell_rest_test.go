@@ -115,10 +115,11 @@ func TestAPollWhileAHostLeavesIsEnough(t *testing.T) {
 		version := s.poll(t, "", "web: "+hostA+", "+hostB)
 		s.Update(settled(service("web", hostB)))
 		version = s.poll(t, version, "web: "+hostA+" leaves, "+hostB)
-		s.poll(t, version, "")
+		version = s.poll(t, version, "web: "+hostB)
+		s.assigns(t, "for others", hostA+" leaves, "+hostB)
 		time.Sleep(farewellMost)
 		s.assigns(t, "after a second", hostB)
-		s.poll(t, version, "web: "+hostB)
+		s.poll(t, version, "")
 	})
 }
 

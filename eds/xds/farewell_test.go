@@ -112,10 +112,17 @@ func TestEveryClientOfTheServiceIsWaitedFor(t *testing.T) {
 		s.Update(settled(service("web", hostB)))
 		quick.ack(next(t, quick, "2", "web: "+hostA+" leaves, "+hostB))
 		last := next(t, slow, "2", "web: "+hostA+" leaves, "+hostB)
+		quick.ack(next(t, quick, "3", "web: "+hostB)) // it need not wait
 		s.stillLeaves(t, "web", hostA+" leaves, "+hostB)
 		slow.ack(last)
-		next(t, quick, "3", "web: "+hostB)
-		next(t, slow, "3", "web: "+hostB)
+		slow.ack(next(t, slow, "3", "web: "+hostB))
+		s.leaves(t, "web", hostB)
+		if st := s.Standings("web").At(host(hostA).Addr); !st.Out || !st.Acked() {
+			t.Errorf("with all of it acknowledged the host stands at %+v", st)
+		}
+		s.Update(settled(service("web", hostB, hostC)))
+		next(t, quick, "4", "web: "+hostB+", "+hostC) // nothing was sent to it in between
+		next(t, slow, "4", "web: "+hostB+", "+hostC)
 	})
 }
 
@@ -179,11 +186,21 @@ func (s *Server) stillLeaves(t *testing.T, name, want string) {
 	}
 }
 
-// lines is the current assignment of a service.
+// leaves waits until the assignment is want.
+func (s *Server) leaves(t *testing.T, name, want string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); s.lines(name) != want; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the assignment is %q, want %q", s.lines(name), want)
+		}
+	}
+}
+
+// lines is what a client of a service is sent that has acknowledged nothing.
 func (s *Server) lines(name string) string {
-	p, _ := s.cache.lookup([]string{name}, "")
+	p, _ := s.cache.find([]string{name}, "")
 	var lines []string
-	for _, h := range p.assignments[0].hosts {
+	for _, h := range p.resources[0].after(0).hosts {
 		line := h.Addr.String()
 		if h.leaving {
 			line += " leaves"

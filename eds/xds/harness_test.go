@@ -374,12 +374,3 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
-
-// staying makes hosts the ones of an assignment, none of them about to leave.
-func staying(hosts []*registry.Host) []served {
-	out := make([]served, len(hosts))
-	for i, h := range hosts {
-		out[i] = served{Host: h}
-	}
-	return out
-}

@@ -49,7 +49,7 @@ func BenchmarkMergeToBytes(b *testing.B) {
 	pass := func() int {
 		snap, _ := r.Decide(in)
 		s.Update(snap)
-		return len(s.services["crowd"].assignment.encoded().value)
+		return len(s.services["crowd"].current.assignment.encoded().value)
 	}
 	pass()
 	b.ReportAllocs()

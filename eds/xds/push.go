@@ -7,13 +7,24 @@ import (
 
 // push is what one response carries.
 type push struct {
-	seq         uint64 // of the cache when it was collected
-	version     string // derived from assignments alone
+	seq         uint64      // of the cache when it was collected
+	resources   []*resource // what is current
+	version     string      // derived from assignments alone
 	assignments []*assignment
 }
 
+// choose makes what form makes of each resource the assignments, and seals them. It is
+// not called with the cache locked.
+func (p *push) choose(form func(*resource) *assignment) {
+	p.assignments = make([]*assignment, len(p.resources))
+	for i, r := range p.resources {
+		p.assignments[i] = form(r)
+	}
+	p.seal()
+}
+
 // seal sorts the assignments by name, encodes those that nobody has, and gives p
-// its version. It is not called with the cache locked.
+// its version.
 func (p *push) seal() {
 	slices.SortFunc(p.assignments, func(a, b *assignment) int { return strings.Compare(a.name, b.name) })
 	p.version = combinedVersion(p.assignments)
@@ -49,7 +60,7 @@ func combinedVersion(as []*assignment) string {
 func (p push) as(nonce string) sent {
 	s := sent{nonce: nonce, version: p.version, seq: p.seq, items: make([]item, len(p.assignments))}
 	for i, a := range p.assignments {
-		s.items[i] = item{a.name, a.version()}
+		s.items[i] = item{name: a.name, version: a.version()}
 	}
 	return s
 }

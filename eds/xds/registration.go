@@ -38,7 +38,7 @@ func (s *Server) ServeRegistration(w http.ResponseWriter, r *http.Request, servi
 		return
 	}
 	writeJSON(w, func() ([][]byte, error) {
-		b, err := json.Marshal(register(current.assignments[0].hosts))
+		b, err := json.Marshal(register(current.resources[0].hosts))
 		return [][]byte{b}, err
 	})
 }
@@ -46,9 +46,6 @@ func (s *Server) ServeRegistration(w http.ResponseWriter, r *http.Request, servi
 func register(hosts []served) registration {
 	reg := registration{Hosts: []registeredHost{}}
 	for _, h := range hosts {
-		if h.leaving { // v1 knows no health
-			continue
-		}
 		reg.Hosts = append(reg.Hosts, registeredHost{
 			IPAddress: h.Addr.Addr().String(), Port: h.Addr.Port(),
 			Tags: registeredTags{AZ: h.Locality.Zone, Canary: h.Canary, Weight: h.Weight},

@@ -108,7 +108,8 @@ func (s *Server) answer(c *client, names []string, version string) (current push
 		s.move() // no farewell waits for a poll
 	}
 	if version != "" && version != current.version { // it holds something older
-		current = current.missed(c.acks.since, time.Now())
+		now := time.Now()
+		current.choose(func(r *resource) *assignment { return r.missed(c.acks.since(r.name), now) })
 	}
 	c.acks.answered(version, current.as(""))
 	return current, true

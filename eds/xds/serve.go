@@ -9,7 +9,7 @@ import (
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	endpointservicev3 "github.com/envoyproxy/go-control-plane/envoy/service/endpoint/v3"
-	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/delta/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
@@ -120,12 +120,12 @@ type aggregatedService struct {
 
 // StreamAggregatedResources serves ADS, state of the world.
 func (a aggregatedService) StreamAggregatedResources(stream discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
-	return a.server.serveSotw(stream, TransportADS, resource.AnyType)
+	return a.server.serveSotw(stream, TransportADS, resourcev3.AnyType)
 }
 
 // DeltaAggregatedResources serves ADS, incremental.
 func (a aggregatedService) DeltaAggregatedResources(stream discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
-	return a.server.serveDelta(stream, TransportDeltaADS, resource.AnyType)
+	return a.server.serveDelta(stream, TransportDeltaADS, resourcev3.AnyType)
 }
 
 func (s *Server) serveSotw(grpcStream streamv3.Stream, transport, typeURL string) error {

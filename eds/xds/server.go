@@ -9,7 +9,6 @@ package xds
 import (
 	"crypto/tls"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -224,12 +223,14 @@ func (s *Server) leftOut(sv *serving, bad error) {
 
 // publish pushes what has changed of these services. The caller holds mu.
 func (s *Server) publish(touched []*serving) {
-	var changed []*assignment
+	var changed []*resource
 	var gone []string
+	next := s.cache.next()
 	for _, sv := range touched {
-		if a := s.build(sv); a != sv.assignment {
-			sv.assignment = a
-			changed = append(changed, a)
+		sv.told(next)
+		if r := sv.build(); r != sv.current {
+			sv.current = r
+			changed = append(changed, r)
 		}
 		if len(sv.leaving) > 0 {
 			s.leaving[sv.name] = sv
@@ -245,7 +246,6 @@ func (s *Server) publish(touched []*serving) {
 	seq, notified := s.cache.update(s.settled, changed, gone)
 	s.notify(notified)
 	for _, sv := range touched {
-		sv.told(seq)
 		s.note(sv, seq)
 	}
 	if len(touched) > 0 {
@@ -260,16 +260,6 @@ func (s *Server) notify(streams []*watcher) {
 	if len(streams) > 0 && !s.closed {
 		s.notifying.Go(func() { s.cache.notify(streams) })
 	}
-}
-
-// build returns the assignment of a service, the one it has if nothing changed.
-func (s *Server) build(sv *serving) *assignment {
-	a := newAssignment(sv.name, sv.hosts(), sv.assignment)
-	if sv.assignment != nil && sv.assignment.same(a) {
-		return sv.assignment
-	}
-	a.gone = slices.Clone(sv.gone)
-	return a
 }
 
 // Clients returns every xDS client there is now, sorted by node, transport and

@@ -26,8 +26,9 @@ func (s *stream) OnStreamRequest(_ int64, req *discoveryv3.DiscoveryRequest) err
 		r.verdict, r.reason, r.version, r.repeated = verdictNACK, e.GetMessage(), sent.version, !pending
 	} else if !s.client.acks.waits(req.GetResponseNonce()) {
 		s.asked.again = true
-	} else if _, ok := s.client.acks.ackVersion(req.GetResponseNonce(), req.GetVersionInfo()); ok {
+	} else if sent, ok := s.client.acks.ackVersion(req.GetResponseNonce(), req.GetVersionInfo()); ok {
 		r.verdict = verdictACK
+		s.finish(sent)
 	}
 	s.heard(req.GetNode(), r)
 	return nil
@@ -47,7 +48,9 @@ func (s *stream) CreateWatch(req *cachev3.Request, _ cachev3.Subscription, out c
 	}
 	s.subscribed.set(s.asked.names)
 	names, before := s.subscribed.names, s.watcher.names
-	ch := change{add: names.minus(before), remove: before.minus(names), all: s.subscribed.all, fresh: true}
+	ch := change{
+		add: names.minus(before), remove: before.minus(names), resend: s.subscribed.of(s.asked.finish), all: s.subscribed.all, fresh: true,
+	}
 	ch.due = (s.asked.again || !s.started) && !s.subscribed.empty()
 	s.asked = asked{}
 	if !s.started {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unique"
@@ -44,7 +45,7 @@ type stream struct {
 func (s *Server) newStream(c *client, defaultType string) *stream {
 	return &stream{
 		server: s, client: c, defaultType: defaultType, others: make(map[string]struct{}),
-		watcher: &watcher{hold: c.acks.hold, stale: make(map[string]struct{})},
+		watcher: &watcher{hold: c.acks.hold, advance: c.acks.advance, since: c.acks.since, stale: make(map[string]struct{})},
 	}
 }
 
@@ -124,6 +125,20 @@ func (s *stream) within(count int, names []string) error {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
 	return nil
+}
+
+// finish notes which services the client is to be sent again after it acknowledged a
+// response: those in which it has acknowledged that endpoints leave, but still has them.
+func (s *stream) finish(acked sent) {
+	if !s.server.departing.Load() {
+		return
+	}
+	for _, r := range s.server.cache.leaving(acked.items) {
+		i := slices.IndexFunc(acked.items, func(i item) bool { return i.name == r.name })
+		if r.after(s.client.acks.since(r.name)) == r.assignment && r.version() != acked.items[i].version {
+			s.asked.finish = append(s.asked.finish, r.name)
+		}
+	}
 }
 
 // collect takes what the response that is about to be sent carries.

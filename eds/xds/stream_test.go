@@ -10,6 +10,8 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/rollcall-fleet/rollcall/eds/registry"
 )
 
 const (
@@ -55,6 +57,26 @@ func TestUnknownServiceIsEmptyUntilItComes(t *testing.T) {
 		s.Update(settled(service("web", hostA)))
 		next(t, c, "2", "web: "+hostA)
 	})
+}
+
+// Envoy acknowledges removed_resources, and an answer that leaves a service out, and goes
+// on sending requests to the hosts that it has. (1.36 and 1.40)
+func TestAServiceIsEmptiedByAnEmptyAssignmentAlone(t *testing.T) {
+	for how, after := range map[string]*registry.Snapshot{
+		"without hosts": settled(service("web"), service("api", hostC)), "vanished": settled(service("api", hostC)),
+	} {
+		t.Run(how, func(t *testing.T) {
+			onEachStream(t, func(t *testing.T, s *running, c subscriber) {
+				s.Update(settled(service("web", hostA, hostB), service("api", hostC)))
+				c.subscribe("web")
+				c.ack(next(t, c, "1", "web: "+hostA+", "+hostB))
+				version := s.poll(t, "", "web: "+hostA+", "+hostB)
+				s.Update(after)
+				c.ack(next(t, c, "2", "web:")) // recv fails on removed_resources
+				s.poll(t, version, "web:")
+			})
+		})
+	}
 }
 
 func TestNACKIsNotAnsweredWithTheSameContent(t *testing.T) {

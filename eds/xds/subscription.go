@@ -20,6 +20,11 @@ type subscription struct {
 // empty reports whether nothing is asked for.
 func (s *subscription) empty() bool { return !s.all && len(s.names) == 0 }
 
+// of returns those of names that are asked for.
+func (s *subscription) of(names []string) []string {
+	return slices.DeleteFunc(names, func(name string) bool { return !s.all && !s.names.has(name) })
+}
+
 // nameList is sorted. Clients share the names.
 type nameList []unique.Handle[string]
 
@@ -74,6 +79,7 @@ type asked struct {
 	names   []string
 	dropped []string          // delta: no longer asked for
 	held    map[string]string // delta: versions by name, in a first request
+	finish  []string          // to be sent again, see stream.finish
 	again   bool              // state of the world: the client waits for an answer, be there news or not
 }
 

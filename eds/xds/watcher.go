@@ -12,6 +12,13 @@ type watcher struct {
 	// content of names, and as of which push sequence number.
 	hold func(seq uint64, held []item)
 
+	// advance is told, with the cache locked, that nothing but who leaves has changed of
+	// name. It reports whether the client has the content already. Nil for never.
+	advance func(name, version string, seq uint64) bool
+
+	// since says what the client has acknowledged of a name. Nil for nothing.
+	since func(name string) uint64
+
 	// Owned by the stream's goroutine.
 	names nameList
 
@@ -106,4 +113,14 @@ func (c *cache) markKnown(w *watcher) {
 	for name := range w.held {
 		w.stale[name] = struct{}{}
 	}
+}
+
+// mark marks name stale and appends w to touched, unless something that is not withheld
+// was stale already: w is about to be notified then, or has no watch open.
+func (w *watcher) mark(name string, touched []*watcher) []*watcher {
+	if len(w.stale) == len(w.withheld) {
+		touched = append(touched, w)
+	}
+	w.stale[name] = struct{}{}
+	return touched
 }
