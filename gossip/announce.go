@@ -36,6 +36,7 @@ func (p *Pool) Announce(m fleet.Member) (uint64, error) {
 	p.revision = m.Revision
 	p.announced = time.Now()
 	p.delegate.setMeta(meta)
+	p.reported.Store(&Report{Revision: m.Revision, Health: m.Endpoint.Health})
 	p.tellServers(meta)
 	p.again()
 	return p.revision, nil
@@ -99,6 +100,9 @@ func (p *Pool) tellServers(meta []byte) {
 			continue
 		}
 		p.wg.Go(func() {
+			if p.tellLinked(m.ID, meta) {
+				return
+			}
 			if err := p.send(m, word); err != nil && p.ctx.Err() == nil {
 				p.log.Debug("an eds server could not be told directly", "server", m.ID, "reason", err)
 			}

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -58,6 +59,10 @@ type Pool struct {
 	encode       func(fleet.Member) ([]byte, error) // what to announce, signed if it is to be
 	envelopes    *envelopes
 	challenges   challenges
+	transport    memberlist.Transport
+	sorted       *sorter // on top of it
+	links        *links
+	reported     atomic.Pointer[Report] // what is announced, for the links
 	counts       *counts
 	queries      chan message // bounded; never waited for
 
@@ -117,6 +122,7 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 	}
 	p.members.panics = panics.Catcher{Logger: opts.Logger, Count: opts.Panicked}
 	p.delegate = newDelegate(meta, p.receive, p.members.panics)
+	p.reported.Store(&Report{Revision: opts.Member.Revision, Health: opts.Member.Endpoint.Health})
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	if p.list, err = opts.create(p, bridge(opts.Logger, quiet)); err != nil {
 		p.cancel()
@@ -232,6 +238,7 @@ func (p *Pool) shutdown() {
 	p.announcing.Lock() // whoever announces now is through, nobody begins any more
 	p.cancel()
 	p.announcing.Unlock()
+	p.links.close()
 	err := p.unlessWedged(func() error {
 		defer p.wg.Wait()
 		return p.list.Shutdown()

@@ -39,9 +39,6 @@ type bridgeWriter struct {
 // Write takes one line of memberlist's.
 func (w bridgeWriter) Write(p []byte) (int, error) {
 	level, msg := parseLine(string(p))
-	if strings.Contains(msg, errSilent.Error()) {
-		level = slog.LevelDebug
-	}
 	w.log.Log(noContext, w.quiet.level(kind(msg), level), msg)
 	return len(p), nil
 }

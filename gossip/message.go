@@ -45,11 +45,15 @@ const (
 	messageKeyQuery messageKind = 0x42
 	// messageKeyAnswer is what it says. The body is a key answer.
 	messageKeyAnswer messageKind = 0x43
+	// messageOffer asks a member whether it takes a link. The body is to be repeated.
+	messageOffer messageKind = 0x44
+	// messageTakes says that it does.
+	messageTakes messageKind = 0x45
 )
 
 // known reports whether this version understands the kind.
 func (k messageKind) known() bool {
-	return k >= messageMissing && k <= messageShare || k >= messageChallenge && k <= messageKeyAnswer
+	return k >= messageMissing && k <= messageShare || k >= messageChallenge && k <= messageTakes
 }
 
 const (

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/link"
 )
 
 // The defaults of a pool.
@@ -148,10 +149,10 @@ func (o *Options) create(p *Pool, logger *log.Logger) (*memberlist.Memberlist, e
 		}
 		port, transport = s.port(), s
 	}
+	p.transport = transport
 	conf := o.Profile.Config()
 	conf.Name = p.id.String()
 	conf.Label = o.Fleet
-	conf.Transport = transport
 	conf.Logger = logger
 	conf.Delegate, conf.Events, conf.Conflict, conf.Alive = p.delegate, p.members, p.members, p.members
 	p.probeTimeout = conf.ProbeTimeout
@@ -163,14 +164,31 @@ func (o *Options) create(p *Pool, logger *log.Logger) (*memberlist.Memberlist, e
 		conf.Keyring, err = memberlist.NewKeyring(o.Keys, o.Keys[0])
 	}
 	p.keyring = keyring{ring: conf.Keyring, file: o.KeyFile}
+	p.links = newLinks(o.identity(conf.Keyring))
+	p.sorted = newSorter(transport, p.acceptLink, o.Logger)
+	conf.Transport = p.sorted
 	var list *memberlist.Memberlist
 	if err == nil {
 		list, err = memberlist.Create(conf)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start gossip on %s: %w", o.Bind, err), transport.Shutdown())
+		return nil, errors.Join(fmt.Errorf("start gossip on %s: %w", o.Bind, err), p.sorted.Shutdown())
 	}
 	return list, nil
+}
+
+// identity is who this process is in links.
+func (o *Options) identity(ring *memberlist.Keyring) link.Identity {
+	i := link.Identity{Fleet: o.Fleet, ID: o.Member.ID, Trust: o.EDSKeys, Keys: func() [][]byte {
+		if ring == nil {
+			return nil
+		}
+		return ring.GetKeys()
+	}}
+	if o.Member.Role == fleet.RoleEDS {
+		i.Sign = o.SigningKey
+	}
+	return i
 }
 
 // advertise is the address to announce, given the bound port.

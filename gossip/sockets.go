@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"net"
 	"net/netip"
@@ -24,6 +23,10 @@ const (
 	receiveBuffer = 2 << 20                // bytes asked of the kernel, for bursts; less if it refuses
 	acceptAgain   = 100 * time.Millisecond // after an error, such as too many open files
 )
+
+// keepAlive finds out within half a minute that the host at the other end is gone:
+// links may say nothing for long.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 
 // sockets is a transport of memberlist's over UDP and TCP. Unlike memberlist's own
 // it reads packets into one buffer and keeps only what came: a fresh 64 KiB for each
@@ -63,9 +66,12 @@ func listen(ctx context.Context, bind netip.AddrPort, logger *log.Logger) (*sock
 }
 
 func (s *sockets) bind(addr netip.AddrPort) (err error) {
-	if s.tcp, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr)); err != nil {
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	ln, err := lc.Listen(s.ctx, "tcp", addr.String())
+	if err != nil {
 		return err
 	}
+	s.tcp = ln.(*net.TCPListener)
 	if s.udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr.Addr(), s.port()))); err != nil {
 		return errors.Join(err, s.tcp.Close())
 	}
@@ -88,7 +94,7 @@ func (s *sockets) accept() {
 			continue
 		}
 		select {
-		case s.streams <- &inbound{Conn: conn}:
+		case s.streams <- conn:
 		case <-s.closed:
 			_ = conn.Close()
 			return
@@ -167,14 +173,21 @@ func (s *sockets) StreamCh() <-chan net.Conn { return s.streams }
 
 // DialAddressTimeout implements memberlist.NodeAwareTransport.
 func (s *sockets) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
-	d := net.Dialer{Timeout: timeout}
-	conn, err := d.DialContext(s.ctx, "tcp", a.Addr)
+	ctx, cancel := context.WithTimeout(s.ctx, timeout)
+	defer cancel()
+	conn, err := s.DialContext(ctx, a.Addr)
 	if err != nil {
 		return nil, err
 	}
 	_ = conn.SetDeadline(time.Now().Add(timeout)) // memberlist sets none for messages
 	stop := context.AfterFunc(s.ctx, func() { _ = conn.Close() })
 	return boundConn{Conn: conn, stop: stop}, nil
+}
+
+// DialContext opens a connection whose deadlines and end are the caller's.
+func (s *sockets) DialContext(ctx context.Context, addr string) (net.Conn, error) {
+	d := net.Dialer{KeepAliveConfig: keepAlive}
+	return d.DialContext(ctx, "tcp", addr)
 }
 
 // DialTimeout implements memberlist.Transport.
@@ -191,27 +204,6 @@ func (s *sockets) Shutdown() error {
 	})
 	s.readers.Wait()
 	return err
-}
-
-// errSilent is the end of a stream that had no beginning: its sender was stopped when
-// it had connected, or only looked whether somebody listens. memberlist would take it
-// for a stream of a fleet without a name.
-var errSilent = errors.New("closed before anything was said")
-
-// inbound is read by one goroutine, which memberlist starts for it.
-type inbound struct {
-	net.Conn
-	heard bool
-}
-
-// Read implements net.Conn.
-func (c *inbound) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.heard = c.heard || n > 0
-	if errors.Is(err, io.EOF) && !c.heard {
-		err = errSilent
-	}
-	return n, err
 }
 
 type boundConn struct {

@@ -138,9 +138,12 @@ func (p *Pool) accept(m message) error {
 	case m.member != p.id: // it was for who had the address before
 		return nil
 	case m.kind == messageChallenge:
-		p.challenged(m)
+		p.challenged(m, messageAnswer)
 		return nil
-	case m.kind == messageAnswer:
+	case m.kind == messageOffer:
+		p.challenged(m, messageTakes)
+		return nil
+	case m.kind == messageAnswer, m.kind == messageTakes:
 		p.challenges.answer(m)
 		return nil
 	case m.kind == messageKeyAnswer:

@@ -36,6 +36,11 @@ type challenge struct {
 // that address alone, so unlike the answer to a Ping it cannot come from anywhere
 // else.
 func (p *Pool) Vouch(ctx context.Context, m *fleet.Member) bool {
+	return p.challenge(ctx, m, messageChallenge)
+}
+
+// challenge sends messages of a kind whose bodies are to be repeated.
+func (p *Pool) challenge(ctx context.Context, m *fleet.Member, kind messageKind) bool {
 	if !m.Gossip.IsValid() || p.ctx.Err() != nil {
 		return false
 	}
@@ -52,7 +57,7 @@ func (p *Pool) Vouch(ctx context.Context, m *fleet.Member) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		p.sendPacket(m, message{kind: messageChallenge, member: m.ID, sender: p.id, body: nonce[:]})
+		p.sendPacket(m, message{kind: kind, member: m.ID, sender: p.id, body: nonce[:]})
 	}
 	return heard(ctx, answered, p.probeTimeout)
 }
@@ -79,10 +84,10 @@ func (p *Pool) sendPacket(to *fleet.Member, msg message) {
 
 // challenged answers whoever asks, if it is a member: at the address at which the
 // pool knows it.
-func (p *Pool) challenged(m message) {
+func (p *Pool) challenged(m message, answer messageKind) {
 	asker, ok := p.members.find(m.sender)
 	if ok && asker.Liveness == fleet.Alive && len(m.body) == nonceSize {
-		p.sendPacket(asker, message{kind: messageAnswer, member: m.sender, sender: p.id, body: m.body})
+		p.sendPacket(asker, message{kind: answer, member: m.sender, sender: p.id, body: m.body})
 	}
 }
 

@@ -1,0 +1,243 @@
+package gossip
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/link"
+)
+
+// linked starts an EDS server and an upstream, and links them.
+func linked(t *testing.T, of Options) (server, member *Pool, l *Link) {
+	t.Helper()
+	of.Member = edsMember()
+	server = open(t, of)
+	of.Member, of.SigningKey, of.Seeds = upstreamMember(), nil, seedOf(server)
+	member = open(t, of)
+	sees(t, member, server.Self().ID, is(fleet.Alive))
+	m := sees(t, server, member.Self().ID, is(fleet.Alive))
+	l, err := server.Link(t.Context(), &m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return server, member, l
+}
+
+func report(t *testing.T, l *Link) Report {
+	t.Helper()
+	if err := l.Ask(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := l.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestLinkReportsAndCarriesAnnouncements(t *testing.T) {
+	key, pub := newKey(1)
+	a, b := bytes.Repeat([]byte{1}, 16), bytes.Repeat([]byte{2}, 32)
+	for name, opts := range map[string]Options{
+		"plain":  {},
+		"keys":   {Keys: [][]byte{a, b}},
+		"signed": {Keys: [][]byte{b}, SigningKey: key, EDSKeys: []ed25519.PublicKey{pub}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, member, l := linked(t, opts)
+			if r := report(t, l); r != (Report{Revision: 1, Health: fleet.Healthy}) {
+				t.Errorf("it reports %+v", r)
+			}
+			m := member.Self()
+			m.Endpoint.Health = fleet.Unhealthy
+			if _, err := member.Announce(m); err != nil {
+				t.Fatal(err)
+			}
+			if r := report(t, l); r != (Report{Revision: 2, Health: fleet.Unhealthy}) {
+				t.Errorf("it reports %+v", r)
+			}
+			// The word goes ahead of the report on the same stream, or soon after.
+			go l.Read()
+			sees(t, server, m.ID, func(m fleet.Member) bool { return m.Endpoint.Health == fleet.Unhealthy })
+		})
+	}
+}
+
+func TestBothEndsNoticeThatALinkEnds(t *testing.T) {
+	t.Run("server", func(t *testing.T) {
+		t.Parallel()
+		server, member, l := linked(t, Options{})
+		at := server.Self()
+		l.Close()
+		select {
+		case lost := <-member.Lost():
+			if lost != (LostServer{ID: at.ID, Gossip: at.Gossip}) {
+				t.Errorf("%+v is lost", lost)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("the member does not notice")
+		}
+	})
+	t.Run("member", func(t *testing.T) {
+		t.Parallel()
+		server, member, l := linked(t, Options{})
+		m, _ := find(server, member.Self().ID)
+		go member.Close()
+		if _, err := l.Read(); err == nil {
+			t.Fatal("the server does not notice")
+		}
+		eventually(t, func() bool { // its port closes a moment later
+			_, err := server.Link(t.Context(), &m)
+			return errors.Is(err, syscall.ECONNREFUSED)
+		}, "a link to a member that has gone is not refused")
+	})
+}
+
+// A server that links again, since its own end broke, is not lost by that.
+func TestANewLinkTakesThePlaceOfAnOldOne(t *testing.T) {
+	t.Parallel()
+	server, member, old := linked(t, Options{})
+	m, _ := find(server, member.Self().ID)
+	l, err := server.Link(t.Context(), &m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	report(t, l)
+	if _, err := old.Read(); err == nil {
+		t.Error("the old one still stands")
+	}
+	select {
+	case lost := <-member.Lost():
+		t.Errorf("%+v is lost", lost)
+	default:
+	}
+}
+
+func TestOnlyEDSServersGetLinks(t *testing.T) {
+	t.Parallel()
+	p := open(t, Options{})
+	q := open(t, Options{Seeds: seedOf(p)})
+	sees(t, p, q.Self().ID, is(fleet.Alive))
+	m := sees(t, q, p.Self().ID, is(fleet.Alive))
+	if l, err := q.Link(t.Context(), &m); err == nil {
+		l.Close()
+		t.Error("an upstream has a link to another one")
+	}
+}
+
+// An older version ignores the offer; a connection would be an error in its log.
+func TestAMemberThatDoesNotAnswerTheOfferIsNotDialed(t *testing.T) {
+	t.Parallel()
+	p := open(t, Options{Member: edsMember()})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	m := upstreamMember()
+	m.Gossip = ln.Addr().(*net.TCPAddr).AddrPort()
+	if _, err := p.Link(t.Context(), &m); !errors.Is(err, ErrNoLink) {
+		t.Errorf("the error is %v", err)
+	}
+	_ = ln.(*net.TCPListener).SetDeadline(time.Now().Add(100 * time.Millisecond))
+	if conn, err := ln.Accept(); err == nil {
+		conn.Close()
+		t.Error("it was dialed")
+	}
+}
+
+func TestLinksWorkThroughARotationOfKeys(t *testing.T) {
+	t.Parallel()
+	a, b := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
+	server, member, _ := linked(t, Options{Keys: [][]byte{a}})
+	m, _ := find(server, member.Self().ID)
+	for i, step := range []func(*Pool) error{
+		func(p *Pool) error { return p.keyring.ring.AddKey(b) },
+		func(p *Pool) error { return p.keyring.ring.UseKey(b) },
+		func(p *Pool) error { return p.keyring.ring.RemoveKey(a) },
+	} {
+		for _, p := range []*Pool{member, server} {
+			if err := step(p); err != nil {
+				t.Fatal(err)
+			}
+			l, err := server.Link(t.Context(), &m)
+			if err != nil {
+				t.Fatalf("step %d: %v", i, err)
+			}
+			report(t, l)
+			l.Close()
+		}
+	}
+}
+
+// Whoever opens connections and says nothing, or begins a link and goes no further,
+// must not keep the others out.
+func TestStrangersConnectionsAreBounded(t *testing.T) {
+	t.Parallel()
+	server, member, _ := linked(t, Options{})
+	m, _ := find(server, member.Self().ID)
+	addr := m.Gossip.String()
+	for i := range maxUnsortedPerAddr + 20 {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if i%2 == 0 {
+			fmt.Fprint(conn, link.Preamble)
+		}
+	}
+	s := member.sorted
+	eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.open) >= maxUnsortedPerAddr/2
+	}, "no connection waits")
+	s.mu.Lock()
+	waiting := len(s.open)
+	s.mu.Unlock()
+	member.links.mu.Lock()
+	shaking := len(member.links.shakes)
+	member.links.mu.Unlock()
+	if waiting > maxUnsortedPerAddr || shaking > maxHandshakes {
+		t.Errorf("%d connections wait, %d handshakes are under way", waiting, shaking)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for { // the bounds in time let it in
+		l, err := server.Link(ctx, &m)
+		if err == nil {
+			report(t, l)
+			l.Close()
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestReportsThatCannotBeReadAreRefused(t *testing.T) {
+	for _, h := range []fleet.Health{fleet.Healthy, fleet.Unhealthy, fleet.Draining} {
+		want := Report{Revision: 1 << 60, Health: h}
+		if got, err := decodeReport(want.encode()); err != nil || got != want {
+			t.Errorf("%+v is read as %+v: %v", want, got, err)
+		}
+	}
+	for _, b := range [][]byte{{frameState}, make([]byte, stateSize+1), {frameState, 0, 0, 0, 0, 0, 0, 0, 0, 3}} {
+		if r, err := decodeReport(b); err == nil {
+			t.Errorf("%v is read as %+v", b, r)
+		}
+	}
+}
