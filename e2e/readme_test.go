@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"context"
-	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -13,8 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"sigs.k8s.io/yaml"
 
 	"github.com/rollcall-fleet/rollcall/demo/stage"
 )
@@ -194,40 +190,16 @@ func TestReadmeOverruling(t *testing.T) {
 	}
 }
 
-// TestReadmeOwnBootstrap puts the clusters that README.md shows into a bootstrap
-// in place of those that rollcall writes.
+// TestReadmeOwnBootstrap holds the clusters that README.md shows against the sample that
+// TestSampleFilesWorkWithTheDefaultPorts runs.
 func TestReadmeOwnBootstrap(t *testing.T) {
-	wellKnown(t)
-	home := t.TempDir()
-	code, generated := rollcall(t, "envoy", "bootstrap", "--api", "grpc")
-	if code != 0 {
-		t.Fatal(generated)
-	}
-	var bootstrap map[string]any
-	var own struct {
-		Clusters []any `json:"clusters"`
-	}
 	blocks := fenced(t, "README.md", "yaml")
 	if len(blocks) != 1 {
 		t.Fatalf("README.md has %d yaml blocks, this test knows of one", len(blocks))
 	}
-	for text, into := range map[string]any{generated: &bootstrap, blocks[0]: &own} {
-		if err := yaml.Unmarshal([]byte(text), into); err != nil {
-			t.Fatal(err)
-		}
-	}
-	bootstrap["static_resources"].(map[string]any)["clusters"] = own.Clusters
-	file := filepath.Join(home, "envoy.json")
-	if err := os.WriteFile(file, must2(json.Marshal(bootstrap))(t), 0o600); err != nil {
-		t.Fatal(err)
-	}
-
-	terminal(t, home, "rollcall eds")
-	terminal(t, home, "rollcall upstream -p 8081")
-	proxy := terminal(t, home, envoyPath+" --disable-hot-restart -c "+file)
-	client := stage.NewClient(stage.WellKnown().Listener, false)
-	err := proxy.Await(within(t, patience), func(ctx context.Context) error { return client.Get(ctx).Failure() })
-	if err != nil {
-		t.Fatal(err)
+	_, sample, _ := strings.Cut(string(must2(os.ReadFile("../envoy/own.yaml"))(t)), "\n  clusters:\n")
+	want := strings.TrimSuffix(strings.ReplaceAll("\n  clusters:\n"+sample, "\n  ", "\n"), "\n")
+	if got := "\n" + blocks[0]; got != want {
+		t.Errorf("README.md shows\n%s\nand envoy/own.yaml has\n%s", got, want)
 	}
 }

@@ -30,8 +30,8 @@ const (
 	// An EDS server answers a poll from memory.
 	pollTimeout = time.Second
 
-	// Each cluster holds one stream unless ADS is used; at Envoy's default of 1,024
-	// further ones would wait for ever.
+	// Each cluster holds one stream unless ADS is used, or polls on a connection of its
+	// own; at Envoy's default of 1,024 further ones would wait for ever.
 	maxStreams = 1_000_000
 )
 
@@ -106,6 +106,7 @@ func (b *builder) xdsCluster() *clusterv3.Cluster {
 		ConnectTimeout:       durationpb.New(b.ConnectTimeout),
 		LoadAssignment:       &endpointv3.ClusterLoadAssignment{ClusterName: xdsCluster},
 		TransportSocket:      b.transportSocket(),
+		CircuitBreakers:      requestLimits(),
 	}
 	var endpoints []*endpointv3.LbEndpoint
 	for _, s := range b.EDS {
@@ -120,7 +121,6 @@ func (b *builder) xdsCluster() *clusterv3.Cluster {
 	}
 	cluster.LoadAssignment.Endpoints = []*endpointv3.LocalityLbEndpoints{{LbEndpoints: endpoints}}
 	if b.API != REST {
-		cluster.CircuitBreakers = streamLimits()
 		cluster.TypedExtensionProtocolOptions = map[string]*anypb.Any{
 			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": b.any(http2WithPings()),
 		}
@@ -128,8 +128,9 @@ func (b *builder) xdsCluster() *clusterv3.Cluster {
 	return cluster
 }
 
-func streamLimits() *clusterv3.CircuitBreakers {
+func requestLimits() *clusterv3.CircuitBreakers {
 	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+		MaxConnections:     wrapperspb.UInt32(maxStreams),
 		MaxPendingRequests: wrapperspb.UInt32(maxStreams),
 		MaxRequests:        wrapperspb.UInt32(maxStreams),
 	}}}

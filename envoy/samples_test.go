@@ -40,6 +40,13 @@ func TestEnvoyTakesEachSample(t *testing.T) {
 	}
 }
 
+func TestEnvoyTakesTheSampleOfAnOwnBootstrap(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), realEnvoy(t), "--mode", "validate", "--config-path", "own.yaml", "--log-level", "error").CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestEnvoyTakesABootstrapWithEveryOption(t *testing.T) {
 	for _, api := range APIs() {
 		out, err := Bootstrap(Options{

@@ -94,6 +94,12 @@ func (a *Admin) Waiting(ctx context.Context, cluster string) (int, error) {
 	return a.counter(ctx, "cluster."+cluster+".upstream_rq_active")
 }
 
+// UnansweredPings returns how many connections to a cluster Envoy has closed since a ping
+// was not answered in time.
+func (a *Admin) UnansweredPings(ctx context.Context, cluster string) (int, error) {
+	return a.counter(ctx, "cluster."+cluster+".http2.keepalive_timeout")
+}
+
 // counter returns one of Envoy's statistics.
 func (a *Admin) counter(ctx context.Context, name string) (int, error) {
 	path := "/stats?format=json&filter=" + url.QueryEscape("^"+regexp.QuoteMeta(name)+"$")
