@@ -49,6 +49,7 @@ type server struct {
 	// Made by connect.
 	discovery *xds.Server
 	prober    *probe.Prober
+	links     *links
 	receipts  *receipts
 	endings   *endings
 	hub       *events.Hub
@@ -117,6 +118,7 @@ func (s *server) connect() error {
 			return t.Gossip.IsValid() && s.members.Ping(ctx, t.ID, t.Gossip)
 		},
 	})
+	s.links = newLinks(func(ctx context.Context, m *fleet.Member) (stream, error) { return s.members.Link(ctx, m) }, opts.Logger)
 	ackTimes := newAckTimes()
 	observe := func(kind string, took time.Duration) { ackTimes.WithLabelValues(kind).Observe(took.Seconds()) }
 	s.receipts = newReceipts(s.discovery.Standings, s.discovery.Acked(), s.members.SendReceipt, observe, opts.Logger)
@@ -128,7 +130,7 @@ func (s *server) connect() error {
 		seeds:    len(opts.Seeds) > 0, remembered: s.remembered, probes: opts.ProbeInterval,
 		store: s.memory.update,
 		publish: []func(*registry.Snapshot){
-			s.discovery.Update, s.receipts.update, s.endings.update, s.hub.Update,
+			s.discovery.Update, s.receipts.update, s.endings.update, s.hub.Update, s.links.update,
 			func(snap *registry.Snapshot) { s.sharer.Members(snap.Members) },
 		},
 	})
@@ -177,7 +179,7 @@ func (s *server) start() error {
 		{"overrides", s.overrides.Run}, {"sharing", s.sharer.Run}, {"endings", s.endings.run}, {"events", s.hub.Run},
 		{"probes", s.prober.Run}, {"admission", s.admission.run}, {"receipts", s.receipts.run}, {"registry", s.decisions.run},
 		{"reminders", func(ctx context.Context) { remind(ctx, s.decisions.Snapshot, s.members.TellMissing, s.opts.Logger) }},
-		{"memory", s.memory.run},
+		{"memory", s.memory.run}, {"links", s.links.run},
 	} {
 		s.stops.goRun(p.name, p.run)
 	}
