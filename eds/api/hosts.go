@@ -161,7 +161,7 @@ func (a *api) patch(n named, p patch, t terms, c *condition) (uint64, error) {
 			Change: func(cur override.Override, _ bool) (override.Override, error) {
 				was = cur
 				cur.Actor = t.actor
-				o, err := p.apply(cur, nowUTC())
+				o, err := p.apply(cur, time.Now())
 				if err != nil && !errors.Is(err, errNothingLeft) && !errors.Is(err, errNothingChanges) {
 					err = problemf(http.StatusBadRequest, "%v", err)
 				}

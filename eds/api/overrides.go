@@ -38,7 +38,7 @@ type listedView struct {
 func viewOverride(o override.Override) overrideView {
 	v := overrideView{
 		ID: o.Key.ID(), Service: o.Service, Host: o.Host, Mode: o.Mode, State: o.State, Weight: o.Weight,
-		Actor: o.Actor, Reason: o.Reason, Since: o.Since, Until: o.Until,
+		Actor: o.Actor, Reason: o.Reason, Since: o.Since, Until: o.EndsAt(time.Now()),
 	}
 	for _, h := range o.Hosts {
 		v.Hosts = append(v.Hosts, listedView{IPAddress: h.Addr.Addr(), Port: h.Addr.Port(), Tags: tagsOf(h.Endpoint), Probe: h.Probe})

@@ -37,10 +37,13 @@ func decodePatch(body []byte) (patch, error) {
 	return p, nil
 }
 
-// apply changes was, at now. The error names the field.
+// apply changes was, at now, which has the monotonic clock's reading, too. The error
+// names the field.
 func (p patch) apply(was override.Override, now time.Time) (override.Override, error) {
 	o := was
-	o.Since = now
+	if o.Since = moment(now); !p.ends() {
+		o = o.Keep(was, now)
+	}
 	for _, name := range slices.Sorted(maps.Keys(p)) {
 		if err := p.set(&o, name, now); err != nil {
 			return was, err
@@ -49,7 +52,7 @@ func (p patch) apply(was override.Override, now time.Time) (override.Override, e
 	if o.State == "" && o.Weight == 0 && len(o.Tags) == 0 && (p.decides() || was.State != "" || was.Weight != 0 || len(was.Tags) > 0) {
 		return o, errNothingLeft
 	}
-	if !was.Stamp.IsZero() && o.State == was.State && o.Weight == was.Weight && maps.Equal(o.Tags, was.Tags) && o.Reason == was.Reason && o.Until.Equal(was.Until) {
+	if !was.Stamp.IsZero() && o.State == was.State && o.Weight == was.Weight && maps.Equal(o.Tags, was.Tags) && o.Reason == was.Reason && (!p.ends() || o.Until.Equal(was.Until)) {
 		return was, errNothingChanges
 	}
 	return o, o.Check()
@@ -59,6 +62,9 @@ func (p patch) apply(was override.Override, now time.Time) (override.Override, e
 func (p patch) decides() bool {
 	return p["state"] != nil || p["load_balancing_weight"] != nil || p["tags"] != nil
 }
+
+// ends reports whether p says when the decision ends.
+func (p patch) ends() bool { return p["expires_in"] != nil }
 
 func (p patch) set(o *override.Override, name string, now time.Time) (err error) {
 	v := p[name]
@@ -89,7 +95,7 @@ func (p patch) set(o *override.Override, name string, now time.Time) (err error)
 		if err := field(v, name, "a string", &text); err != nil {
 			return err
 		}
-		o.Until = time.Time{}
+		o.Until, o.For = time.Time{}, 0
 		if isNull(v) {
 			return nil
 		}
@@ -97,7 +103,7 @@ func (p patch) set(o *override.Override, name string, now time.Time) (err error)
 		if err != nil {
 			return fmt.Errorf("%s %w", name, err)
 		}
-		o.Until = now.Add(d)
+		o.Until, o.For = moment(now).Add(d), d
 	default:
 		return fmt.Errorf("%.100s is not a field that can be set", name)
 	}

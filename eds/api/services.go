@@ -256,7 +256,7 @@ func readOverride(w http.ResponseWriter, r *http.Request, mode override.Mode) (o
 	}
 	o := override.Override{
 		Key: override.Key{Service: name}, Mode: mode, Hosts: hosts,
-		Actor: terms.actor, Reason: terms.reason, Since: now, Until: terms.until,
+		Actor: terms.actor, Reason: terms.reason, Since: now, Until: terms.until, For: terms.last,
 	}
 	if err := o.Check(); err != nil {
 		return override.Override{}, problemf(http.StatusBadRequest, "%v", err)

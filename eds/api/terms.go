@@ -23,7 +23,8 @@ const actorHeader = "X-Rollcall-Actor"
 type terms struct {
 	actor  string
 	reason string
-	until  time.Time // zero for never
+	until  time.Time     // zero for never
+	last   time.Duration // how long, if that was said
 }
 
 // readTerms reads who decides, and what the query says. What is not in allowed
@@ -37,33 +38,33 @@ func readTerms(r *http.Request, now time.Time, allowed ...string) (terms, error)
 	if t.actor, err = actor(r); err != nil {
 		return terms{}, err
 	}
-	t.until, err = readEnd(query, now)
+	t.until, t.last, err = readEnd(query, now)
 	return t, err
 }
 
 // readEnd reads when a decision ends: in a while, or at a moment, such as an answer
 // told as until.
-func readEnd(query url.Values, now time.Time) (time.Time, error) {
+func readEnd(query url.Values, now time.Time) (time.Time, time.Duration, error) {
 	switch {
 	case query.Has("until") && query.Has("expires_in"):
-		return time.Time{}, problemf(http.StatusBadRequest, "until and expires_in both say when it ends, give one")
+		return time.Time{}, 0, problemf(http.StatusBadRequest, "until and expires_in both say when it ends, give one")
 	case query.Has("until"):
 		t, err := time.Parse(time.RFC3339, query.Get("until"))
 		if err != nil {
-			return time.Time{}, problemf(http.StatusBadRequest, "until is %.60q, give a moment such as 2026-01-02T15:04:05Z", query.Get("until"))
+			return time.Time{}, 0, problemf(http.StatusBadRequest, "until is %.60q, give a moment such as 2026-01-02T15:04:05Z", query.Get("until"))
 		}
 		if t = t.UTC().Truncate(time.Millisecond); !t.After(now) || t.After(now.Add(override.MaxFor)) {
-			return time.Time{}, problemf(http.StatusBadRequest, "until is %.60q, give a moment that is yet to come, in at most %dd", query.Get("until"), override.MaxFor/(24*time.Hour))
+			return time.Time{}, 0, problemf(http.StatusBadRequest, "until is %.60q, give a moment that is yet to come, in at most %dd", query.Get("until"), override.MaxFor/(24*time.Hour))
 		}
-		return t, nil
+		return t, 0, nil
 	case query.Has("expires_in"):
 		d, err := parseDuration(query.Get("expires_in"))
 		if err != nil {
-			return time.Time{}, problemf(http.StatusBadRequest, "expires_in %v", err)
+			return time.Time{}, 0, problemf(http.StatusBadRequest, "expires_in %v", err)
 		}
-		return now.Add(d), nil
+		return now.Add(d), d, nil
 	default:
-		return time.Time{}, nil
+		return time.Time{}, 0, nil
 	}
 }
 
@@ -132,4 +133,7 @@ func said[T comparable](name string, value T) slog.Attr {
 }
 
 // nowUTC is the moment of a decision, as precise as it is kept.
-func nowUTC() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+func nowUTC() time.Time { return moment(time.Now()) }
+
+// moment is t by the wall clock, as precise as it is kept.
+func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

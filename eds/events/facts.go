@@ -1,6 +1,8 @@
 package events
 
 import (
+	"time"
+
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -42,6 +44,6 @@ func hostFact(change Change, service string, h *registry.Host) Endpoint {
 func overrideFact(change Change, o *override.Override) Override {
 	return Override{
 		Change: change, ID: o.Key.ID(), Service: o.Service, Host: o.Host, Mode: o.Mode, State: o.State, Weight: o.Weight,
-		Actor: o.Actor, Reason: o.Reason, Until: o.Until,
+		Actor: o.Actor, Reason: o.Reason, Until: o.EndsAt(time.Now()),
 	}
 }

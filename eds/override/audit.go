@@ -34,6 +34,10 @@ const (
 	maxAudit   = 100_000   // entries
 	auditBytes = 256 << 20 // lists can be long
 	pruneMost  = 256       // entries taken out at a time
+
+	// auditSkew is by how much the clock may have been set back between two entries:
+	// they are in the order in which they were written, with the time as it was then.
+	auditSkew = 24 * time.Hour
 )
 
 var (
@@ -69,8 +73,11 @@ func (s *Store) Audit(since time.Time, limit int, before string) ([]Entry, error
 				s.skip(k, err)
 				continue
 			}
-			if e.At.Before(since) {
+			if e.At.Before(since.Add(-auditSkew)) {
 				break
+			}
+			if e.At.Before(since) {
+				continue
 			}
 			entries = append(entries, e)
 		}
@@ -144,7 +151,7 @@ type Done struct {
 // Note adds to the audit what was done. It is not shared with other EDS servers.
 func (s *Store) Note(d Done) error {
 	_, err := s.write(func(b *batch) error {
-		at := time.UnixMilli(b.now.UnixMilli()).UTC()
+		at := moment(b.now)
 		b.audit = append(b.audit, Entry{At: at, Action: d.Action, Key: d.Key, Override: Override{
 			Key: Key{Service: d.Service}, Stamp: b.clock.next(b.now), Since: at, Actor: d.Actor,
 		}})
@@ -155,7 +162,7 @@ func (s *Store) Note(d Done) error {
 
 // note adds an entry of a decision.
 func (b *batch) note(action Action, r, before record) {
-	e := Entry{At: time.UnixMilli(b.now.UnixMilli()).UTC(), Action: action, Override: r.Override}
+	e := Entry{At: moment(b.now), Action: action, Override: r.Override}
 	if before.inForce || action == Overtaken {
 		e.Before = &before.Override
 	}
@@ -166,7 +173,6 @@ func (b *batch) note(action Action, r, before record) {
 type auditSize struct {
 	first, next uint64 // sequence numbers
 	bytes       int64
-	last        time.Time // when the last entry was made
 }
 
 // read opens the audit.
@@ -183,12 +189,9 @@ func (a *auditSize) read(tx *bbolt.Tx) error {
 		a.first = binary.BigEndian.Uint64(first)
 	}
 	c := b.Cursor()
-	for k, v := c.Last(); k != nil; k, v = c.Prev() {
+	for k, _ := c.Last(); k != nil; k, _ = c.Prev() {
 		if len(k) == 8 {
-			a.next = max(a.next, binary.BigEndian.Uint64(k)+1)
-		}
-		if e, err := readEntry(k, v); err == nil {
-			a.last = e.At
+			a.next = binary.BigEndian.Uint64(k) + 1
 			break
 		}
 	}
@@ -203,9 +206,6 @@ func (a *auditSize) append(tx *bbolt.Tx, entries []Entry, now time.Time) error {
 	b, stamps := tx.Bucket(auditBucket), tx.Bucket(stampsBucket)
 	b.FillPercent = 0.9 // it only grows at the end
 	for _, e := range entries {
-		if e.At.Before(a.last) { // Audit counts on their order
-			e.At = a.last
-		}
 		v, err := json.Marshal(e)
 		if err != nil {
 			return err
@@ -216,7 +216,7 @@ func (a *auditSize) append(tx *bbolt.Tx, entries []Entry, now time.Time) error {
 		if err := stamps.Put([]byte(e.Override.Stamp.String()), nil); err != nil {
 			return err
 		}
-		a.next, a.bytes, a.last = a.next+1, a.bytes+int64(len(v)), e.At
+		a.next, a.bytes = a.next+1, a.bytes+int64(len(v))
 	}
 	if err := a.prune(b, stamps, now, len(entries)+pruneMost); err != nil {
 		return err

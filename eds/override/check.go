@@ -62,6 +62,8 @@ func (o Override) checkWords() error {
 		return fmt.Errorf("reason is %d bytes long, at most %d are allowed", len(o.Reason), MaxReason)
 	case !utf8.ValidString(o.Reason) || strings.ContainsFunc(o.Reason, func(r rune) bool { return !unicode.IsPrint(r) }):
 		return errors.New("reason has unprintable characters")
+	case o.For < 0 || o.For > MaxFor || o.For > 0 && o.Until.IsZero():
+		return fmt.Errorf("the decision would last %s without an end, or longer than %d days", o.For, MaxFor/(24*time.Hour))
 	case o.Until.IsZero():
 		return nil
 	case !o.Until.After(o.Since):

@@ -29,9 +29,10 @@ func (s *Store) Held(wanted func(bucket byte) bool) []Override {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var held []Override
+	now := s.now()
 	for k, r := range s.all {
 		if wanted(BucketOf(k)) {
-			held = append(held, r.Override)
+			held = append(held, r.withLeft(now))
 		}
 	}
 	return held

@@ -12,12 +12,12 @@ import (
 const (
 	keepEnded   = 30 * 24 * time.Hour
 	keepProcess = 2 * 24 * time.Hour
-	forgetEvery = time.Minute
 	forgetMost  = 500 // at a time
 )
 
 // Run ends decisions on time, and forgets what ended long ago, until ctx ends. A
-// disk that fails does not keep a decision from ending.
+// wall clock that was set is noticed within lookEvery. A disk that fails does not
+// keep a decision from ending.
 func (s *Store) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -31,11 +31,7 @@ func (s *Store) Run(ctx context.Context) {
 				s.logger.Warn("the audit lacks which decisions have ended", "error", err)
 			}
 		}
-		wait := forgetEvery
-		if next := s.NextExpiry(); !next.IsZero() {
-			wait = min(wait, max(next.Sub(s.now()), 0))
-		}
-		timer.Reset(wait)
+		timer.Reset(s.untilExpiry())
 	}
 }
 
@@ -59,17 +55,17 @@ func (b *batch) forget() {
 	}
 }
 
-// NextExpiry is the moment before which nothing expires; zero for never.
-func (s *Store) NextExpiry() time.Time {
+// untilExpiry is how long to wait before something may have ended.
+func (s *Store) untilExpiry() time.Duration {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.expiry
+	return s.expiry.wait(s.now())
 }
 
 // expire ends what is over.
 func (b *batch) expire() {
 	s := b.store
-	if s.expiry.IsZero() || b.now.Before(s.expiry) {
+	if !s.expiry.over(b.now) {
 		return
 	}
 	b.rescanned = true
@@ -83,12 +79,12 @@ func (b *batch) expire() {
 	}
 }
 
-// findExpiry looks for the next moment. The caller holds mu.
+// findExpiry looks for the next moments. The caller holds mu.
 func (s *Store) findExpiry() {
-	s.expiry = time.Time{}
+	s.expiry = expiry{}
 	for _, r := range s.all {
-		if r.inForce && !r.Until.IsZero() && (s.expiry.IsZero() || r.Until.Before(s.expiry)) {
-			s.expiry = r.Until
+		if r.inForce {
+			s.expiry.add(r.Override)
 		}
 	}
 }

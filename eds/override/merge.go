@@ -36,6 +36,7 @@ func (b *batch) merge(o Override) (won bool, err error) {
 	if err := errors.Join(o.Stamp.check(b.now), o.Check()); err != nil {
 		return false, err
 	}
+	o = o.begin(b.now)
 	was := b.get(o.Key)
 	switch c := o.Stamp.Compare(was.Stamp); {
 	case c == 0 || o.forgotten(b.now):

@@ -41,7 +41,7 @@ const (
 const (
 	MaxHosts  = 10_000               // of one list
 	MaxReason = 1000                 // bytes
-	MaxFor    = 366 * 24 * time.Hour // from Since to Until
+	MaxFor    = 366 * 24 * time.Hour // from Since to Until, or For
 )
 
 // Key says what a decision is about: a host of a service, or its list.
@@ -105,7 +105,15 @@ type Override struct {
 	Actor  string    `json:",omitempty"`
 	Reason string    `json:",omitempty"`
 	Since  time.Time // when it was decided, UTC; filled in by the Store when zero
-	Until  time.Time `json:",omitzero"` // when it ends by itself; zero for never
+	Until  time.Time `json:",omitzero"` // when it ends by itself, by the wall clock; zero for never
+
+	// For is how long it lasts since it was decided, if it was decided that way. Each
+	// server measures that with its monotonic clock from when it heard of it. A server
+	// that does not know For goes by Until.
+	For  time.Duration `json:",omitempty"`
+	Left time.Duration `json:",omitempty"` // of For, when a message was sent; negative: over
+
+	end time.Time // of For, by the monotonic clock; see begin
 }
 
 // Host is an endpoint as an operator lists it.
@@ -119,7 +127,11 @@ func (o Override) Tag() string { return o.Stamp.String() }
 
 // InForce reports whether o decides anything at now.
 func (o Override) InForce(now time.Time) bool {
-	return !o.Revoked && (o.Until.IsZero() || now.Before(o.Until))
+	end := o.Until
+	if !o.end.IsZero() {
+		end = o.end
+	}
+	return !o.Revoked && (end.IsZero() || now.Before(end))
 }
 
 // The errors of a Store that callers tell apart.

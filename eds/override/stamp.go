@@ -26,12 +26,14 @@ const (
 	stampText = 12 + 1 + 8 + 1 + 32
 
 	// maxAhead is how far ahead of this server's clock another one's may be: one bad
-	// clock must not stamp decisions that nobody can overrule.
-	maxAhead = time.Hour
+	// clock must not stamp decisions that no other server can overrule. A clock that
+	// was an hour or a time zone ahead for a while must not do so either: what was
+	// stamped by it is accepted, and whatever is decided next is later.
+	maxAhead = 24 * time.Hour
 )
 
 // ErrAhead is returned for a stamp from a clock that cannot be believed.
-var ErrAhead = errors.New("its clock is more than an hour ahead of this server's: set the clocks of the eds servers")
+var ErrAhead = errors.New("its clock is more than a day ahead of this server's: set the clocks of the eds servers")
 
 // Compare orders stamps.
 func (s Stamp) Compare(other Stamp) int {

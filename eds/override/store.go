@@ -90,7 +90,7 @@ type Store struct {
 	buckets  Digest          // see Digest
 	stale    map[Key]bool    // what has changed since sorted was made
 	sorted   []Override      // in force; replaced, never written
-	expiry   time.Time       // nothing expires before; zero for never
+	expiry   expiry          // nothing expires before
 	revision uint64
 	fresh    []Override // made here and not taken yet
 }
@@ -155,6 +155,7 @@ func (s *Store) read(tx *bbolt.Tx) error {
 			return nil
 		}
 		s.clock.observe(r.Stamp)
+		r.Override = r.begin(s.now())
 		s.put(r.seal(!r.Ended && !r.Revoked))
 		return nil
 	})
@@ -200,8 +201,7 @@ func (s *Store) put(r record) {
 	s.remove(r.Key)
 	s.all[r.Key], s.byID[r.ID] = r, r.Key
 	s.count(r, 1)
-	if r.inForce && !r.Until.IsZero() && (s.expiry.IsZero() || r.Until.Before(s.expiry)) {
-		s.expiry = r.Until
+	if r.inForce && s.expiry.add(r.Override) {
 		signal(s.sooner)
 	}
 }
@@ -302,8 +302,11 @@ const maxFresh = 4096
 func (s *Store) TakeMade() []Override {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fresh := s.fresh
+	fresh, now := s.fresh, s.now()
 	s.fresh = nil
+	for i := range fresh {
+		fresh[i] = fresh[i].withLeft(now)
+	}
 	return fresh
 }
 

@@ -206,8 +206,10 @@ func (b *batch) etag(service string) etag {
 func (b *batch) decide(o Override) (Override, error) {
 	o.Stamp = b.clock.next(b.now)
 	if o.Since.IsZero() {
-		o.Since = time.UnixMilli(b.now.UnixMilli()).UTC()
+		o.Since = moment(b.now)
 	}
+	o.Left = 0
+	o = o.begin(b.now)
 	if err := o.Check(); err != nil {
 		return Override{}, err
 	}
