@@ -110,6 +110,11 @@ func (a *admission) vet(m fleet.Member) error {
 	return nil
 }
 
+// allowed reports whether members may gossip from addr.
+func (b *Bounds) allowed(addr netip.Addr) bool {
+	return len(b.AllowCIDRs) == 0 || slices.ContainsFunc(b.AllowCIDRs, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
 var (
 	_ memberlist.AliveDelegate = (*members)(nil)
 
@@ -128,7 +133,7 @@ func (ms *members) NotifyAlive(n *memberlist.Node) error {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	addr := address(n).Addr()
-	if len(ms.AllowCIDRs) > 0 && !slices.ContainsFunc(ms.AllowCIDRs, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+	if !ms.allowed(addr) {
 		ms.counts.strangers.Add(1)
 		return errStranger
 	}

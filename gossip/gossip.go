@@ -64,7 +64,8 @@ type Pool struct {
 	links        *links
 	reported     atomic.Pointer[Report] // what is announced, for the links
 	counts       *counts
-	queries      chan message // bounded; never waited for
+	queries      chan message        // bounded; never waited for
+	callers      chan netip.AddrPort // bounded; never waited for
 
 	keying  sync.Mutex // guards keyring
 	keyring keyring
@@ -114,7 +115,7 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 	quiet, count := newThrottle(), &counts{}
 	p := &Pool{
 		id: opts.Member.ID, log: opts.Logger, quiet: quiet, shared: opts.Shared, counts: count, encode: opts.encode, envelopes: opts.envelopes(),
-		queries: make(chan message, keyQueries),
+		queries: make(chan message, keyQueries), callers: make(chan netip.AddrPort, callers),
 		members: newMembers(opts.Member.ID.String(), opts.Logger, quiet, opts.admission(count)),
 		missing: make(chan struct{}, 1), receipts: make(chan Receipt, keepReceipts), update: make(chan struct{}, 1),
 		rested:   make(chan struct{}),
@@ -141,6 +142,12 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 	})
 	p.wg.Go(p.announcer)
 	p.wg.Go(p.keyKeeper)
+	p.wg.Go(p.tellLost)
+	if opts.Member.Role == fleet.RoleEDS {
+		for range callsAll {
+			p.wg.Go(p.answerCalls)
+		}
+	}
 	return p, nil
 }
 

@@ -179,6 +179,7 @@ func (p *Pool) acceptLink(conn net.Conn) {
 
 func (p *Pool) lostServer(s LostServer) {
 	p.log.Debug("the link of an EDS server has ended", "server", s.ID, "gossip", s.Gossip)
+	p.members.lose(s)
 	select {
 	case p.links.lost <- s:
 	default:

@@ -32,6 +32,7 @@ type members struct {
 	admission
 	changed chan struct{} // capacity one
 	joined  chan struct{}
+	lost    chan LostServer // bounded; never waited for
 
 	mu      sync.Mutex
 	byName  map[string]*record
@@ -65,7 +66,7 @@ var (
 func newMembers(name string, log *slog.Logger, quiet *throttle, admission admission) *members {
 	return &members{
 		name: name, log: log, quiet: quiet, admission: admission, byName: make(map[string]*record), perAddr: make(map[netip.Addr]int),
-		changed: make(chan struct{}, 1), joined: make(chan struct{}),
+		changed: make(chan struct{}, 1), joined: make(chan struct{}), lost: make(chan LostServer, hereLost),
 	}
 }
 
@@ -128,6 +129,9 @@ func (ms *members) record(name string, m fleet.Member) bool {
 	}
 	if old != nil {
 		ms.count(old.Member, -1)
+		if old.Liveness == fleet.Alive && m.Liveness != fleet.Alive && old.Role == fleet.RoleEDS && name != ms.name {
+			ms.lose(LostServer{m.ID, old.Gossip})
+		}
 	}
 	now.Member = &m
 	ms.count(now.Member, 1)

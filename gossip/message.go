@@ -35,6 +35,9 @@ const (
 	// messageShare is between two EDS servers. What is in the body is their own
 	// business.
 	messageShare messageKind = 4
+	// messageHere tells whoever gossips at the receiver's address that the sender is
+	// alive. The body is where the sender gossips.
+	messageHere messageKind = 5
 
 	// messageChallenge asks a member to repeat the body to the sender, at once.
 	messageChallenge messageKind = 0x40
@@ -53,7 +56,7 @@ const (
 
 // known reports whether this version understands the kind.
 func (k messageKind) known() bool {
-	return k >= messageMissing && k <= messageShare || k >= messageChallenge && k <= messageTakes
+	return k >= messageMissing && k <= messageHere || k >= messageChallenge && k <= messageTakes
 }
 
 const (

@@ -135,6 +135,8 @@ func (p *Pool) accept(m message) error {
 			p.members.hear(word)
 		}
 		return err
+	case m.kind == messageHere:
+		return p.called(m)
 	case m.member != p.id: // it was for who had the address before
 		return nil
 	case m.kind == messageChallenge:
