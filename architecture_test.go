@@ -72,6 +72,7 @@ func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 		"eds/middleware":     {memberlist, controlPlane},
 		"certs":              {memberlist, controlPlane, own + "eds", own + "gossip"},
 		"exposure":           {memberlist, controlPlane, own + "eds", own + "gossip"},
+		"eds/descriptors":    {memberlist, controlPlane, own, "net/http"},
 		"eds/database":       {memberlist, controlPlane, own + "gossip", "net/http"},
 		"internal/panics":    {memberlist, controlPlane, own},
 		"eds/admit":          {memberlist, controlPlane, own + "gossip", "net/http"},

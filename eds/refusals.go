@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rollcall-fleet/rollcall/eds/admit"
+	"github.com/rollcall-fleet/rollcall/eds/descriptors"
 	"github.com/rollcall-fleet/rollcall/eds/events"
 	"github.com/rollcall-fleet/rollcall/eds/middleware"
 	"github.com/rollcall-fleet/rollcall/eds/override"
@@ -63,7 +64,7 @@ func (r refusals) Collect(ch chan<- prometheus.Metric) {
 }
 
 // bounds are those that opts set, with the defaults filled in.
-func bounds(opts Options) map[string]int {
+func bounds(opts Options, files *descriptors.Descriptors) map[string]int {
 	t, a := opts.Trust, opts.Access
 	return map[string]int{
 		"members":             cmp.Or(t.Bounds.MaxMembers, gossip.DefaultMaxMembers),
@@ -74,6 +75,7 @@ func bounds(opts Options) map[string]int {
 		"xds_streams":         cmp.Or(a.Streams, xds.DefaultMaxStreams),
 		"xds_names":           cmp.Or(a.Names, xds.DefaultMaxNames),
 		"overrides":           cmp.Or(a.Decisions, override.DefaultMaxInForce),
+		"probe_connections":   files.Most(),
 		"event_readers":       cmp.Or(a.Readers, events.DefaultMaxReaders),
 		"connections":         cmp.Or(a.Connections, middleware.DefaultMaxConnections),
 	}

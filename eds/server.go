@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/rollcall-fleet/rollcall/eds/api"
+	"github.com/rollcall-fleet/rollcall/eds/descriptors"
 	"github.com/rollcall-fleet/rollcall/eds/events"
 	"github.com/rollcall-fleet/rollcall/eds/middleware"
 	"github.com/rollcall-fleet/rollcall/eds/override"
@@ -33,6 +34,7 @@ type server struct {
 	self   fleet.Member
 	counts counts
 	panics panics.Catcher
+	files  *descriptors.Descriptors
 
 	// Made by open.
 	has        acquired
@@ -62,6 +64,7 @@ func newServer(opts Options) *server {
 	return &server{
 		opts: opts, failed: make(chan error, 3), stops: stopper{logger: opts.Logger}, counts: counts,
 		panics: panics.Catcher{Logger: opts.Logger, Count: func(where string) { counts.panics.WithLabelValues(where).Inc() }},
+		files:  descriptors.New(descriptors.Options{Logger: opts.Logger}),
 		self:   fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion},
 	}
 }
@@ -113,7 +116,7 @@ func (s *server) connect() error {
 		Claims:  claimsMost,
 	})
 	s.prober = probe.New(probe.Options{
-		Interval: opts.ProbeInterval,
+		Interval: opts.ProbeInterval, Dial: s.files.Dial,
 		Ping: func(ctx context.Context, t probe.Target) bool {
 			return t.Gossip.IsValid() && s.members.Ping(ctx, t.ID, t.Gossip)
 		},
@@ -135,9 +138,11 @@ func (s *server) connect() error {
 		},
 	})
 	metrics, err := newMetrics(s.decisions.Snapshot, s.discovery.Count, ackTimes, s.enter.refused,
-		s.admission.total, s.counts.panics, s.counts.records, refusals{s.admission, s.members.Refused, bounds(opts)},
+		s.admission.total, s.counts.panics, s.counts.records, refusals{s.admission, s.members.Refused, bounds(opts, s.files)},
 		gaugeOf("rollcall_overrides_in_force", "Decisions of operators that are in force.", func() int { list, _ := s.overrides.InForce(); return len(list) }),
-		gaugeOf("rollcall_event_readers", "Who reads GET /events.", s.hub.Readers))
+		gaugeOf("rollcall_event_readers", "Who reads GET /events.", s.hub.Readers),
+		gaugeOf("rollcall_probe_connections", "Connections of probes, of which rollcall_bound has the most.", s.files.Used),
+		counterOf("rollcall_probe_connections_refused_total", "Probes that were not made since they had their share of the file descriptors.", s.files.Refused))
 	if err != nil {
 		return err
 	}
@@ -179,12 +184,12 @@ func (s *server) start() error {
 		{"overrides", s.overrides.Run}, {"sharing", s.sharer.Run}, {"endings", s.endings.run}, {"events", s.hub.Run},
 		{"probes", s.prober.Run}, {"admission", s.admission.run}, {"receipts", s.receipts.run}, {"registry", s.decisions.run},
 		{"reminders", func(ctx context.Context) { remind(ctx, s.decisions.Snapshot, s.members.TellMissing, s.opts.Logger) }},
-		{"memory", s.memory.run}, {"links", s.links.run},
+		{"memory", s.memory.run}, {"links", s.links.run}, {"file descriptors", s.files.Run},
 	} {
 		s.stops.goRun(p.name, p.run)
 	}
-	xdsLis := s.enter.limit(s.has.xds, s.opts.Access, middleware.RefusedXDSConnections)
-	httpLis := s.enter.limit(s.has.http, s.opts.Access, middleware.RefusedHTTPConnections)
+	xdsLis := s.enter.limit(s.files.Listener(s.has.xds), s.opts.Access, middleware.RefusedXDSConnections)
+	httpLis := s.enter.limit(s.files.Listener(s.has.http), s.opts.Access, middleware.RefusedHTTPConnections)
 	s.stops.goServe("xds server", s.failed, func(ctx context.Context) error { return s.discovery.Serve(ctx, xdsLis) })
 	s.stops.goServe("http server", s.failed, func(ctx context.Context) error { return serveHTTP(ctx, s.web, httpLis) })
 	s.opts.Logger.Info("eds server runs", "http", s.has.http.Addr(), "xds", s.has.xds.Addr(),
