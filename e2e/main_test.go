@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if playUpgrader() {
+		os.Exit(0)
+	}
 	flag.Parse()
 	code, err := run(m)
 	if err != nil {

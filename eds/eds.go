@@ -44,6 +44,8 @@ type Options struct {
 	Guard         float64       // see registry.Options
 	GuardHold     time.Duration
 
+	ShutdownTimeout time.Duration // for all of a stop; default DefaultShutdownTimeout
+
 	Logger *slog.Logger
 }
 

@@ -62,7 +62,7 @@ type server struct {
 func newServer(opts Options) *server {
 	counts := newCounts()
 	return &server{
-		opts: opts, failed: make(chan error, 3), stops: stopper{logger: opts.Logger}, counts: counts,
+		opts: opts, failed: make(chan error, 3), stops: stopper{logger: opts.Logger, total: opts.ShutdownTimeout}, counts: counts,
 		panics: panics.Catcher{Logger: opts.Logger, Count: func(where string) { counts.panics.WithLabelValues(where).Inc() }},
 		files:  descriptors.New(descriptors.Options{Logger: opts.Logger}),
 		self:   fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion},

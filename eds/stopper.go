@@ -1,6 +1,7 @@
 package eds
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,10 +10,12 @@ import (
 	"time"
 )
 
-// How long stopping may take. Leaving the pool takes leaveStop of it at most.
+// DefaultShutdownTimeout is below the 30 s that Kubernetes waits.
+const DefaultShutdownTimeout = 25 * time.Second
+
+// How long stopping one part may take. Leaving the pool takes leaveStop of it at most.
 const (
-	stopStep  = 5 * time.Second  // one part
-	stopTotal = 25 * time.Second // all of them, below the 30 s that Kubernetes waits
+	stopStep  = 5 * time.Second
 	stopLeast = 100 * time.Millisecond
 )
 
@@ -20,7 +23,8 @@ const (
 // that does not stop in time is left behind, with an error that names it. It is
 // used from one goroutine.
 type stopper struct {
-	logger *slog.Logger // nil: none
+	logger *slog.Logger  // nil: none
+	total  time.Duration // for all parts; default DefaultShutdownTimeout
 	parts  []part
 }
 
@@ -63,9 +67,9 @@ func (s *stopper) goServe(name string, failed chan<- error, serve func(context.C
 	})
 }
 
-// stop stops everything, within stopTotal.
+// stop stops everything, within total.
 func (s *stopper) stop() error {
-	deadline := time.Now().Add(stopTotal)
+	deadline := time.Now().Add(cmp.Or(s.total, DefaultShutdownTimeout))
 	var errs []error
 	for _, p := range slices.Backward(s.parts) {
 		errs = append(errs, s.stopPart(p, max(min(p.most, time.Until(deadline)), stopLeast)))

@@ -21,7 +21,7 @@ import (
 // The defaults of RunOptions.
 const (
 	DefaultLogLevel    = "warning" // info has more than a hundred lines at each start
-	DefaultStopTimeout = 5 * time.Second
+	DefaultStopTimeout = 10 * time.Second
 )
 
 // LogLevels returns what Envoy takes as its log level.

@@ -18,6 +18,8 @@ const linger = time.Second
 // conns are a server's connections, but for those that carry health probes alone:
 // EDS servers keep theirs.
 type conns struct {
+	upgraded *upgraded
+
 	mu   sync.Mutex
 	open map[net.Conn]bool
 
@@ -28,13 +30,16 @@ type connKey struct{}
 
 // followConns keeps an eye on srv's connections.
 func followConns(srv *http.Server) *conns {
-	c := &conns{open: make(map[net.Conn]bool), closed: make(chan struct{}, 1)}
+	c := &conns{upgraded: newUpgraded(), open: make(map[net.Conn]bool), closed: make(chan struct{}, 1)}
 	told, ctxOf := srv.ConnState, srv.ConnContext
 	srv.ConnState = func(conn net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
 			c.set(conn, true)
-		case http.StateClosed, http.StateHijacked:
+		case http.StateHijacked:
+			c.upgraded.add(conn)
+			c.set(conn, false)
+		case http.StateClosed:
 			c.set(conn, false)
 		default:
 		}
@@ -73,17 +78,17 @@ func noteRequest(req *http.Request, probe bool) {
 	}
 }
 
-func (c *conns) none() bool {
+func (c *conns) count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.open) == 0
+	return len(c.open)
 }
 
 // wait returns once there is none, or after linger.
 func (c *conns) wait(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, linger)
 	defer cancel()
-	for !c.none() {
+	for c.count() > 0 {
 		select {
 		case <-c.closed:
 		case <-ctx.Done():

@@ -126,8 +126,9 @@ func WithDrainTimeout(d time.Duration) Option {
 	return func(o *options) { o.drainTimeout = d }
 }
 
-// WithShutdownTimeout bounds how long requests in flight may take to finish at
-// the end. The default is [DefaultShutdownTimeout].
+// WithShutdownTimeout bounds how long after the drain requests in flight may take to
+// finish, and upgraded connections, such as websockets, may stay open. The default is
+// [DefaultShutdownTimeout].
 func WithShutdownTimeout(d time.Duration) Option {
 	return func(o *options) { o.shutdownTimeout = d }
 }

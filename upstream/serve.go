@@ -31,10 +31,14 @@ func ListenAndServe(ctx context.Context, srv *http.Server, svc Service, opts ...
 // Serve serves the registered listener until ctx ends, with srv.Handler wrapped
 // in [Registration.Handler]. Then it drains: it goes on serving until no Envoy
 // sends requests any more and, if there are Envoys, until clients have closed their
-// connections, a second at most; closes the listener, finishes the requests in flight within the
-// shutdown timeout, leaves the pool, and returns nil. It sets srv's ConnState and
-// ConnContext, and calls those that were set. It closes the listener and the registration in any case, and returns an error when srv stops by itself, when the
-// registration has failed, or when requests had to be cut off.
+// connections, a second at most; closes the listener, waits within the shutdown timeout
+// until the requests in flight are finished and upgraded connections, such as
+// websockets, are closed, leaves the pool, and returns nil. Functions of
+// srv.RegisterOnShutdown are called when the listener is closed, and may ask
+// the other side of an upgraded connection to end it. Serve sets srv's ConnState and
+// ConnContext, and calls those that were set. It closes the listener and the
+// registration in any case, and returns an error when srv stops by itself, when the
+// registration has failed, or when something had to be cut off.
 func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
 	if r.ln == nil {
 		return errors.Join(errors.New("an endpoint that another process serves has no listener to serve"), r.Close())
@@ -52,7 +56,7 @@ func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
 		return errors.Join(err, r.Close())
 	case err := <-r.failed:
 		_ = r.Close() // it fails alike
-		return errors.Join(err, r.shutdown(context.WithoutCancel(ctx), srv), notClosed(<-served))
+		return errors.Join(err, r.shutdown(context.WithoutCancel(ctx), srv, open), notClosed(<-served))
 	case <-ctx.Done():
 	}
 	r.opts.log.Info("draining", "service", r.Member().Service)
@@ -79,7 +83,7 @@ func (r *Registration) stop(ctx context.Context, srv *http.Server, open *conns) 
 	if clients > 0 {
 		open.wait(ctx)
 	}
-	shut := r.shutdown(ctx, srv)
+	shut := r.shutdown(ctx, srv, open)
 	return errors.Join(drained, shut, r.Close())
 }
 
@@ -98,13 +102,29 @@ func notClosed(err error) error {
 	return err
 }
 
-// shutdown finishes the requests in flight, and cuts off what takes too long.
-func (r *Registration) shutdown(ctx context.Context, srv *http.Server) error {
+// shutdown waits for requests in flight and upgraded connections, and cuts off what
+// takes too long.
+func (r *Registration) shutdown(ctx context.Context, srv *http.Server, open *conns) error {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.shutdownTimeout)
 	defer cancel()
 	err := srv.Shutdown(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return errors.Join(fmt.Errorf("requests still in flight after %s were cut off: %w", r.opts.shutdownTimeout, err), srv.Close())
+	upgraded := open.upgraded.wait(ctx)
+	late := errors.Is(err, context.DeadlineExceeded)
+	if upgraded == 0 && !late {
+		return err
 	}
-	return err
+	requests := 0
+	if late {
+		requests, err = open.count(), nil
+	}
+	open.upgraded.close()
+	return errors.Join(err, srv.Close(), fmt.Errorf("still open %s after the drain, and cut off: %s, %s: %w", r.opts.shutdownTimeout,
+		counted(requests, "connection with requests", "connections with requests"), counted(upgraded, "upgraded connection", "upgraded connections"), context.DeadlineExceeded))
+}
+
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }

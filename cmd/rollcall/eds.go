@@ -79,6 +79,7 @@ console is at the root of the HTTP address.`,
 	c.Flags().DurationVar(&opts.ProbeInterval, "probe-interval", probe.DefaultInterval, "between two probes of an endpoint's health")
 	c.Flags().Float64Var(&opts.Guard, "guard", registry.DefaultGuard, "share of a service that may fall silent at once before it is held as it is; 0 turns it off")
 	c.Flags().DurationVar(&opts.GuardHold, "guard-hold", registry.DefaultGuardHold, "the longest that the guard holds")
+	shutdownTimeoutVar(c.Flags(), &opts.ShutdownTimeout, eds.DefaultShutdownTimeout, "for all of a stop: requests in flight to finish, the pool to be left")
 	pool.add(c.Flags(), "127.0.0.1:7946", nil)
 	access.add(c.Flags())
 	trust.add(c.Flags())

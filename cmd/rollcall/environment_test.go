@@ -84,3 +84,39 @@ func TestHelpAndVersionAreNotTakenFromTheEnvironment(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestFormerNameOfAFlag(t *testing.T) {
+	for line, tt := range map[string]struct {
+		env, want string
+	}{
+		"--stop-timeout 3s":                         {"", "3s"},
+		"--shutdown-timeout 4s":                     {"ROLLCALL_STOP_TIMEOUT", "4s"},
+		"--stop-timeout 5s":                         {"ROLLCALL_SHUTDOWN_TIMEOUT", "5s"},
+		"--shutdown-timeout 6s --stop-timeout 7s":   {"", "6s"},
+		"--stop-timeout 7s --shutdown-timeout 6.5s": {"", "6.5s"},
+		"": {"ROLLCALL_STOP_TIMEOUT", "1m0s"},
+	} {
+		t.Run(line, func(t *testing.T) {
+			if tt.env != "" {
+				t.Setenv(tt.env, "1m")
+			}
+			c := newRun()
+			if err := errors.Join(c.ParseFlags(strings.Fields(line)), fromEnvironment(c)); err != nil {
+				t.Fatal(err)
+			}
+			if got := c.Flags().Lookup("shutdown-timeout").Value.String(); got != tt.want {
+				t.Errorf("--shutdown-timeout is %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestShutdownTimeoutIsAboveZero(t *testing.T) {
+	for _, line := range []string{"eds", "upstream", "run", "envoy run"} {
+		_, err := invoke(t, append(strings.Fields(line), "--shutdown-timeout", "0")...)
+		var usage usageError
+		if !errors.As(err, &usage) || !strings.HasPrefix(err.Error(), `--shutdown-timeout: "0" is not a duration above 0`) {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}

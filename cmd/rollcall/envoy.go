@@ -99,6 +99,7 @@ for at --envoy, $ENVOY, on the PATH, and in the cache that make envoy fills.`,
 	}
 	flags.add(c.Flags())
 	c.Flags().StringVar(&path, "envoy", "", "the Envoy binary")
+	shutdownTimeoutVar(c.Flags(), &opts.StopTimeout, envoy.DefaultStopTimeout, "for Envoy to end, between SIGTERM and SIGKILL")
 	c.Flags().StringVar(&opts.BootstrapFile, "bootstrap", "", "a bootstrap file to run with, in place of what the flags say")
 	choiceVar(c.Flags(), &opts.LogLevel, "log-level", envoy.DefaultLogLevel, "Envoy's own log level: trace, debug, info, warning, error, critical or off", envoy.LogLevels()...)
 	return c

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -189,6 +190,52 @@ func (p *poolFlags) keys() ([][]byte, error) {
 		return nil, usageError{err}
 	}
 	return keys, nil
+}
+
+// shutdownTimeoutVar adds the flag that bounds how long what is still in use may take
+// to end.
+func shutdownTimeoutVar(fs *pflag.FlagSet, v *time.Duration, def time.Duration, usage string) {
+	*v = def
+	fs.Var(positive{v}, "shutdown-timeout", usage)
+}
+
+// positive is a flag that takes a duration above 0.
+type positive struct{ v *time.Duration }
+
+func (p positive) Set(s string) error {
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return fmt.Errorf("%q is not a duration above 0, such as 500ms or 10s", s)
+	}
+	*p.v = d
+	return nil
+}
+
+func (p positive) Type() string { return "timeout" }
+func (p positive) String() string {
+	if p.v == nil {
+		return ""
+	}
+	return p.v.String()
+}
+
+// former is a flag by its former name, of which the present one is of; what is given
+// by the present name counts.
+type former struct {
+	positive
+	fs *pflag.FlagSet
+	of string
+}
+
+func (f former) Set(s string) error {
+	if f.fs.Changed(f.of) {
+		return nil
+	}
+	if err := f.positive.Set(s); err != nil {
+		return err
+	}
+	f.fs.Lookup(f.of).Changed = true
+	return nil
 }
 
 // required returns a usage error that names the first flag that was not given.

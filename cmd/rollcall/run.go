@@ -78,7 +78,9 @@ The health check is one of
 	fs.Uint16VarP(&port, "port", "p", 0, "port that the program serves on")
 	fs.Var(ipAddr{&address}, "address", "IP address that it serves on, the one Envoy connects to")
 	member.add(fs)
-	fs.DurationVar(&opts.StopTimeout, "stop-timeout", run.DefaultStopTimeout, "between SIGTERM and SIGKILL")
+	shutdownTimeoutVar(fs, &opts.StopTimeout, run.DefaultStopTimeout, "for the program to end after the drain, between SIGTERM and SIGKILL")
+	fs.Var(former{positive{&opts.StopTimeout}, fs, "shutdown-timeout"}, "stop-timeout", "former name of --shutdown-timeout")
+	_ = fs.MarkDeprecated("stop-timeout", "use --shutdown-timeout")
 	fs.StringVar(&restart, "restart", "never", "never, or on-failure: start the program again when its exit code is not 0")
 	return c
 }

@@ -75,6 +75,7 @@ what it serves. SIGTERM drains it: no request is lost.`,
 	fs.Var(ipAddr{&listen}, "listen", "IP address to listen on, when it is not --address (such as 0.0.0.0)")
 	serviceFlags(fs, &opts.Service, "myservice")
 	fs.DurationVar(&opts.DrainTimeout, "drain-timeout", upstream.DefaultDrainTimeout, "how long to wait at most until no Envoy sends requests any more")
+	shutdownTimeoutVar(fs, &opts.ShutdownTimeout, upstream.DefaultShutdownTimeout, "for requests in flight to finish after the drain")
 	pool.add(fs, "", []string{"127.0.0.1:7946"})
 	fs.Lookup("gossip").Usage = "address to gossip on; port 0 picks one (default --address:0)"
 	trust.add(fs)

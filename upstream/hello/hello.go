@@ -4,6 +4,7 @@
 package hello
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,8 +39,9 @@ type Options struct {
 	Profile         gossip.Profile    // default gossip.LAN
 	Trust           []upstream.Option // what it proves, and whom it believes
 
-	DrainTimeout time.Duration // how long to wait at most until no Envoy sends requests any more; 0 is no wait
-	Logger       *slog.Logger  // nil discards
+	DrainTimeout    time.Duration // how long to wait at most until no Envoy sends requests any more; 0 is no wait
+	ShutdownTimeout time.Duration // for requests in flight after the drain; default upstream.DefaultShutdownTimeout
+	Logger          *slog.Logger  // nil discards
 
 	// Ready is called from Run's goroutine once the server is registered, with
 	// its address and its id. It may be nil.
@@ -89,6 +91,7 @@ func (o Options) upstream() []upstream.Option {
 		upstream.WithKeys(o.Keys...),
 		upstream.WithProfile(o.Profile),
 		upstream.WithDrainTimeout(o.DrainTimeout),
+		upstream.WithShutdownTimeout(cmp.Or(o.ShutdownTimeout, upstream.DefaultShutdownTimeout)),
 		upstream.WithLogger(o.Logger),
 	}, o.Trust...)
 }
