@@ -80,7 +80,7 @@ func New(opts Options) (*Client, error) {
 		c.servers = append(c.servers, server)
 	}
 	c.http = &http.Client{
-		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 3 * time.Second}).DialContext, ForceAttemptHTTP2: true, TLSClientConfig: opts.TLS},
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dial, ForceAttemptHTTP2: true, TLSClientConfig: opts.TLS},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil
@@ -143,7 +143,8 @@ func (c *Client) do(ctx context.Context, r request) (answer, error) {
 	deadline := time.Now().Add(c.timeout)
 	var errs []error
 	for i, server := range c.servers {
-		left := time.Until(deadline) / time.Duration(len(c.servers)-i)
+		left := time.Until(deadline)
+		left = max(left/time.Duration(len(c.servers)-i), min(left, lookupRoom))
 		got, err := c.ask(ctx, server, left, r)
 		if err == nil || ctx.Err() != nil || !r.again(err) {
 			return got, err

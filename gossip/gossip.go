@@ -134,7 +134,7 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 	p.stop = stop
 	r := &rejoiner{
 		seeds: seeds, remembered: opts.Remembered, fleet: opts.Fleet,
-		members: p.members, join: p.join, lookup: lookup, log: opts.Logger,
+		members: p.members, join: p.join, names: newNames(lookup), rests: make(rests), log: opts.Logger,
 	}
 	p.wg.Go(func() {
 		defer close(p.rested)

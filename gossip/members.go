@@ -34,13 +34,14 @@ type members struct {
 	joined  chan struct{}
 	lost    chan LostServer // bounded; never waited for
 
-	mu      sync.Mutex
-	byName  map[string]*record
-	roster  roster
-	gone    int                // how many records are not alive
-	perAddr map[netip.Addr]int // how many are, by where they gossip
-	met     bool               // joined is closed
-	closed  bool               // memberlist can still report after its shutdown
+	mu        sync.Mutex
+	byName    map[string]*record
+	roster    roster
+	unsettled time.Time          // when another member was first met, or one was last found dead
+	gone      int                // how many records are not alive
+	perAddr   map[netip.Addr]int // how many are, by where they gossip
+	met       bool               // joined is closed
+	closed    bool               // memberlist can still report after its shutdown
 }
 
 type record struct {
@@ -132,6 +133,9 @@ func (ms *members) record(name string, m fleet.Member) bool {
 		if old.Liveness == fleet.Alive && m.Liveness != fleet.Alive && old.Role == fleet.RoleEDS && name != ms.name {
 			ms.lose(LostServer{m.ID, old.Gossip})
 		}
+		if old.Liveness == fleet.Alive && m.Liveness == fleet.Dead {
+			ms.unsettled = m.Since
+		}
 	}
 	now.Member = &m
 	ms.count(now.Member, 1)
@@ -141,7 +145,7 @@ func (ms *members) record(name string, m fleet.Member) bool {
 		ms.dropOldest()
 	}
 	if name != ms.name && !ms.met {
-		ms.met = true
+		ms.met, ms.unsettled = true, m.Since
 		close(ms.joined)
 	}
 	ms.signal()
@@ -255,6 +259,13 @@ func (ms *members) others() int {
 		n--
 	}
 	return n
+}
+
+// unsettledAt is when another member was first met, or a live one was last found dead.
+func (ms *members) unsettledAt() time.Time {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	return ms.unsettled
 }
 
 // addresses returns where members gossip that are alive, this process among

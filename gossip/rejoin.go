@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"sync"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -14,10 +14,10 @@ import (
 const (
 	rejoinEvery   = 5 * time.Second        // between rounds; up to half as much again is added
 	rejoinAlone   = 250 * time.Millisecond // the same while nobody else is there; doubles up to rejoinEvery
-	lookupTimeout = 3 * time.Second
-	joinAtOnce    = 8  // attempts that run side by side
-	rememberedTry = 16 // remembered members tried in one round
-	deadTry       = 4  // dead members tried in one round: one that answers heals all
+	lookupSlow    = 3 * time.Second        // a look-up that takes longer is logged
+	joinAtOnce    = 8                      // attempts that run side by side
+	rememberedTry = 16                     // remembered members tried in one round
+	deadTry       = 4                      // dead members tried in one round: one that answers heals all
 )
 
 // rejoiner joins the seeds and finds back what the pool lost; memberlist does
@@ -30,9 +30,10 @@ type rejoiner struct {
 
 	members *members
 	join    func(netip.AddrPort) error // bounded by memberlist's TCPTimeout
-	lookup  lookupFunc
+	names   *names
 	log     *slog.Logger
 
+	rests   rests
 	outcome map[string]string // what the last round said of each seed, as logged
 }
 
@@ -44,6 +45,7 @@ type target struct {
 
 // run tries until ctx is done.
 func (r *rejoiner) run(ctx context.Context) {
+	defer r.names.wg.Wait()
 	alone := 0
 	for {
 		r.round(ctx)
@@ -57,6 +59,7 @@ func (r *rejoiner) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-r.names.news:
 		case <-time.After(delay + rand.N(delay/2)):
 		}
 	}
@@ -85,13 +88,30 @@ func (r *rejoiner) round(ctx context.Context) {
 	for i, t := range targets {
 		r.report(t, errs[i], outcome)
 	}
+	r.rest(targets, errs)
 	r.outcome = outcome // what was not tried this time is news the next time
 }
 
-// targets returns every seed that is not in the pool, some dead members and,
-// until somebody was met, some remembered ones.
+// rest has those seeds rest that let this process in, once the pool is there, and are
+// the address of no member.
+func (r *rejoiner) rest(targets []target, errs []error) {
+	alive, _ := r.members.addresses()
+	for i, t := range targets {
+		switch {
+		case t.seed == "":
+		case errs[i] != nil || alive[t.addr] || r.members.others() == 0:
+			delete(r.rests, t.addr)
+		default:
+			r.rests.joined(t.addr, time.Now())
+		}
+	}
+}
+
+// targets returns every seed that is not in the pool and does not rest, some dead
+// members and, until somebody was met, some remembered ones.
 func (r *rejoiner) targets(ctx context.Context, outcome map[string]string) []target {
-	targets := r.resolve(ctx, outcome)
+	now, unsettled := time.Now(), r.members.unsettledAt()
+	targets := slices.DeleteFunc(r.resolve(ctx, outcome), func(t target) bool { return !r.rests.due(t.addr, now, unsettled) })
 	alive, dead := r.members.addresses()
 	for _, a := range sample(dead, deadTry) {
 		targets = append(targets, target{addr: a})
@@ -114,24 +134,26 @@ func (r *rejoiner) targets(ctx context.Context, outcome map[string]string) []tar
 	return missing
 }
 
-// resolve returns the addresses of all seeds, whose names it looks up side by side.
+// resolve returns the addresses of all seeds as far as they are known, and has the
+// names among them looked up. A name that has turned out to be another address than
+// before ends the wait for the next round.
 func (r *rejoiner) resolve(ctx context.Context, outcome map[string]string) []target {
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
-	found := make([][]netip.AddrPort, len(r.seeds))
-	errs := make([]error, len(r.seeds))
-	var wg sync.WaitGroup
-	for i, s := range r.seeds {
-		wg.Go(func() { found[i], errs[i] = s.resolve(ctx, r.lookup) })
-	}
-	wg.Wait()
 	var targets []target
-	for i, s := range r.seeds {
-		if errs[i] != nil && ctx.Err() != context.Canceled {
-			r.say(s.text, slog.LevelWarn, "its name cannot be resolved: "+cause(errs[i].Error()), outcome)
+	for _, s := range r.seeds {
+		if s.host == "" {
+			targets = append(targets, target{addr: s.addr, seed: s.text})
+			continue
 		}
-		for _, a := range found[i] {
-			targets = append(targets, target{addr: a, seed: s.text})
+		r.names.start(ctx, s.host)
+		known := r.names.known(s.host)
+		switch {
+		case known.err != nil:
+			r.say(s.text, slog.LevelWarn, "its name cannot be resolved: "+cause(known.err.Error()), outcome)
+		case !known.ended && time.Since(known.since) > lookupSlow:
+			r.say(s.text, slog.LevelWarn, "no nameserver has answered yet", outcome)
+		}
+		for _, addr := range known.addrs {
+			targets = append(targets, target{addr: netip.AddrPortFrom(addr.Unmap(), s.addr.Port()), seed: s.text})
 		}
 	}
 	return targets

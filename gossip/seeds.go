@@ -75,19 +75,3 @@ func splitSeed(text string) (string, uint16, error) {
 	}
 	return host, uint16(n), nil
 }
-
-// resolve returns all addresses of s as of now.
-func (s seed) resolve(ctx context.Context, lookup lookupFunc) ([]netip.AddrPort, error) {
-	if s.host == "" {
-		return []netip.AddrPort{s.addr}, nil
-	}
-	ips, err := lookup(ctx, s.host)
-	if err != nil {
-		return nil, err
-	}
-	addrs := make([]netip.AddrPort, 0, len(ips))
-	for _, ip := range ips {
-		addrs = append(addrs, netip.AddrPortFrom(ip.Unmap(), s.addr.Port()))
-	}
-	return addrs, nil
-}
