@@ -121,7 +121,7 @@ func (s *server) connect() error {
 			return t.Gossip.IsValid() && s.members.Ping(ctx, t.ID, t.Gossip)
 		},
 	})
-	s.links = newLinks(func(ctx context.Context, m *fleet.Member) (stream, error) { return s.members.Link(ctx, m) }, opts.Logger)
+	s.links = newLinks(s.link, opts.Logger)
 	ackTimes := newAckTimes()
 	observe := func(kind string, took time.Duration) { ackTimes.WithLabelValues(kind).Observe(took.Seconds()) }
 	s.receipts = newReceipts(s.discovery.Standings, s.discovery.Acked(), s.members.SendReceipt, observe, opts.Logger)
@@ -141,13 +141,39 @@ func (s *server) connect() error {
 		s.admission.total, s.counts.panics, s.counts.records, refusals{s.admission, s.members.Refused, bounds(opts, s.files)},
 		gaugeOf("rollcall_overrides_in_force", "Decisions of operators that are in force.", func() int { list, _ := s.overrides.InForce(); return len(list) }),
 		gaugeOf("rollcall_event_readers", "Who reads GET /events.", s.hub.Readers),
-		gaugeOf("rollcall_probe_connections", "Connections of probes, of which rollcall_bound has the most.", s.files.Used),
+		gaugeOf("rollcall_probe_connections", "Connections to endpoints and members, of which rollcall_bound has the most.", s.files.Used),
 		counterOf("rollcall_probe_connections_refused_total", "Probes that were not made since they had their share of the file descriptors.", s.files.Refused))
 	if err != nil {
 		return err
 	}
 	s.web = s.newWeb(metrics)
 	return nil
+}
+
+// link opens a stream to a member, while probes can spare the file descriptor.
+func (s *server) link(ctx context.Context, m *fleet.Member) (stream, error) {
+	give, err := s.files.TakeSpare()
+	if err != nil {
+		return nil, err
+	}
+	l, err := s.members.Link(ctx, m)
+	if err != nil {
+		give()
+		return nil, err
+	}
+	return sparing{l, give}, nil
+}
+
+// sparing is a stream that has a file descriptor which it gives back.
+type sparing struct {
+	stream
+	give func()
+}
+
+// Close implements stream.
+func (s sparing) Close() error {
+	defer s.give()
+	return s.stream.Close()
 }
 
 // newWeb makes the server of the HTTP port.

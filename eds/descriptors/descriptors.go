@@ -19,6 +19,7 @@ import (
 const (
 	reserveLeast = 256 // for everything but probes; half of the limit if that is less
 	reserveShare = 10  // or one part in so many
+	spareShare   = 4   // one part in so many of what probes may have is for what is not needed
 	fullEnough   = 0.8 // share of the limit in use that is warned of
 
 	lookEvery = 15 * time.Second
@@ -37,7 +38,8 @@ type Descriptors struct {
 	limit, most int // most for probes
 	logger      *slog.Logger
 
-	used    atomic.Int64 // by probes
+	used    atomic.Int64 // by probes and spare ones
+	spare   atomic.Int64
 	refused atomic.Int64 // probes
 
 	mu     sync.Mutex
@@ -88,6 +90,20 @@ func (d *Descriptors) Dial(ctx context.Context, network, address string) (net.Co
 		return nil, err
 	}
 	return &counted{Conn: conn, leave: sync.OnceFunc(func() { d.used.Add(-1) })}, nil
+}
+
+// TakeSpare takes a descriptor for a connection to a member that this server can do
+// without, from a small part of what probes may have. give returns it, once.
+func (d *Descriptors) TakeSpare() (give func(), err error) {
+	give = sync.OnceFunc(func() {
+		d.used.Add(-1)
+		d.spare.Add(-1)
+	})
+	if used, spare := d.used.Add(1), d.spare.Add(1); used > int64(d.most) || spare > int64(d.most/spareShare) {
+		give()
+		return nil, fmt.Errorf("%d spare connections at most: %w", d.most/spareShare, syscall.EMFILE)
+	}
+	return give, nil
 }
 
 // counted is a connection that is in the account until it is closed.

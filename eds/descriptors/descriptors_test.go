@@ -67,6 +67,29 @@ func TestProbesAreRefusedAtTheirBound(t *testing.T) {
 	}
 }
 
+func TestSpareConnectionsLeaveMostToProbes(t *testing.T) {
+	d, _ := account(24) // 12 for probes, 3 of them spare
+	var gives []func()
+	for range 3 {
+		give, err := d.TakeSpare()
+		if err != nil {
+			t.Fatal(err)
+		}
+		gives = append(gives, give)
+	}
+	if _, err := d.TakeSpare(); !Lacking(err) {
+		t.Errorf("a fourth: %v", err)
+	}
+	gives[0]()
+	gives[0]() // counts once
+	if d.Used() != 2 {
+		t.Errorf("used %d", d.Used())
+	}
+	if _, err := d.TakeSpare(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFewDescriptorsLeftAreWarnedOfOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, log := account(100)
