@@ -1,9 +1,6 @@
 package xds
 
 import (
-	"strings"
-
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
 	grpcencoding "google.golang.org/grpc/encoding"
@@ -38,7 +35,7 @@ func frame(version, typeURL, nonce string, resources []mem.Buffer) framed {
 	return append(out, mem.SliceBuffer(tail))
 }
 
-// codec is gRPC's own, but for what is framed.
+// codec is gRPC's own, but for what is framed, and for requests: see readRequest.
 type codec struct{ grpcencoding.CodecV2 }
 
 func newCodec() codec { return codec{grpcencoding.GetCodecV2(proto.Name)} }
@@ -49,6 +46,18 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 		return mem.BufferSlice(f), nil
 	}
 	return c.CodecV2.Marshal(v)
+}
+
+// Unmarshal reads data into v.
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	if read := requestReader(v); read != nil {
+		b := data.MaterializeToBuffer(mem.DefaultBufferPool())
+		defer b.Free()
+		if read(b.ReadOnlyData()) {
+			return nil
+		}
+	}
+	return c.CodecV2.Unmarshal(data, v) // it says what is wrong
 }
 
 // resources takes what was collected, in the form of one kind of response.
@@ -79,9 +88,6 @@ func (s sotwStream) Recv() (req *discoveryv3.DiscoveryRequest, err error) {
 	defer s.stream.server.opts.Panics.Catch(panics.XDS, func(any) { err = errPanicked })
 	req, err = s.Stream.Recv()
 	s.stream.received(err)
-	if req != nil {
-		req.Node = slim(req.GetNode())
-	}
 	return req, err
 }
 
@@ -102,17 +108,5 @@ func (s deltaStream) Recv() (req *discoveryv3.DeltaDiscoveryRequest, err error) 
 	defer s.stream.server.opts.Panics.Catch(panics.XDS, func(any) { err = errPanicked })
 	req, err = s.DeltaStream.Recv()
 	s.stream.received(err)
-	if req != nil {
-		req.Node = slim(req.GetNode())
-	}
 	return req, err
-}
-
-// slim returns what is used of a node. go-control-plane keeps it for as long as the
-// stream lasts, and Envoy's lists each of its 500 extensions, 150 KB in memory.
-func slim(node *corev3.Node) *corev3.Node {
-	if node == nil {
-		return nil
-	}
-	return &corev3.Node{Id: strings.Clone(shorten(node.GetId(), maxNameLen))}
 }

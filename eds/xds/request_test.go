@@ -8,6 +8,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
@@ -58,14 +60,72 @@ func TestARequestThatIsTooLargeIsRefused(t *testing.T) {
 // What Envoy says about itself is 150 KB, of which its id is used.
 func TestOnlyTheIDOfANodeIsKept(t *testing.T) {
 	node := &corev3.Node{Id: "envoy-1", Cluster: "c", Extensions: []*corev3.Extension{{Name: "x"}}}
-	got := slim(node)
-	if got.GetId() != "envoy-1" || got.GetCluster() != "" || len(got.GetExtensions()) > 0 {
-		t.Errorf("kept %v", got)
+	sotw, delta := new(discoveryv3.DiscoveryRequest), new(discoveryv3.DeltaDiscoveryRequest)
+	reread(t, &discoveryv3.DiscoveryRequest{Node: node, VersionInfo: "1", ResourceNames: []string{"a"}}, sotw)
+	reread(t, &discoveryv3.DeltaDiscoveryRequest{Node: node, TypeUrl: typeV3}, delta)
+	for _, got := range []*corev3.Node{sotw.GetNode(), delta.GetNode()} {
+		if got.GetId() != "envoy-1" || got.GetCluster() != "" || len(got.GetExtensions()) > 0 {
+			t.Errorf("kept %v", got)
+		}
 	}
-	if long := slim(&corev3.Node{Id: strings.Repeat("x", 1<<20)}); len(long.GetId()) > maxNameLen {
-		t.Errorf("an id of %d bytes is kept", len(long.GetId()))
+	reread(t, &discoveryv3.DiscoveryRequest{Node: &corev3.Node{Id: strings.Repeat("x", 1<<20)}}, sotw)
+	if n := len(sotw.GetNode().GetId()); n > maxNameLen {
+		t.Errorf("an id of %d bytes is kept", n)
 	}
-	if slim(nil) != nil {
+	reread(t, &discoveryv3.DiscoveryRequest{VersionInfo: "1"}, sotw)
+	if sotw.GetNode() != nil {
 		t.Error("no node became one: go-control-plane would forget the first one")
 	}
+}
+
+// reread encodes a message and has the codec read it.
+func reread(t *testing.T, in, out proto.Message) {
+	t.Helper()
+	b, err := proto.Marshal(in)
+	must(t, err)
+	must(t, newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, out))
+}
+
+// A request is read as protobuf reads it, but for its node: whatever is refused or
+// accepted outside of it stays so.
+func FuzzRequestsAreReadAsProtobufWould(f *testing.F) {
+	node := &corev3.Node{Id: "a", Cluster: "b", Extensions: []*corev3.Extension{{Name: "c"}}}
+	for _, m := range []proto.Message{
+		&discoveryv3.DiscoveryRequest{Node: node, VersionInfo: "1", ResourceNames: []string{"x", "y"}, TypeUrl: typeV3, ResponseNonce: "2"},
+		&discoveryv3.DeltaDiscoveryRequest{Node: node, ResourceNamesSubscribe: []string{"x"}, InitialResourceVersions: map[string]string{"x": "1"}},
+	} {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+		f.Add(append(b, b...))
+		f.Add(b[:len(b)/2])
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, make := range []func() proto.Message{
+			func() proto.Message { return new(discoveryv3.DiscoveryRequest) }, func() proto.Message { return new(discoveryv3.DeltaDiscoveryRequest) },
+		} {
+			got, want := make(), make()
+			if err := proto.Unmarshal(b, want); err != nil {
+				continue // a node that is never read may be wrong
+			}
+			must(t, newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, got))
+			if gotID, wantID := idOf(got), shorten(idOf(want), maxNameLen); gotID != wantID {
+				t.Errorf("the id is %q, want %q", gotID, wantID)
+			}
+			if !proto.Equal(anonymous(got), anonymous(want)) {
+				t.Errorf("read %v, want %v", got, want)
+			}
+		}
+	})
+}
+
+func idOf(m proto.Message) string { return m.(interface{ GetNode() *corev3.Node }).GetNode().GetId() }
+
+// anonymous takes the node away.
+func anonymous(m proto.Message) proto.Message {
+	r := m.ProtoReflect()
+	r.Clear(r.Descriptor().Fields().ByName("node"))
+	return m
 }
