@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -95,6 +96,50 @@ func refuses(t *testing.T, p *stage.Process, words ...string) {
 		if !strings.Contains(last, word) {
 			t.Errorf("the line does not say %q: %s", word, last)
 		}
+	}
+}
+
+// The disk loses the database under a running server: writes fail, everything else
+// continues, and the server still ends when it is told to.
+func TestDatabaseThatBreaksUnderTheServerStopsNeitherDiscoveryNorTheStop(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	p := h.eds()
+	up := h.upstream()
+	decide := func(want int) {
+		t.Helper()
+		h.request(want, http.MethodPatch, "/edsservice/web/hosts/10.1.2.3:80", `{"state":"exclude"}`)
+	}
+	decide(http.StatusOK)
+	if err := os.Truncate(databaseOf(h), 8192); err != nil { // what is mapped beyond faults, as it does when a disk fails
+		t.Fatal(err)
+	}
+	h.request(http.StatusInternalServerError, http.MethodPatch, "/edsservice/shop/hosts/10.1.2.3:80", `{"state":"exclude"}`)
+	h.request(http.StatusInternalServerError, http.MethodPatch, "/edsservice/shop/hosts/10.1.2.3:80", `{"state":"drain"}`)
+	h.logs(p, "level=ERROR", "cannot be read from the disk", databaseOf(h))
+	other := h.upstream()
+	h.eventually("both upstreams are served", func(ctx context.Context) error {
+		got, err := h.API.Service(ctx, h.Service)
+		if err == nil && len(got.Hosts) != 2 {
+			err = fmt.Errorf("%d hosts", len(got.Hosts))
+		}
+		return err
+	})
+	for _, u := range []*stage.Upstream{up, other} {
+		if err := u.Stop(within(t, patience)); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.Done():
+	case <-time.After(25 * time.Second):
+		t.Fatal("it does not end")
+	}
+	if log := p.Log(); p.ExitCode() > 1 || strings.Contains(log, "goroutine ") || strings.Count(log, "cannot be changed; look at the disk") != 1 {
+		t.Errorf("it ended with %d and said:\n%s", p.ExitCode(), log)
 	}
 }
 

@@ -6,6 +6,7 @@ package database
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"sync/atomic"
 
@@ -32,9 +33,11 @@ func (e *DamagedError) Unwrap() error { return e.Reason }
 
 // DB is an open database. Any goroutine may call its methods.
 type DB struct {
-	bolt   *bbolt.DB
-	panics panics.Catcher
-	broken atomic.Bool
+	bolt    *bbolt.DB
+	logger  *slog.Logger
+	panics  panics.Catcher
+	broken  atomic.Bool
+	faulted atomic.Bool // a page could not be read; logged once
 }
 
 // View runs fn in a read transaction.
@@ -67,8 +70,33 @@ func (d *DB) Update(fn func(*bbolt.Tx) error) error {
 // cannot deliver into a panic.
 func (d *DB) guard(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer d.panics.Catch(panics.Database, func(v any) { err = fmt.Errorf("panic in a database transaction: %v", v) })
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		if f, ok := v.(interface{ Addr() uintptr }); ok && f.Addr() >= nilPage {
+			err = d.fault()
+			return
+		}
+		d.panics.Report(panics.Database, v)
+		err = fmt.Errorf("panic in a database transaction: %v", v)
+	}()
 	return fn()
+}
+
+// nilPage is where addresses of what nil points to end; a fault there is a bug.
+const nilPage = 4096
+
+// errFault is what becomes of a page fault.
+var errFault = errors.New("a page of the database cannot be read from the disk")
+
+// fault says once what happened; every write after it may say it again.
+func (d *DB) fault() error {
+	if !d.faulted.Swap(true) {
+		d.logger.Error("a page of the database cannot be read from the disk: overrides cannot be changed; look at the disk, then start this server again", "path", d.bolt.Path())
+	}
+	return errFault
 }
 
 // Close closes the file. It waits for transactions that have not ended.

@@ -119,7 +119,7 @@ func (o Options) openBolt(path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{bolt: bolt, panics: o.Panics}
+	db := &DB{bolt: bolt, logger: o.Logger, panics: o.Panics}
 	if err := db.View(o.identify); err != nil {
 		return nil, errors.Join(&DamagedError{path, err}, db.Close())
 	}
