@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rollcall-fleet/rollcall/demo/stage"
 )
@@ -133,6 +135,36 @@ func TestAHealthCheckThatLeavesAChildBehindPassesAndNoneIsLeft(t *testing.T) {
 	if n := strings.Count(string(left), "\n"); n > 0 || len(checks) < 10 {
 		t.Errorf("%d children of %d checks are left", n, len(checks))
 	}
+}
+
+// The program's server has left its process group, and outlives it.
+func TestAnOrphanThatHasThePortIsNotTakenForTheProgramStartedAgain(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.eds()
+	h.envoy("grpc")
+	dir, port := h.pythonApp()
+	p := h.verb(dir, "run", "--service", "myservice", "--port", port, "--health", "/health", "--restart", "on-failure", "--join", h.Addresses.Gossip, "--fleet", h.Pool,
+		"--", "sh", "-c", "setsid python3 app.py "+port+" & echo $! > server; echo $$ > program; exec sleep 1000")
+	pid := func(of string) int {
+		return must2(strconv.Atoi(strings.TrimSpace(string(must2(os.ReadFile(filepath.Join(dir, of)))(t)))))(t)
+	}
+	h.answers(200, "python")
+	orphan := pid("server")
+	t.Cleanup(func() { _ = syscall.Kill(pid("server"), syscall.SIGKILL) })
+	must(t, 0, syscall.Kill(pid("program"), syscall.SIGKILL))
+	h.logs(p, "level=WARN", "program waits for its address before it is started again", "another process answers at 127.0.0.1:"+port)
+	load := h.load()
+	time.Sleep(3 * time.Second)
+	for _, a := range load.Stop() {
+		if a.Status != http.StatusServiceUnavailable {
+			t.Fatalf("the orphan is served: status %d, body %q, error %v", a.Status, a.Body, a.Err)
+		}
+	}
+	must(t, 0, syscall.Kill(orphan, syscall.SIGKILL))
+	h.answers(200, "python")
+	must(t, 0, p.Signal(syscall.SIGTERM))
+	_ = p.Wait(within(t, patience)) // its code is the program's
 }
 
 func TestARunningProgramIsRegistered(t *testing.T) {

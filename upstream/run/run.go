@@ -65,17 +65,16 @@ type Options struct {
 // left the pool when it returns, and nothing of the program's process group is
 // left. An error says what went wrong besides; the exit code is 1 then, 127 when there
 // is no such program, and 126 when it cannot be executed.
-// It starts nothing when another process answers at the address already.
+// It starts nothing when another process answers at the address already, and nothing
+// again for as long as one does.
 func Run(ctx context.Context, o Options) (exitCode int, err error) {
 	if err := o.prepare(); err != nil {
-		return exitFailed, err
-	}
-	if err := o.unanswered(ctx); err != nil {
 		return exitFailed, err
 	}
 	s := &supervisor{
 		opts:  &o,
 		start: func() (process, error) { return startProgram(&o) },
+		free:  o.unanswered,
 		place: place{endpoint: &o.Endpoint, register: o.register},
 	}
 	return s.run(ctx)

@@ -30,6 +30,7 @@ type supervisor struct {
 	// Constant.
 	opts  *Options
 	start func() (process, error)
+	free  func(context.Context) error // an error when another process answers at the address
 
 	place
 	stops int // SIGTERM and SIGINT so far
@@ -37,6 +38,9 @@ type supervisor struct {
 }
 
 func (s *supervisor) run(ctx context.Context) (code int, err error) {
+	if err := s.free(ctx); err != nil {
+		return exitFailed, err
+	}
 	defer func() {
 		if err := s.leave(); err != nil {
 			s.opts.Logger.Warn("could not leave the pool", "error", err) // the code is the program's
@@ -57,9 +61,7 @@ func (s *supervisor) run(ctx context.Context) (code int, err error) {
 		if !l.another(ctx, ended) {
 			return ended.code, nil
 		}
-		wait := s.pause.after(l.ranWell())
-		s.opts.Logger.Warn("program is started again", "in", wait)
-		if err := s.sleep(ctx, wait); err != nil {
+		if err := s.awaitRestart(ctx, l.ranWell()); err != nil {
 			return exitFailed, err
 		}
 		if s.stopping(ctx) {
@@ -73,6 +75,30 @@ func (s *supervisor) bury(p process, ended exit) {
 	s.publish(false)
 	s.opts.Logger.Info("program ended", "program", s.opts.Program[0], "pid", p.pid(), "with", ended.text)
 	p.sweep(s.opts.StopTimeout)
+}
+
+// takenEvery is how often to look whether the address is free again.
+const takenEvery = time.Second
+
+// awaitRestart waits for the back-off, and then while another process answers at the
+// address, which the health check would take for the program: one that the program
+// started and that has left its group, say. It returns early when the supervisor stops.
+func (s *supervisor) awaitRestart(ctx context.Context, ranWell time.Duration) error {
+	wait := s.pause.after(ranWell)
+	s.opts.Logger.Warn("program is started again", "in", wait)
+	for warned := false; ; wait = takenEvery {
+		if err := s.sleep(ctx, wait); err != nil || s.stopping(ctx) {
+			return err
+		}
+		err := s.free(ctx)
+		if err == nil {
+			return nil
+		}
+		if !warned {
+			s.opts.Logger.Warn("program waits for its address before it is started again", "error", err)
+			warned = true
+		}
+	}
 }
 
 func (s *supervisor) stopping(ctx context.Context) bool { return s.stops > 0 || ctx.Err() != nil }

@@ -30,6 +30,7 @@ type story struct {
 	signals  map[time.Duration]syscall.Signal
 	cancel   time.Duration
 	failed   time.Duration // of the registration
+	taken    []span        // when another process answers at the address
 }
 
 // script is a life as a program wants it; the last one is lived again and again.
@@ -71,6 +72,15 @@ func (w *world) start() (process, error) {
 		w.now.endsIn(s.lasts, s.code)
 	}
 	return w.now, nil
+}
+
+func (w *world) free(context.Context) error {
+	now := time.Since(w.began)
+	if slices.ContainsFunc(w.taken, func(s span) bool { return s.from <= now && now < s.to }) {
+		w.note("taken")
+		return errors.New("another process answers")
+	}
+	return nil
 }
 
 func (w *world) check(context.Context) error {
@@ -163,7 +173,7 @@ func tell(t *testing.T, s story) (journal []string, code int, err error) {
 			w.note("register")
 			return fakeRegistration{w}, s.register
 		}
-		v := &supervisor{opts: o, start: w.start, place: place{endpoint: &o.Endpoint, register: register}}
+		v := &supervisor{opts: o, start: w.start, free: w.free, place: place{endpoint: &o.Endpoint, register: register}}
 		code, err = v.run(ctx)
 		journal = w.journal
 	})
@@ -173,7 +183,7 @@ func tell(t *testing.T, s story) (journal []string, code int, err error) {
 func TestTheEndOfADrainIsLogged(t *testing.T) {
 	for name, follow := range map[string]func(ctx context.Context, w *world, o *Options, register func(context.Context) (registration, error)) error{
 		"run": func(ctx context.Context, w *world, o *Options, register func(context.Context) (registration, error)) error {
-			_, err := (&supervisor{opts: o, start: w.start, place: place{endpoint: &o.Endpoint, register: register}}).run(ctx)
+			_, err := (&supervisor{opts: o, start: w.start, free: w.free, place: place{endpoint: &o.Endpoint, register: register}}).run(ctx)
 			return err
 		},
 		"register": func(ctx context.Context, w *world, o *Options, register func(context.Context) (registration, error)) error {
@@ -294,6 +304,18 @@ func TestSupervising(t *testing.T) {
 			story: story{lives: []script{{lasts: 2500 * ms, code: 4}, {sick: []span{{0, ever}}}, {lasts: 1500 * ms}}, restart: true},
 			journal: "0s start, 0s register, 2.5s program ends, 2.5s publish healthy: false, 2.501s sweep, 3.501s start, 33.501s terminated, 33.501s program ends, 33.501s publish healthy: false, 33.502s sweep, " +
 				"35.502s start, 35.502s publish healthy: true, 37.002s program ends, 37.002s publish healthy: false, 37.003s sweep, 37.003s leave",
+		},
+		"a program is not started while another process answers": {
+			story: story{lives: []script{{}}, taken: []span{{0, 1}}}, journal: "0s taken", code: 1, err: "another process answers",
+		},
+		"a program is not started again while another process answers": {
+			story:   story{lives: []script{{lasts: 2500 * ms, code: 4}, {lasts: 1500 * ms}}, restart: true, taken: []span{{ms, 5 * time.Second}}},
+			journal: "0s start, 0s register, 2.5s program ends, 2.5s publish healthy: false, 2.501s sweep, 3.501s taken, 4.501s taken, 5.501s start, 5.501s publish healthy: true, 7.001s program ends, 7.001s publish healthy: false, 7.002s sweep, 7.002s leave",
+		},
+		"SIGTERM ends the wait for the address": {
+			story:   story{lives: []script{{lasts: 2500 * ms, code: 4}}, restart: true, taken: []span{{ms, ever}}, signals: at(4600*ms, term)},
+			journal: "0s start, 0s register, 2.5s program ends, 2.5s publish healthy: false, 2.501s sweep, 3.501s taken, 4.501s taken, 4.6s leave",
+			code:    4,
 		},
 		"SIGTERM ends the back-off": {
 			story:   story{lives: []script{{lasts: 2500 * ms, code: 4}}, restart: true, signals: map[time.Duration]syscall.Signal{2700 * ms: syscall.SIGHUP, 2900 * ms: term}},
