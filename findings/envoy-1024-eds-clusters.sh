@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Guess: an Envoy with 1,100 clusters of type EDS, each with its own api_config_source
+# to the one EDS server, gets the endpoints of 1,100 services.
+# What happens: Envoy opens a gRPC stream for each cluster, and its own circuit breaker
+# for the EDS server's cluster (max_requests, 1,024 unless set) lets no more through.
+# The clusters left over, chosen by chance, stay without endpoints; Envoy opens its
+# listeners and logs no warning. With max_requests set, or over ADS (one stream), all
+# get their endpoints.
+# Versions: Envoy 1.40.0; the server is a few lines of Python (grpcio 1.85.3).
+# For users of an EDS server: set circuit_breakers on the cluster that leads to it, or
+# use ADS, before an Envoy has a thousand such clusters; watch
+# cluster.NAME.upstream_rq_pending_overflow of that cluster.
+# Seen:
+#   1,100 clusters, EDS: {'streams': 1024, 'clusters without endpoints': 76, 'lines logged': 0}
+#   the same with max_requests 10000: {'streams': 1100, 'clusters without endpoints': 0, 'lines logged': 0}
+#   the same over ADS: {'streams': 1, 'clusters without endpoints': 0, 'lines logged': 0}
+#   as stated: past 1,024 EDS clusters the rest stays without endpoints, in silence
+. "$(dirname "$0")/lib/begin.sh"
+envoy_140
+python <<'PY'
+from plane import *
+
+many = 1100
+a = Backend("a")
+
+
+def run(api, **breakers):
+    def answer(request, send):
+        if not request.response_nonce and request.type_url == EDS:
+            send(sotw("1", *(assignment(name, [a.port]) for name in request.resource_names)))
+
+    plane = Plane(on_request=answer, threads=many + 100)
+    ads = {"dynamic_resources": {"ads_config": {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [
+        {"envoy_grpc": {"cluster_name": "xds"}}]}}} if api == "ADS" else {}
+    clusters = [eds_cluster(f"svc{i}" if i else "svc", api) for i in range(many)]
+    envoy = Envoy(bootstrap(0, *clusters, xds={**xds_cluster(plane.port), **breakers}, **ads))
+    envoy.port()
+    time.sleep(8)
+    totals = envoy.admin("/stats?filter=membership_total").split("\n")
+    without = sum(line.endswith(": 0") for line in totals)
+    warned = [line for line in envoy.logged().splitlines() if "global_downstream_max_connections" not in line and line]
+    streams = len(plane.opened)
+    envoy.stop()
+    plane.stop(0)
+    return {"streams": streams, "clusters without endpoints": without, "lines logged": len(warned)}
+
+
+check("1,100 clusters, EDS", run("GRPC"), {"streams": 1024, "clusters without endpoints": 76, "lines logged": 0})
+raised = {"circuit_breakers": {"thresholds": [{"max_requests": 10000}]}}
+check("the same with max_requests 10000", run("GRPC", **raised), {"streams": 1100, "clusters without endpoints": 0, "lines logged": 0})
+check("the same over ADS", run("ADS"), {"streams": 1, "clusters without endpoints": 0, "lines logged": 0})
+finish("past 1,024 EDS clusters the rest stays without endpoints, in silence")
+PY
