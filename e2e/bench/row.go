@@ -37,6 +37,7 @@ type unit int
 const (
 	milliseconds unit = iota
 	count
+	kilobytes
 )
 
 // counted is a count in the place of a duration.

@@ -43,8 +43,11 @@ func (w wanted) judge(median, p99, longest time.Duration, u unit) string {
 
 // show writes a figure with its unit.
 func (u unit) show(d time.Duration) string {
-	if u == count {
+	switch u {
+	case count:
 		return fmt.Sprint(d.Milliseconds())
+	case kilobytes:
+		return fmt.Sprintf("%d KB", d.Milliseconds())
 	}
 	return fmt.Sprintf("%.1f ms", millis(d))
 }
