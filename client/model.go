@@ -40,6 +40,8 @@ type Guard struct {
 	Since time.Time `json:"since"`
 	Until time.Time `json:"until,omitzero"`
 	Held  int       `json:"held"`
+
+	Contradicted int `json:"contradicted,omitzero"` // of Held: alive by a fresh answer
 }
 
 // Guards are all that hold at the server that answers.

@@ -34,15 +34,29 @@ func narrate(logger *slog.Logger, before, now *registry.Snapshot) {
 }
 
 func narrateGuard(logger *slog.Logger, was, now registry.Service) {
+	alive, before := contradicted(now.Guard), contradicted(was.Guard)
 	switch {
-	case was.Guard == nil && now.Guard != nil:
+	case alive > 0 && before == 0:
+		logger.Error("endpoints refuse connections but answer a challenge: a firewall may reject what this server sends, keeping them in service", "service", now.Name, "endpoints", alive, "of", len(now.Hosts))
+	case alive == 0 && before > 0:
+		logger.Info("no endpoint is contradicted any more", "service", now.Name)
+	}
+	switch {
+	case !was.Guard.Silent() && now.Guard.Silent():
 		if !now.Guard.Until.IsZero() {
 			logger = logger.With("until", now.Guard.Until)
 		}
-		logger.Error("the guard holds: more of the service fell silent at once than can be believed", "service", now.Name, "held", now.Guard.Held)
-	case was.Guard != nil && now.Guard == nil:
+		logger.Error("the guard holds: more of the service fell silent at once than can be believed", "service", now.Name, "held", now.Guard.Held-now.Guard.Contradicted)
+	case was.Guard.Silent() && !now.Guard.Silent():
 		logger.Info("the guard has let go", "service", now.Name)
 	}
+}
+
+func contradicted(g *registry.Guard) int {
+	if g == nil {
+		return 0
+	}
+	return g.Contradicted
 }
 
 // narrateHosts compares two lists that are sorted alike.

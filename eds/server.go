@@ -120,6 +120,7 @@ func (s *server) connect() error {
 		Ping: func(ctx context.Context, t probe.Target) bool {
 			return t.Gossip.IsValid() && s.members.Ping(ctx, t.ID, t.Gossip)
 		},
+		Challenge: s.challenge,
 	})
 	s.links = newLinks(s.link, opts.Logger)
 	ackTimes := newAckTimes()
@@ -174,6 +175,12 @@ type sparing struct {
 func (s sparing) Close() error {
 	defer s.give()
 	return s.stream.Close()
+}
+
+// challenge asks the process that is to be at t's gossip address to prove that it is there.
+func (s *server) challenge(ctx context.Context, t probe.Target) bool {
+	id, err := uuid.Parse(t.ID)
+	return err == nil && s.members.Vouch(ctx, &fleet.Member{ID: id, Gossip: t.Gossip})
 }
 
 // newWeb makes the server of the HTTP port.

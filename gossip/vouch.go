@@ -83,10 +83,11 @@ func (p *Pool) sendPacket(to *fleet.Member, msg message) {
 }
 
 // challenged answers whoever asks, if it is a member: at the address at which the
-// pool knows it.
+// pool knows it. A member that was lost may be on the other side of a broken link that
+// lets packets through again.
 func (p *Pool) challenged(m message, answer messageKind) {
 	asker, ok := p.members.find(m.sender)
-	if ok && asker.Liveness == fleet.Alive && len(m.body) == nonceSize {
+	if ok && asker.Liveness != fleet.Left && len(m.body) == nonceSize {
 		p.sendPacket(asker, message{kind: answer, member: m.sender, sender: p.id, body: m.body})
 	}
 }

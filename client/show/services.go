@@ -50,7 +50,10 @@ func Guards(w io.Writer, now time.Time, g client.Guards) error {
 	for _, name := range slices.Sorted(maps.Keys(g.Guards)) {
 		guard := g.Guards[name]
 		lets := "in " + age(now, guard.Until)
-		if guard.Until.IsZero() {
+		switch {
+		case guard.Held == guard.Contradicted:
+			lets = "once connections succeed, or its processes no longer answer"
+		case guard.Until.IsZero():
 			lets = "once the server hears others"
 		}
 		t.row(name, fmt.Sprint(guard.Held), age(now, guard.Since), lets)
@@ -112,9 +115,11 @@ var reasons = map[string]string{
 	"draining":  "it is about to leave",
 	"dead":      "its ports refuse connections",
 	"refusing":  "its port refuses connections",
-	"hanging":   "its port does not answer",
-	"silent":    "nothing of it answers",
-	"damped":    "it came and went too often",
+
+	"contradicted": "its ports refuse, its process answers",
+	"hanging":      "its port does not answer",
+	"silent":       "nothing of it answers",
+	"damped":       "it came and went too often",
 }
 
 // whyNot says why the i-th host of s is not served; "" when it is.

@@ -78,11 +78,13 @@ func TestGuardsAreATable(t *testing.T) {
 	want(t, `
 SERVICE  HELD  SINCE  LETS GO
 api      2     20s    once the server hears others
+db       3     20s    once connections succeed, or its processes no longer answer
 web      3     60s    in 9m
 `, func(w io.Writer) error {
 		return Guards(w, now, client.Guards{Guards: map[string]client.Guard{
 			"web": {Held: 3, Since: now.Add(-time.Minute), Until: now.Add(9 * time.Minute)},
 			"api": {Held: 2, Since: now.Add(-20 * time.Second)},
+			"db":  {Held: 3, Contradicted: 3, Since: now.Add(-20 * time.Second)},
 		}})
 	})
 }

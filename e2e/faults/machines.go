@@ -20,6 +20,8 @@ import (
 // port is where every upstream serves: each has an address of its own.
 const port = 8080
 
+const gossipPort = 7946
+
 // Options say what is run.
 type Options struct {
 	Binary string // rollcall
@@ -91,9 +93,22 @@ func (m *Machines) start(ctx context.Context) (err error) {
 func (m *Machines) Upstream(host int, args ...string) error {
 	addr := m.Net.Addr(host)
 	flags := []string{"upstream", "-p", strconv.Itoa(port), "--address", addr, "--gossip", addr + ":7946", "--join", m.Net.Addr(0) + ":7946"}
-	_, err := m.run(host, "upstream-"+strconv.Itoa(host), slices.Concat(flags, m.opts.Members, args)...)
+	_, err := m.run(host, upstreamOn(host), slices.Concat(flags, m.opts.Members, args)...)
 	return err
 }
+
+// Kill kills the upstream on a host.
+func (m *Machines) Kill(host int) error {
+	for _, p := range slices.Backward(m.processes) {
+		if p.Name == upstreamOn(host) {
+			p.Kill()
+			return nil
+		}
+	}
+	return fmt.Errorf("no upstream was started on host %d", host)
+}
+
+func upstreamOn(host int) string { return "upstream-" + strconv.Itoa(host) }
 
 // run starts rollcall on a host.
 func (m *Machines) run(host int, name string, args ...string) (*stage.Process, error) {
@@ -205,6 +220,12 @@ func (m *Machines) Cut(ctx context.Context, cut bool, hosts ...int) error {
 		errs = append(errs, m.Net.Cut(ctx, i, cut))
 	}
 	return errors.Join(errs...)
+}
+
+// Reject has a firewall refuse the EDS server's connections to every upstream, over TCP
+// alone, with "tcp reset" or "icmp port-unreachable"; "" ends it.
+func (m *Machines) Reject(ctx context.Context, with string) error {
+	return m.Net.Reject(ctx, 0, with, port, gossipPort)
 }
 
 // Lose drops a share of all packets on every host, in percent.

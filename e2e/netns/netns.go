@@ -106,6 +106,25 @@ func (n *Net) Lose(ctx context.Context, i, percent int) error {
 	if percent > 0 {
 		rules += fmt.Sprintf("table inet loss { chain in { type filter hook input priority 0; iifname \"eth0\" numgen random mod 100 < %d drop; }; }\n", percent)
 	}
+	return n.nft(ctx, i, rules)
+}
+
+// Reject has a firewall on host i refuse its TCP connections to the given ports of others, with "tcp reset" or "icmp port-unreachable"; "" ends it. UDP passes.
+func (n *Net) Reject(ctx context.Context, i int, with string, ports ...int) error {
+	rules := "table inet refuse\ndelete table inet refuse\n"
+	if with != "" {
+		list := strings.Trim(strings.ReplaceAll(fmt.Sprint(ports), " ", ","), "[]")
+		family := ""
+		if strings.HasPrefix(with, "icmp") {
+			family = "meta nfproto ipv4 "
+		}
+		rules += fmt.Sprintf("table inet refuse { chain out { type filter hook output priority 0; oifname \"eth0\" %stcp dport { %s } reject with %s; }; }\n", family, list, with)
+	}
+	return n.nft(ctx, i, rules)
+}
+
+// nft loads rules on host i.
+func (n *Net) nft(ctx context.Context, i int, rules string) error {
 	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", n.Namespace(i), "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(rules)
 	if out, err := cmd.CombinedOutput(); err != nil {

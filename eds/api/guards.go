@@ -19,13 +19,16 @@ type guardView struct {
 	Since time.Time `json:"since"`
 	Until time.Time `json:"until,omitzero"` // absent while isolated: without limit
 	Held  int       `json:"held"`
+
+	// Contradicted is how many of Held are alive by a fresh answer.
+	Contradicted int `json:"contradicted,omitzero"`
 }
 
 func viewGuard(g *registry.Guard) *guardView {
 	if g == nil {
 		return nil
 	}
-	return &guardView{Since: g.Since, Until: g.Until, Held: g.Held}
+	return &guardView{Since: g.Since, Until: g.Until, Held: g.Held, Contradicted: g.Contradicted}
 }
 
 func (a *api) listGuards(w http.ResponseWriter, _ *http.Request) error {

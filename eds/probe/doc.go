@@ -1,8 +1,9 @@
 // Package probe holds a standing connection to each endpoint and says what can be
 // concluded from its answers, its silence and its breaking. A refused connection
-// proves death, within about a millisecond of it; silence proves nothing by
-// itself, so it is weighed against the silence of others, against the word of a
-// second witness, and against the chance that this process was itself asleep.
+// is strong evidence of death. The gossip port and a challenge to the process itself
+// make it proof, within about a millisecond, or contradict it. Silence proves nothing
+// by itself, so it is weighed against the silence of others, against what further
+// witnesses say, and against the chance that this process was itself asleep.
 // What is done about a verdict is the registry's business.
 //
 // One goroutine, the loop, owns all state; each connection has one that reads it.

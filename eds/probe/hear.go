@@ -3,6 +3,7 @@ package probe
 import (
 	"net"
 	"slices"
+	"time"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
@@ -38,6 +39,7 @@ func (w *watcher) handle(e event) {
 
 func (w *watcher) onConnected(l *line, conn net.Conn) {
 	l.conn, l.giveUp = conn, nil
+	w.roundTrip = time.Since(l.opened)
 	w.loop.read(w, l)
 	switch {
 	case w.target.Kind == fleet.ProbeTCP:
@@ -87,21 +89,38 @@ func (w *watcher) onRefused() {
 	w.dropAll()
 	w.waiting = false
 	if w.inquiry == nil || w.inquiry.about != witnessed {
-		w.askWitness()
+		w.askWitnesses()
 	}
 }
 
-// onWord notes what a second witness said; that nothing was heard of it means
-// nothing if this process slept.
+// onWord notes what a witness said; that nothing was heard of it means nothing if this
+// process slept.
 func (w *watcher) onWord(e event) {
-	asked := w.inquiry.since
-	w.endInquiry()
+	q := w.inquiry
 	switch {
-	case e.said == mute && w.loop.pulse.asleepSince(asked):
+	case e.said == mute && w.loop.pulse.asleepSince(q.since):
+		w.endInquiry()
 	case e.kind == pinged:
+		w.endInquiry()
 		w.judge.pinged(e.said)
 	default:
+		w.onTestimony(q, e)
+	}
+}
+
+// onTestimony ends the inquiry once nothing can change the verdict any more. An endpoint
+// that was found dead may still answer the challenge.
+func (w *watcher) onTestimony(q *inquiry, e event) {
+	if e.witness == challenged && e.said == answers {
+		w.roundTrip = time.Since(q.since)
+	}
+	q.heard.add(e.witness, e.said)
+	v := w.judge.refused(q.heard)
+	if v != Unknown {
 		w.tried, w.verified = true, false
-		w.judge.refused(e.said)
+	}
+	helpless := e.witness == gossipPort && e.said == unasked
+	if helpless || v == Refused || v == Contradicted || v == Dead && (q.heard.challenge != unasked || q.heard.tcp == nobody) {
+		w.endInquiry()
 	}
 }

@@ -17,22 +17,49 @@ const holdFor = 20 * time.Millisecond
 // knocks is how often a port that accepts and hangs up is tried again at once.
 const knocks = 3
 
-// inquiry asks a second witness about an endpoint.
+// The answer to a challenge is waited for twice as long as the endpoint needs for a
+// handshake, within these bounds.
+const (
+	challengeLeast = 10 * time.Millisecond
+	challengeMost  = 50 * time.Millisecond
+)
+
+// unreachableWait is the longest pause between the packets that ask for "port
+// unreachable"; the first is a millisecond long, each later one twice as long.
+const unreachableWait = 32 * time.Millisecond
+
+// witness is one of those that an inquiry asks.
+type witness int
+
+const (
+	gossipPings   witness = iota // pings over gossip, after time-outs
+	gossipPort                   // TCP, after a refusal
+	datagramPort                 // the same port over UDP
+	challenged                   // the process itself, over UDP
+	challengeTime                // the clock: an answer to the challenge is overdue
+)
+
+// inquiry asks further witnesses about an endpoint.
 type inquiry struct {
+	ctx    context.Context
 	cancel context.CancelFunc
 	about  eventKind // witnessed or pinged
 	since  time.Time
+	heard  testimony // with witnessed
 }
 
-// inquire starts an inquiry in place of the one before.
-func (w *watcher) inquire(about eventKind, ask func(context.Context) word) {
+// inquire begins an inquiry in place of the one before.
+func (w *watcher) inquire(about eventKind) {
 	w.endInquiry()
 	ctx, cancel := context.WithCancel(w.loop.ctx)
-	q := &inquiry{cancel: cancel, about: about, since: time.Now()}
-	w.inquiry = q
+	w.inquiry = &inquiry{ctx: ctx, cancel: cancel, about: about, since: time.Now()}
+}
+
+// question has a witness asked in the background.
+func (w *watcher) question(who witness, ask func(context.Context) word) {
+	q := w.inquiry
 	w.loop.wg.Go(func() {
-		defer cancel()
-		w.loop.send(event{watcher: w, inquiry: q, kind: about, said: ask(ctx)})
+		w.loop.send(event{watcher: w, inquiry: q, kind: q.about, witness: who, said: ask(q.ctx)})
 	})
 }
 
@@ -46,7 +73,8 @@ func (w *watcher) endInquiry() {
 
 // askGossip sends the pings that tell a server that hangs from one that is cut off.
 func (w *watcher) askGossip() {
-	w.inquire(pinged, func(ctx context.Context) word {
+	w.inquire(pinged)
+	w.question(gossipPings, func(ctx context.Context) word {
 		switch {
 		case w.loop.opts.Ping == nil || !w.target.Gossip.IsValid():
 			return nobody
@@ -58,29 +86,53 @@ func (w *watcher) askGossip() {
 	})
 }
 
-// askWitness asks the member's gossip port whether it refuses too.
-func (w *watcher) askWitness() {
-	w.inquire(witnessed, func(ctx context.Context) word {
+// askWitnesses asks at the same time whether the member's gossip port refuses too, over
+// TCP and over UDP, and whether its process answers a challenge.
+func (w *watcher) askWitnesses() {
+	w.inquire(witnessed)
+	port := w.target.Gossip
+	if !port.IsValid() {
+		w.question(gossipPort, func(context.Context) word { return nobody })
+		return
+	}
+	w.question(gossipPort, func(ctx context.Context) word {
 		ctx, cancel := context.WithTimeout(ctx, w.loop.opts.Timeout)
 		defer cancel()
-		return w.knock(ctx, w.target.Gossip)
+		return w.knock(ctx, port)
+	})
+	w.question(datagramPort, func(ctx context.Context) word { return w.knockUDP(ctx, port) })
+	w.question(challenged, func(ctx context.Context) word {
+		if w.loop.opts.Challenge != nil && w.loop.opts.Challenge(ctx, w.target) {
+			return answers
+		}
+		return mute
+	})
+	overdue := min(max(challengeLeast, 2*w.roundTrip), challengeMost)
+	w.question(challengeTime, func(ctx context.Context) word {
+		select {
+		case <-time.After(overdue):
+		case <-ctx.Done():
+		}
+		return mute
 	})
 }
 
+// knock reports what a TCP port does. It is unasked where this process has not what it
+// takes to dial.
 func (w *watcher) knock(ctx context.Context, port netip.AddrPort) word {
-	if !port.IsValid() {
-		return nobody
-	}
 	for range knocks {
 		conn, err := w.loop.opts.Dial(ctx, "tcp", port.String())
 		switch {
-		case errors.Is(err, syscall.ECONNREFUSED):
+		case err == nil:
+			if holds(conn) {
+				return answers
+			}
+		case dialFailure(err) == refused:
 			return refuses
-		case errors.Is(err, syscall.ECONNRESET): // it closed meanwhile
-		case err != nil:
+		case dialFailure(err) == helpless:
+			return unasked
+		case dialFailure(err) == unreachable:
 			return mute
-		case holds(conn):
-			return answers
 		}
 	}
 	return answers
@@ -93,4 +145,27 @@ func holds(conn net.Conn) bool {
 	}
 	_, err := conn.Read(make([]byte, 1))
 	return err == nil || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// knockUDP sends empty packets to a UDP port, which members of every version ignore, and
+// reports whether the kernel there says that the port is unreachable. Only a connected
+// socket hears of that. It tries again, since a process that dies closes its ports one
+// after the other.
+func (w *watcher) knockUDP(ctx context.Context, port netip.AddrPort) word {
+	conn, err := w.loop.opts.Dial(ctx, "udp", port.String())
+	if err != nil {
+		return mute
+	}
+	defer conn.Close()
+	for pause := time.Millisecond; pause <= unreachableWait && ctx.Err() == nil; pause *= 2 {
+		_, err := conn.Write(nil)
+		if err == nil {
+			_ = conn.SetReadDeadline(time.Now().Add(pause))
+			_, err = conn.Read(make([]byte, 1))
+		}
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return refuses
+		}
+	}
+	return mute
 }

@@ -12,13 +12,16 @@ const (
 	Failing  Verdict = "failing"  // it answers, and says that it cannot serve
 	Replaced Verdict = "replaced" // another process answers at its address
 	Refused  Verdict = "refused"  // its port refuses, its gossip port does not
-	Dead     Verdict = "dead"     // all its ports refuse
+	Dead     Verdict = "dead"     // all its ports refuse, and its process answers no challenge
 	Hanging  Verdict = "hanging"  // its port is silent, its gossip answers
 	Silent   Verdict = "silent"   // its port and its gossip are silent
+
+	// Contradicted: its ports refuse over TCP, but its process answers a challenge over
+	// UDP. A firewall that rejects connections looks like that; a dead process does not.
+	Contradicted Verdict = "contradicted"
 )
 
-// word is what a second witness said: the gossip port after a refusal, or gossip
-// itself after time-outs.
+// word is what a further witness said.
 type word int
 
 const (
@@ -26,7 +29,7 @@ const (
 	nobody       // there is no second witness
 	refuses      // the port refuses too
 	answers      // the port accepts, or a ping was answered
-	mute         // nothing was heard
+	mute         // nothing was heard, or none of what was asked for
 )
 
 const (
@@ -73,15 +76,66 @@ func (j *judge) answer(good bool, id string) {
 	}
 }
 
-// refused notes that the serving port refused, and what the gossip port said.
-func (j *judge) refused(said word) {
+// testimony is what the witnesses to a refusal have said so far.
+type testimony struct {
+	tcp       word // the gossip port: refuses, answers, mute, nobody
+	udp       word // the same port over UDP: refuses, mute
+	challenge word // the process: answers, mute
+	overdue   bool // an answer to the challenge should be here by now
+}
+
+// add notes what one of them said.
+func (t *testimony) add(who witness, said word) {
+	switch who {
+	case gossipPort:
+		t.tcp = said
+	case datagramPort:
+		t.udp = said
+	case challenged:
+		t.challenge = said
+	case challengeTime:
+		t.overdue = true
+	case gossipPings:
+	}
+}
+
+// verdict is what the testimony amounts to; Unknown as long as it proves nothing. Patient
+// waits for all of it: whoever was taken for dead wrongly before may be slow to answer.
+func (t testimony) verdict(patient bool) Verdict {
+	switch {
+	case t.tcp == nobody:
+		return Dead
+	case t.tcp == unasked:
+		return Unknown
+	case t.tcp != refuses:
+		return Refused
+	case t.challenge == answers:
+		return Contradicted
+	case t.challenge == mute, !patient && (t.udp == refuses || t.overdue):
+		return Dead
+	default:
+		return Unknown
+	}
+}
+
+// refused notes what is known after the serving port refused, and returns the verdict on
+// it. After Dead it may be called again with more: an answer that comes late still counts.
+func (j *judge) refused(t testimony) Verdict {
+	v := t.verdict(j.verdict == Contradicted)
+	if v == Unknown {
+		return v
+	}
 	j.heard()
 	j.bad, j.gone = 0, true
-	if said == nobody || said == refuses {
+	switch {
+	case v == Dead:
 		j.verdict = Dead
-		return
+	case v == Refused:
+		j.suspect(Refused)
+	case j.verdict != Failing && j.verdict != Hanging && j.verdict != Replaced: // those knew it better
+		j.verdict = Contradicted
 	}
-	j.suspect(Refused)
+	return v
 }
 
 func (j *judge) heard() { j.gone, j.late, j.silent, j.said = false, false, 0, unasked }

@@ -9,7 +9,7 @@ import (
 
 // Each script is a list of events with the verdict wanted after the last of them.
 // good, bad: an answer; other: another process's; anon, anonbad: without a uuid; late[/share]: a time-out;
-// ping, mute, alone: what gossip says; both, open, none, deaf: the witness to a refusal.
+// ping, mute, alone: what gossip says; both, contra, open, none, deaf: the witnesses to a refusal.
 func TestJudge(t *testing.T) {
 	for _, tt := range []struct {
 		script string
@@ -55,6 +55,15 @@ func TestJudge(t *testing.T) {
 		{"good none", Dead},
 		{"good open", Refused},
 		{"good deaf", Refused},
+		{"good contra", Contradicted},
+		{"contra", Contradicted},
+		{"good contra both", Dead},
+		{"both contra", Contradicted}, // its answer came late
+		{"good contra good", Good},
+		{"good contra open", Refused},
+		{"good contra late late late mute", Silent},
+		{"good bad bad contra", Failing}, // it is not served on the strength of less than its own word
+		{"other contra", Replaced},
 		{"both good", Good},
 		{"both bad", Dead},
 		{"both late late late mute", Dead}, // silence does not unsay a proof
@@ -92,19 +101,51 @@ func TestJudge(t *testing.T) {
 			case "alone":
 				j.pinged(nobody)
 			case "both":
-				j.refused(refuses)
+				j.refused(testimony{tcp: refuses, udp: refuses, challenge: mute})
+			case "contra":
+				j.refused(testimony{tcp: refuses, challenge: answers})
 			case "none":
-				j.refused(nobody)
+				j.refused(testimony{tcp: nobody})
 			case "open":
-				j.refused(answers)
+				j.refused(testimony{tcp: answers})
 			case "deaf":
-				j.refused(mute)
+				j.refused(testimony{tcp: mute})
 			default:
 				t.Fatalf("no event %q", name)
 			}
 		}
 		if j.verdict != tt.want {
 			t.Errorf("%q: %q, want %q", tt.script, j.verdict, tt.want)
+		}
+	}
+}
+
+// What is known after the serving port refused, and the verdict on it.
+func TestWitnessesToARefusal(t *testing.T) {
+	for _, tt := range []struct {
+		known         testimony
+		want, patient Verdict // for an endpoint that was found contradicted before
+	}{
+		{testimony{}, Unknown, Unknown},
+		{testimony{overdue: true}, Unknown, Unknown},
+		{testimony{udp: refuses, overdue: true}, Unknown, Unknown},
+		{testimony{challenge: answers}, Unknown, Unknown},
+		{testimony{tcp: nobody}, Dead, Dead},
+		{testimony{tcp: answers}, Refused, Refused},
+		{testimony{tcp: answers, challenge: answers}, Refused, Refused},
+		{testimony{tcp: mute, udp: refuses}, Refused, Refused},
+		{testimony{tcp: mute, challenge: answers}, Refused, Refused},
+		{testimony{tcp: refuses}, Unknown, Unknown},
+		{testimony{tcp: refuses, udp: mute}, Unknown, Unknown},
+		{testimony{tcp: refuses, udp: refuses}, Dead, Unknown},
+		{testimony{tcp: refuses, overdue: true}, Dead, Unknown},
+		{testimony{tcp: refuses, udp: refuses, overdue: true}, Dead, Unknown},
+		{testimony{tcp: refuses, challenge: mute}, Dead, Dead},
+		{testimony{tcp: refuses, challenge: answers}, Contradicted, Contradicted},
+		{testimony{tcp: refuses, udp: refuses, challenge: answers, overdue: true}, Contradicted, Contradicted},
+	} {
+		if got, patient := tt.known.verdict(false), tt.known.verdict(true); got != tt.want || patient != tt.patient {
+			t.Errorf("%+v: %q, with patience %q, want %q and %q", tt.known, got, patient, tt.want, tt.patient)
 		}
 	}
 }

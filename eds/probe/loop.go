@@ -35,7 +35,7 @@ const (
 	helpless              // this process has not what it takes to dial
 	answered
 	broke
-	witnessed // the gossip port has spoken, or not
+	witnessed // a witness to a refusal has spoken, or not
 	pinged    // gossip has
 )
 
@@ -48,6 +48,7 @@ type event struct {
 	conn    net.Conn // connected
 	good    bool     // answered: a 2xx
 	id      string   // answered: the uuid, if there was one
+	witness witness  // witnessed: who has
 	said    word     // witnessed, pinged
 }
 

@@ -24,6 +24,8 @@ type host struct {
 	net *network
 
 	refusing bool          // nobody listens
+	rejected bool          // a firewall refuses for it, over TCP
+	secret   bool          // nobody says that its UDP port is unreachable
 	dark     bool          // packets to it and from it vanish, and only dials try again
 	frozen   bool          // the kernel accepts, the process does not answer until it thaws
 	dialErr  error         // what every dial finds
@@ -68,7 +70,7 @@ func (h *host) set(change func(*host)) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	change(h)
-	if h.refusing {
+	if h.refusing || h.rejected {
 		h.hangUpAll()
 	}
 	if !h.frozen && !h.dark {
@@ -110,8 +112,11 @@ func (h *host) open() int {
 	return n
 }
 
-func (n *network) dial(ctx context.Context, _, addr string) (net.Conn, error) {
+func (n *network) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	h := n.host(addr)
+	if network == "udp" {
+		return &memSocket{host: h}, nil
+	}
 	n.mu.Lock()
 	h.dials = append(h.dials, time.Now())
 	way := h.syn() + h.syn()
@@ -137,7 +142,7 @@ func (h *host) accept() (net.Conn, error) {
 		return nil, nil
 	case h.dialErr != nil:
 		return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", h.dialErr)}
-	case h.refusing && h.accepts == 0:
+	case (h.refusing || h.rejected) && h.accepts == 0:
 		return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	}
 	c := &memConn{host: h, data: make(chan string, 16), eof: make(chan struct{}), closed: make(chan struct{})}
@@ -310,4 +315,24 @@ func (c *memConn) more() error {
 	default:
 		return io.EOF
 	}
+}
+
+// memSocket is a connected UDP socket.
+type memSocket struct {
+	net.Conn // the methods that nobody calls
+	host     *host
+	sent     int
+	deadline time.Time
+}
+
+func (*memSocket) Close() error                        { return nil }
+func (s *memSocket) SetReadDeadline(t time.Time) error { s.deadline = t; return nil }
+func (s *memSocket) Write(b []byte) (int, error)       { s.sent++; return len(b), nil }
+
+func (s *memSocket) Read([]byte) (int, error) {
+	if h := s.host.get(); s.sent > 0 && h.refusing && !h.dark && !h.secret {
+		return 0, syscall.ECONNREFUSED
+	}
+	time.Sleep(time.Until(s.deadline))
+	return 0, os.ErrDeadlineExceeded
 }

@@ -51,6 +51,10 @@ type Options struct {
 	// Ping asks a member over gossip, several times at once, and reports whether
 	// any answer came. It is called from many goroutines and bounds its own wait.
 	Ping func(ctx context.Context, t Target) bool
+	// Challenge asks a member over UDP to prove that its process lives, in a way that
+	// nothing but that process can answer, and reports whether it did. It is called as
+	// Ping is. Nil: a refusal of both ports is proof enough.
+	Challenge func(ctx context.Context, t Target) bool
 }
 
 // Prober watches endpoints. Run does the work; the other methods may be called

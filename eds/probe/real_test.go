@@ -184,3 +184,24 @@ func TestAStoppedProberJudgesNobody(t *testing.T) {
 	server.Close()
 	<-served
 }
+
+// Empty packets to a UDP port: the kernel says that nothing listens, members ignore them.
+func TestUDPPortIsUnreachableOnlyWhereNothingListens(t *testing.T) {
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	port := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	w := &watcher{loop: newLoop(t.Context(), New(Options{}))}
+	if said := w.knockUDP(t.Context(), port); said != mute {
+		t.Errorf("an open port says %v", said)
+	}
+	if n, _, err := conn.ReadFromUDPAddrPort(make([]byte, 1)); n != 0 || err != nil {
+		t.Errorf("it received %d bytes (%v), want an empty packet", n, err)
+	}
+	conn.Close()
+	if said := w.knockUDP(t.Context(), port); said != refuses {
+		t.Errorf("a closed port says %v", said)
+	}
+}

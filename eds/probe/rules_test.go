@@ -40,6 +40,16 @@ func TestRules(t *testing.T) {
 
 		{name: "a silent gossip port and probes that do not wait for it", interval: 100 * time.Millisecond, script: "10s deaf quit 501ms =refused"},
 
+		// Connections that a firewall refuses.
+		{name: "a firewall that rejects", script: "10s rejected 0s =contradicted 1m =contradicted passed 1s =good"},
+		{name: "a firewall that rejects, a slow network", script: "10s answer/30ms syn/10ms close 1s rejected 1s =contradicted 1m =contradicted"},
+		{name: "an answer that comes late", script: "10s answer/100ms rejected 9ms =good 1ms =dead 90ms =contradicted"},
+		{name: "answers that come late are waited for from then on", script: "10s answer/100ms rejected 100ms =contradicted 950ms =contradicted 10ms =contradicted 1m =contradicted"},
+		{name: "a kill behind a firewall that rejects", script: "10s rejected 0s =contradicted 5s die 249ms =contradicted 1001ms =dead"},
+		{name: "a kill that nobody says is one", script: "10s secret die 9ms =good 1ms =dead 1m =dead"},
+		{name: "a kill that nobody says is one, a slow network", script: "10s syn/10ms die 1s start 2s =good secret die 59ms =good 1ms =dead"},
+		{name: "a kill that nobody says is one, a very slow network", script: "10s syn/100ms die 2s start 2s =good secret die 249ms =good 1ms =dead"},
+
 		// Answers.
 		{name: "two bad answers", script: "10s status/503 0s =good 2s =failing 1m =failing"},
 		{name: "one bad answer", script: "10s status/503 1s =good status/200 1s =steady"},

@@ -21,6 +21,7 @@ type stage struct {
 	p       *Prober
 	targets []Target
 	pinged  int
+	answer  time.Duration // an answer to a challenge takes
 	stop    func()
 }
 
@@ -41,7 +42,7 @@ func target(i int) Target {
 // of 0 is the default.
 func newStage(t *testing.T, n int, interval time.Duration) *stage {
 	s := &stage{t: t}
-	s.p = New(Options{Interval: interval, Dial: s.net.dial, Ping: s.ping})
+	s.p = New(Options{Interval: interval, Dial: s.net.dial, Ping: s.ping, Challenge: s.challenge})
 	for i := range n {
 		s.targets = append(s.targets, target(i))
 		s.port(i).set(func(h *host) { h.refusing, h.id = false, "me" })
@@ -81,6 +82,20 @@ func (s *stage) ping(ctx context.Context, t Target) bool {
 	return false
 }
 
+// challenge reaches a process wherever its gossip port is not dark, whatever a firewall
+// refuses.
+func (s *stage) challenge(ctx context.Context, t Target) bool {
+	wait := s.answer
+	if h := s.net.host(t.Gossip.String()).get(); h.refusing || h.dark || h.frozen {
+		wait = time.Hour
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(min(wait, 250*time.Millisecond)):
+	}
+	return wait <= 250*time.Millisecond
+}
+
 // watch watches the targets and lets the first probes have an outcome.
 func (s *stage) watch(targets ...Target) {
 	s.p.Watch(targets)
@@ -114,6 +129,16 @@ func (s *stage) do(i int, word string) {
 		both(func(h *host) { h.refusing = true })
 	case "start":
 		both(func(h *host) { h.refusing = false })
+	case "rejected": // by a firewall, over TCP
+		both(func(h *host) { h.rejected = true })
+	case "passed": // by it again
+		both(func(h *host) { h.rejected = false })
+	case "secret": // the kernel of its machine does not say what is unreachable
+		gossip.set(func(h *host) { h.secret = true })
+	case "answer":
+		s.answer = d
+	case "syn":
+		port.set(func(h *host) { h.syn = func() time.Duration { return d } })
 	case "quit":
 		port.set(func(h *host) { h.refusing = true })
 	case "accepts": // once more, after it died

@@ -32,12 +32,14 @@ type watcher struct {
 	reported Evidence // the last one
 
 	lines    []*line  // open and opening ones, the newest last
-	inquiry  *inquiry // of a second witness; nil when there is none
+	inquiry  *inquiry // of further witnesses; nil when there is none
 	reopened int      // lines that were replaced at once since the last tick
 	tick     time.Time
 	waiting  bool // a probe is out
 	asked    time.Time
 	deadline time.Time // of that probe
+
+	roundTrip time.Duration // of the last handshake, or of the last challenge
 
 	place  place     // in the crowd
 	lateAt time.Time // the last time-out that says something of others

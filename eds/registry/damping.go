@@ -19,6 +19,7 @@ type damped map[netip.AddrPort]*damping
 type damping struct {
 	removals int       // that followed each other
 	last     time.Time // of them
+	before   time.Time // the one before that
 	back     time.Time // since when it could be served again; zero while it could not
 	waited   bool      // it is in service again
 }
@@ -33,7 +34,17 @@ func (ds *damped) removed(now time.Time, addr netip.AddrPort) {
 		d = &damping{}
 		(*ds)[addr] = d
 	}
-	*d = damping{removals: d.removals + 1, last: now}
+	*d = damping{removals: d.removals + 1, last: now, before: d.last}
+}
+
+// takeBack forgets the last removal of the host at addr, which is in service again: it
+// was a mistake.
+func (ds damped) takeBack(addr netip.AddrPort) {
+	if d := ds[addr]; d != nil && d.removals > 1 {
+		*d = damping{removals: d.removals - 1, last: d.before, waited: true}
+	} else {
+		delete(ds, addr)
+	}
 }
 
 // bad notes that the host at addr cannot be served.

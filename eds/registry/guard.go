@@ -16,15 +16,35 @@ const (
 type Guard struct {
 	Since time.Time
 	Until time.Time // when it lets go in any case; zero while this server hears nobody
-	Held  int       // endpoints that are served although they are silent
+	Held  int       // endpoints that are served although they are silent, or contradicted
+
+	// Contradicted is how many of Held are alive by a fresh answer, although connections to
+	// them fail. They are held however few they are, for as long as they answer.
+	Contradicted int
 }
 
-// mute is what is remembered of a host for as long as it would go by silence, or
-// by a refusal that its gossip port contradicts.
+// count adds a host that is held. Where the guard itself does not hold, g is as old as the
+// first contradiction.
+func (g *Guard) count(c *candidate) {
+	g.Held++
+	if c.mute.contradicted {
+		g.Contradicted++
+		if g.Since.IsZero() || c.wish.since.Before(g.Since) {
+			g.Since = c.wish.since
+		}
+	}
+}
+
+// Silent reports whether g holds endpoints of which nothing is heard.
+func (g *Guard) Silent() bool { return g != nil && g.Held > g.Contradicted }
+
+// mute is what is remembered of a host for as long as it would go by silence, or by
+// refusals that are not proof.
 type mute struct {
-	went  time.Time // when it went, unless it is held; zero: it does not count
-	held  bool      // it is in service nevertheless
-	final bool      // it is not held again before it was heard
+	contradicted bool      // held since it is alive by a fresh answer, not by the guard
+	went         time.Time // when it went, unless it is held; zero: it does not count
+	held         bool      // it is in service nevertheless
+	final        bool      // it is not held again before it was heard
 }
 
 // newMute is for a host that is mute from now on. Held is held as it is: one that
@@ -136,7 +156,7 @@ func (g *guard) confirm(mutes map[probe.Key]*mute) bool {
 	for _, m := range mutes {
 		if m.held {
 			any = true
-			*m = mute{final: true}
+			*m = mute{contradicted: m.contradicted, final: true}
 		}
 	}
 	return any

@@ -36,8 +36,28 @@ func (r *Registry) forget(now time.Time) {
 	}
 }
 
-// findMute notes who of a service is mute, and since when. To be held, a host must
-// have been in service when it fell silent.
+// muteOf is what is remembered of a host that is mute now. To be held by the guard, it must
+// have been in service when it fell silent. One that is alive by a fresh answer is served
+// even if it was taken out before the answer came, and that removal does not count.
+func (m *memory) muteOf(cand *candidate, inService func() bool) *mute {
+	was := m.mutes[cand.key]
+	if cand.wish.reason != contradicted {
+		if was == nil {
+			return newMute(inService())
+		}
+		was.contradicted = false
+		return was
+	}
+	if was == nil || !was.contradicted {
+		if !inService() {
+			m.damped.takeBack(cand.key.Addr)
+		}
+		return &mute{held: true, contradicted: true}
+	}
+	return was
+}
+
+// findMute notes who of a service is mute, and since when.
 func (r *Registry) findMute(c *candidates) {
 	m := r.memories[c.name]
 	if c.bad == 0 && m == nil {
@@ -54,10 +74,7 @@ func (r *Registry) findMute(c *candidates) {
 		if mutes == nil {
 			mutes = make(map[probe.Key]*mute)
 		}
-		if cand.mute = m.mutes[cand.key]; cand.mute == nil {
-			_, inService := r.last.host(c.name, cand.key)
-			cand.mute = newMute(inService)
-		}
+		cand.mute = m.muteOf(cand.candidate, func() bool { _, inService := r.last.host(c.name, cand.key); return inService })
 		if cand.superseded {
 			*cand.mute = mute{final: true}
 		}
@@ -78,6 +95,10 @@ func (r *Registry) hold(now time.Time, c *candidates, due *soonest) {
 	t := tally{}
 	for _, cand := range c.ranked {
 		switch {
+		case cand.mute != nil && cand.mute.contradicted && !cand.outranked:
+			if cand.mute.held {
+				t.serving++
+			}
 		case cand.mute != nil && r.isolated:
 			cand.mute.hold(now)
 		case cand.mute != nil && (deaf || cand.outranked): // it stays as it is

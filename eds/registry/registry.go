@@ -172,7 +172,7 @@ func (r *Registry) serve(now time.Time, c *candidates, due *soonest) Service {
 // that were judged without, and have not changed, are not judged again.
 func (c *candidates) decide(now time.Time, m *memory, due *soonest) Service {
 	s := Service{Name: c.name, Mode: c.mode, Hosts: make([]*Host, 0, len(c.ranked))}
-	held := 0
+	var kept Guard
 	for i := range c.ranked {
 		cand := &c.ranked[i]
 		if m != nil || !c.plain || !cand.judged {
@@ -183,7 +183,7 @@ func (c *candidates) decide(now time.Time, m *memory, due *soonest) Service {
 				cand.host = nil
 			}
 			if o.held {
-				held++
+				kept.count(cand.candidate)
 			}
 		}
 		switch {
@@ -194,7 +194,10 @@ func (c *candidates) decide(now time.Time, m *memory, due *soonest) Service {
 		}
 	}
 	if m != nil && m.guard.on {
-		s.Guard = &Guard{Since: m.guard.since, Until: m.guard.until, Held: held}
+		kept.Since, kept.Until = m.guard.since, m.guard.until
+	}
+	if m != nil && (m.guard.on || kept.Contradicted > 0) {
+		s.Guard = &kept
 	}
 	return s
 }

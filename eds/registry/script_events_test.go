@@ -16,15 +16,16 @@ var gossipEvents = map[string]func(*fleet.Member){
 }
 
 var probeEvents = map[string]func(*probe.Evidence){
-	"good":     func(e *probe.Evidence) { *e = probe.Evidence{Verdict: probe.Good, Verified: true} },
-	"answer":   func(e *probe.Evidence) { e.Verdict, e.Late = probe.Good, false },
-	"late":     func(e *probe.Evidence) { e.Late = true },
-	"failing":  func(e *probe.Evidence) { e.Verdict, e.Late = probe.Failing, false },
-	"silent":   func(e *probe.Evidence) { e.Verdict = probe.Silent },
-	"hanging":  func(e *probe.Evidence) { e.Verdict, e.Late = probe.Hanging, false },
-	"refused":  func(e *probe.Evidence) { e.Verdict, e.Late = probe.Refused, false },
-	"dead":     func(e *probe.Evidence) { e.Verdict, e.Late = probe.Dead, false },
-	"replaced": func(e *probe.Evidence) { e.Verdict, e.Late = probe.Replaced, false },
+	"good":         func(e *probe.Evidence) { *e = probe.Evidence{Verdict: probe.Good, Verified: true} },
+	"answer":       func(e *probe.Evidence) { e.Verdict, e.Late = probe.Good, false },
+	"late":         func(e *probe.Evidence) { e.Late = true },
+	"failing":      func(e *probe.Evidence) { e.Verdict, e.Late = probe.Failing, false },
+	"silent":       func(e *probe.Evidence) { e.Verdict = probe.Silent },
+	"hanging":      func(e *probe.Evidence) { e.Verdict, e.Late = probe.Hanging, false },
+	"refused":      func(e *probe.Evidence) { e.Verdict, e.Late = probe.Refused, false },
+	"dead":         func(e *probe.Evidence) { e.Verdict, e.Late = probe.Dead, false },
+	"contradicted": func(e *probe.Evidence) { e.Verdict, e.Late = probe.Contradicted, false },
+	"replaced":     func(e *probe.Evidence) { e.Verdict, e.Late = probe.Replaced, false },
 }
 
 func (s *script) event(words []string) {

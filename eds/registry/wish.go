@@ -17,6 +17,10 @@ const (
 	StateHanging   = "hanging"   // its port is silent while its gossip answers
 	StateSilent    = "silent"    // nothing of it answers
 	StateDamped    = "damped"    // it is back, but has come and gone too often
+
+	// StateContradicted is of a host whose ports refuse connections while its process
+	// answers: something between this server and the host refuses them.
+	StateContradicted = "contradicted"
 )
 
 // reason says what takes a host out; it decides who may object.
@@ -27,14 +31,15 @@ const (
 	graceful            // it asked for it
 	proven              // by its own word, its answers, or a refusal
 	silence             // nothing was heard, which proves nothing
-	contradicted        // its port refuses but its gossip port accepts
+	refusing            // its port refuses but its gossip port accepts
+	contradicted        // what speaks against it is contradicted by a fresh answer
 )
 
 // against reports whether the host goes against its will.
 func (r reason) against() bool { return r > graceful }
 
 // mute reports whether the host may be held.
-func (r reason) mute() bool { return r == silence || r == contradicted }
+func (r reason) mute() bool { return r >= silence }
 
 // wish is what one host's own facts ask for, before anybody objects.
 type wish struct {
@@ -65,7 +70,9 @@ func probed(e probe.Evidence) wish {
 	case probe.Silent:
 		w.state, w.reason = StateSilent, silence
 	case probe.Refused:
-		w.state, w.reason = StateRefusing, contradicted
+		w.state, w.reason = StateRefusing, refusing
+	case probe.Contradicted:
+		w.state, w.reason = StateContradicted, contradicted
 	case probe.Good, probe.Unknown:
 	}
 	return w

@@ -1,0 +1,146 @@
+package registry
+
+import "testing"
+
+// Endpoints whose ports refuse while their processes answer a fresh challenge.
+func TestContradictedEndpointsStayInService(t *testing.T) {
+	for name, lines := range map[string]string{
+		"one": `
+			a-c join
+			all good
+			1s a contradicted
+			want served a-c
+			want held a
+			want guard on
+			want a contradicted
+			want isolated off
+			1h want served a-c
+			2h a good
+			want held nobody
+			want guard off`,
+		"all, for as long as they answer": fleetOfTen + `
+			keep a-j
+			1s all contradicted
+			want held a-j
+			want isolated off
+			1h want held a-j
+			want quiet`,
+		"of a service of one": `
+			a join
+			a contradicted
+			want served a
+			want held a`,
+		"they do not take part in the guard's majority": fleetOfTen + `
+			1s a-e contradicted
+			2s f g silent
+			want served a-e h-j
+			want held a-e`,
+		"the guard minds the silence of others, and is shown until both are over": fleetOfTen + `
+			1s a contradicted
+			2s b-g silent
+			want held a-g
+			3s b-g good
+			want held a
+			9s want guard on
+			10s a good
+			want guard off`,
+		"one that dies goes": `
+			a-c join
+			all good
+			1s a contradicted
+			2s a dead
+			want served b c
+			want guard off`,
+		"all that die go": fleetOfTen + `
+			1s all contradicted
+			2s all dead
+			want served nobody`,
+		"one that falls silent is the guard's": `
+			a-c join
+			all good
+			1s a contradicted
+			2s a silent
+			want served b c`,
+		"an answer that comes late brings it back, and the removal does not count": `
+			a-c join
+			all good
+			1s a dead
+			want served b c
+			1s a contradicted
+			want served a-c
+			2s a good
+			3s a dead
+			want served b c
+			3s a contradicted
+			want served a-c
+			4s a dead
+			5s a good
+			want served a-c`,
+		"one removal of several is taken back": `
+			a-c join
+			all good
+			1s a dead
+			1s a good
+			2s a dead
+			3s a contradicted
+			want served a-c
+			4s a good
+			want served a-c
+			5s a dead
+			6s a good
+			want a damped until 7s`,
+		"one that was silent before and answers now": `
+			a-c join
+			all good
+			1s a silent
+			want served b c
+			1h a contradicted
+			want served a-c`,
+		"an operator knows better": fleetOfTen + `
+			1s a b contradicted
+			want held a b
+			2s confirm
+			2s a b contradicted
+			want served c-j
+			want guard off
+			3s a good
+			want served a c-j
+			4s a contradicted
+			want served a c-j`,
+		"one that drains goes": `
+			a-c join
+			all good
+			1s a contradicted
+			2s a draining
+			want served b c`,
+		"one that says that it is unhealthy goes": `
+			a-c join
+			all good
+			1s a contradicted
+			2s a unhealthy
+			want served b c`,
+		"one that gossip has lost stays": `
+			a-c join
+			all good
+			1s a contradicted
+			2s a lost
+			want served a-c
+			want held a`,
+		"a new process at its address takes its place": `
+			a-c join
+			all good
+			1s a contradicted
+			2s a2 join
+			2s a2 good
+			want served a2 b c`,
+		"a paused server": `
+			a-c join
+			all good
+			1s woke
+			1s a contradicted
+			want served a-c
+			10s want held a`,
+	} {
+		t.Run(name, func(t *testing.T) { play(t, lines) })
+	}
+}
