@@ -18,6 +18,8 @@ type candidate struct {
 	own      *ruling        // of operators about it; nil for none
 	rules    *ruling        // the one that counts: a manual host has also that of the member at its address
 	alive    bool           // gossip says so
+	onBehalf bool           // another process than the endpoint's registered it
+	declines bool           // its member says that the endpoint is not to be served
 	evidence probe.Evidence // that wish was made of
 	wish     wish
 	stale    bool // its facts have changed, another candidate takes its place
@@ -131,7 +133,10 @@ func keyOf(m *fleet.Member) probe.Key { return probe.Key{ID: m.ID.String(), Addr
 func memberCandidate(m *fleet.Member, key probe.Key, e probe.Evidence) *candidate {
 	w := wishOf(m, e)
 	shown := Host{Endpoint: m.Endpoint, ID: key.ID, Source: Gossip, State: w.state, Since: w.since, Started: m.Started}
-	return &candidate{key: key, alive: m.Liveness == fleet.Alive, evidence: e, wish: w, shown: shown}
+	return &candidate{
+		key: key, alive: m.Liveness == fleet.Alive, evidence: e, wish: w, shown: shown,
+		onBehalf: m.Probe.OnBehalf, declines: m.Endpoint.Health != fleet.Healthy,
+	}
 }
 
 // manualCandidate is served without a question unless the operator wants it probed.
@@ -193,6 +198,9 @@ func (c *claim) show(o outcome) {
 // compareClaims puts the manual claim to an address first, then the process that
 // started last. Its forerunner on that address is gone, even where gossip has not
 // noticed yet; if clocks say otherwise, it is put last once it is known to be gone.
+// A process that registered itself has the last word on itself. Of those that others
+// registered, one that is draining or unhealthy yields to one that is not: it may be
+// about its registrar alone.
 func compareClaims(a, b *candidate) int {
 	if c := a.key.Addr.Compare(b.key.Addr); c != 0 {
 		return c
@@ -201,10 +209,15 @@ func compareClaims(a, b *candidate) int {
 		first(a.shown.Source == Manual, b.shown.Source == Manual),
 		first(!a.gone(), !b.gone()),
 		first(a.alive, b.alive),
+		first(!a.onBehalf, !b.onBehalf),
+		first(!a.yields(), !b.yields()),
 		b.shown.Started.Compare(a.shown.Started),
 		cmp.Compare(a.key.ID, b.key.ID),
 	)
 }
+
+// yields reports whether another claim to the address may overrule c's own word.
+func (c *candidate) yields() bool { return c.onBehalf && c.declines }
 
 // gone reports whether the process is known not to come back.
 func (c *candidate) gone() bool { return c.wish.hidden && !c.wish.reason.mute() }

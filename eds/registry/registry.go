@@ -148,7 +148,7 @@ func (r *Registry) countRemovals(now time.Time, c *candidates) {
 		return
 	}
 	for _, cand := range c.ranked {
-		if !cand.wish.reason.against() || cand.mute.isHeld() || cand.forced {
+		if !cand.wish.reason.against() || cand.mute.isHeld() || cand.forced || cand.yields() && cand.superseded {
 			continue
 		}
 		if was, _ := r.last.host(c.name, cand.key); was.Served {

@@ -8,6 +8,7 @@ import (
 
 var gossipEvents = map[string]func(*fleet.Member){
 	"join":      func(m *fleet.Member) { m.Liveness, m.Endpoint.Health = fleet.Alive, fleet.Healthy },
+	"behalf":    func(m *fleet.Member) { m.Probe.OnBehalf = true },
 	"draining":  func(m *fleet.Member) { m.Endpoint.Health = fleet.Draining },
 	"healthy":   func(m *fleet.Member) { m.Endpoint.Health = fleet.Healthy },
 	"unhealthy": func(m *fleet.Member) { m.Endpoint.Health = fleet.Unhealthy },

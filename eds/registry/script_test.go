@@ -25,7 +25,7 @@ import (
 // the line before. Hosts are letters, each with an address of its own; `a2` is
 // another process at the address of a. "abc", "a-c", "a b c" and "all" name some.
 //
-//	HOSTS join | draining | healthy | unhealthy | left | lost | forgotten     gossip
+//	HOSTS join | behalf (another process registers them) | draining | healthy | unhealthy | left | lost | forgotten     gossip
 //	HOSTS good | answer | late | failing | silent | hanging | refused | dead | contradicted | replaced | untried
 //	HOSTS of SERVICE     they join that service, instead of "s"
 //	manual HOSTS, probe HOSTS, pin HOSTS, unpin                               operator
