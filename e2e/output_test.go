@@ -43,6 +43,21 @@ func (h *harness) allAnswered(l *stage.Load) {
 	}
 }
 
+// fullPipe is a pipe that is full and that nobody reads.
+func fullPipe(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "pipe")
+	must(t, 0, syscall.Mkfifo(path, 0o600))
+	fd := must2(syscall.Open(path, syscall.O_RDWR|syscall.O_NONBLOCK, 0))(t)
+	t.Cleanup(func() { syscall.Close(fd) })
+	for size := 4096; size > 0; {
+		if _, err := syscall.Write(fd, make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+	return path
+}
+
 // A log that nobody can read any more stops no process, neither at its start nor when it
 // stops.
 func TestALogWithoutAReaderStopsNoProcess(t *testing.T) {
@@ -51,6 +66,7 @@ func TestALogWithoutAReaderStopsNoProcess(t *testing.T) {
 		"the reader of the pipe has exited": `> >(:) 2>&1`,
 		"the disk is full":                  `> /dev/full 2>&1`,
 		"both are closed":                   `>&- 2>&-`,
+		"the reader of the pipe hangs":      `2> ` + fullPipe(t),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -151,7 +151,10 @@ func TestAnOrphanThatHasThePortIsNotTakenForTheProgramStartedAgain(t *testing.T)
 	}
 	h.answers(200, "python")
 	orphan := pid("server")
-	t.Cleanup(func() { _ = syscall.Kill(pid("server"), syscall.SIGKILL) })
+	t.Cleanup(func() {
+		_ = syscall.Kill(orphan, syscall.SIGKILL)
+		_ = syscall.Kill(pid("server"), syscall.SIGKILL)
+	})
 	must(t, 0, syscall.Kill(pid("program"), syscall.SIGKILL))
 	h.logs(p, "level=WARN", "program waits for its address before it is started again", "another process answers at 127.0.0.1:"+port)
 	load := h.load()

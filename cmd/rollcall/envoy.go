@@ -89,7 +89,7 @@ for at --envoy, $ENVOY, on the PATH, and in the cache that make envoy fills.`,
 					fmt.Fprintf(c.ErrOrStderr(), "rollcall: Envoy takes requests at %s, its admin interface is at http://%s/\n", flags.opts.Listener, admin)
 				}
 			}
-			opts.Stdout, opts.Stderr = os.Stdout, os.Stderr
+			opts.Stdout, opts.Stderr = os.Stdout, stderr // a log that blocks would stop Envoy's main thread
 			// A second signal must not end this process before Run has removed its files.
 			signals := make(chan os.Signal, 1)
 			signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)

@@ -26,7 +26,9 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/rollcall-fleet/rollcall/cmd/rollcall.(*unblocked).run")) // as long as the process
+}
 
 // The ids of the members in a rig.
 const (

@@ -2,7 +2,6 @@ package main
 
 import (
 	"log/slog"
-	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -22,9 +21,9 @@ func (l *logFlags) add(fs *pflag.FlagSet) {
 func (l *logFlags) logger() *slog.Logger {
 	opts := &slog.HandlerOptions{Level: l.level}
 	if l.format == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+		return slog.New(slog.NewJSONHandler(stderr, opts))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, opts))
+	return slog.New(slog.NewTextHandler(stderr, opts))
 }
 
 // loggerOf is the logger that c's flags choose, before c runs.

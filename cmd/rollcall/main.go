@@ -34,6 +34,7 @@ func execute() int {
 		defer child.Reap()()
 	}
 	root := newRoot()
+	root.SetErr(stderr)
 	err := unknownVerb(root, os.Args[1:])
 	if err == nil {
 		err = root.ExecuteContext(ctx)
@@ -42,7 +43,7 @@ func execute() int {
 		return 0
 	}
 	if exit, ok := errors.AsType[exitError](err); !ok || exit.why != nil {
-		fmt.Fprintln(os.Stderr, "rollcall:", err)
+		fmt.Fprintln(stderr, "rollcall:", err)
 	}
 	return exitCode(err)
 }
