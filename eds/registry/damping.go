@@ -2,6 +2,7 @@ package registry
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -54,6 +55,46 @@ func (ds damped) bad(addr netip.AddrPort) {
 	}
 }
 
+// spare lets hosts of c serve at once that would have to wait, those first whose wait is
+// shortest: at most the given share of those that could serve waits, and never all of them.
+// What is held since nothing is heard of it may not be able to serve.
+func (ds damped) spare(now time.Time, c *candidates, share float64) {
+	if len(ds) == 0 {
+		return
+	}
+	able := 0
+	var waiting []*damping
+	for _, cand := range c.ranked {
+		switch {
+		case cand.outranked:
+		case cand.forced, cand.wish.reason == contradicted && cand.mute.isHeld():
+			able++
+		case cand.wish.reason == none:
+			able++
+			if d := ds[cand.key.Addr]; d != nil && !cand.unasked() && d.waits(now) {
+				waiting = append(waiting, d)
+			}
+		}
+	}
+	spared := len(waiting) - min(int(share*float64(able)), able-1)
+	if len(waiting) == 0 || spared <= 0 {
+		return
+	}
+	slices.SortStableFunc(waiting, func(a, b *damping) int { return a.until().Compare(b.until()) })
+	for _, d := range waiting[:spared] {
+		d.waited = true
+	}
+}
+
+// waits reports whether the host, which could be served, has not waited enough.
+func (d *damping) waits(now time.Time) bool {
+	if d.back.IsZero() {
+		d.back = now
+	}
+	d.waited = d.waited || !now.Before(d.until())
+	return !d.waited
+}
+
 // apply serves a host that could be served, or makes it wait. How long it is good
 // without a break is what counts.
 func (ds damped) apply(now time.Time, addr netip.AddrPort, due *soonest) outcome {
@@ -61,16 +102,11 @@ func (ds damped) apply(now time.Time, addr netip.AddrPort, due *soonest) outcome
 	if d == nil {
 		return outcome{served: true}
 	}
-	if d.back.IsZero() {
-		d.back = now
-	}
-	until := d.until()
-	d.waited = d.waited || !now.Before(until)
-	if d.waited {
+	if !d.waits(now) {
 		return outcome{served: true}
 	}
-	due.add(until)
-	return outcome{since: d.back, until: until}
+	due.add(d.until())
+	return outcome{since: d.back, until: d.until()}
 }
 
 // forget drops what no longer matters.

@@ -163,6 +163,61 @@ func TestDamping(t *testing.T) {
 			8s a-f silent
 			9s all good
 			want served all`,
+		"all of a service crash together and are back": `
+			a-d join
+			all good
+			1s all dead
+			1.1s all good
+			want served a-d
+			2s all dead
+			2.1s all good
+			want served a b
+			3s all dead
+			3.1s all good
+			want served c d
+			4s all dead
+			4.1s a good
+			want served a
+			4.2s b good
+			want served a
+			4.3s c good
+			want served a b
+			5s d good
+			want served a b`,
+		"the only one of a service": `
+			a join
+			a good
+			1s a dead
+			1s a good
+			2s a dead
+			2s a good
+			want served a
+			3s a dead
+			3s a good
+			want served a`,
+		"one that waits is served at once when the others go": `
+			a b join
+			all good
+			1s a dead
+			1s a good
+			2s a dead
+			2s a good
+			want served b
+			2.1s b dead
+			want served a
+			2.2s b good
+			want served a b`,
+		"one that waits is served at once when nothing is heard of the others": `
+			a-d join
+			all good
+			1s a dead
+			1s a good
+			2s a dead
+			2s a good
+			want served b-d
+			2.1s b-d silent
+			want held b-d
+			want served a-d`,
 		"an operator's word is not damped": `
 			a b join
 			all good

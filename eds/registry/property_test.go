@@ -174,6 +174,29 @@ func TestNoMajorityGoesBySilence(t *testing.T) {
 	})
 }
 
+// Damping holds back no more than half of the endpoints that could serve, and never all.
+func TestDampingLeavesTheServiceEndpoints(t *testing.T) {
+	verbs := []string{"dead", "good", "good", "dead", "failing", "nothing", "contradicted", "silent", "join", "draining", "drain", "release", "force"}
+	rapid.Check(t, func(t *rapid.T) {
+		randomScript(t, defaults, verbs, func(s *script) {
+			for _, svc := range s.snap.Services {
+				able, waiting := 0, 0
+				for _, h := range s.claims(svc) {
+					switch {
+					case h.State == StateDamped && !h.Served:
+						able, waiting = able+1, waiting+1
+					case h.Served && (!h.Held || h.State == StateContradicted):
+						able++
+					}
+				}
+				if waiting > 0 && (waiting*2 > able || waiting == able) {
+					t.Fatalf("%d of %d endpoints wait\n%s", waiting, able, s)
+				}
+			}
+		})
+	})
+}
+
 // Other registries are fed the same: one in another order, one more often than
 // it asked for.
 func TestDecideDependsOnNothingButWhatItIsTold(t *testing.T) {

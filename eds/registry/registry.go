@@ -157,10 +157,22 @@ func (r *Registry) countRemovals(now time.Time, c *candidates) {
 	}
 }
 
+// dampShare is which part of a service damping may keep waiting: what the guard allows to
+// go.
+func (r *Registry) dampShare() float64 {
+	if r.opts.Guard > 0 {
+		return r.opts.Guard
+	}
+	return DefaultGuard
+}
+
 // serve puts together what is shown of a service, and what of it is served. It is
 // what it was where neither the candidates nor a memory ask for something else.
 func (r *Registry) serve(now time.Time, c *candidates, due *soonest) Service {
 	m := r.memories[c.name]
+	if m != nil {
+		m.damped.spare(now, c, r.dampShare())
+	}
 	if c.changed || !c.plain || m != nil {
 		c.shown = c.decide(now, m, due)
 		c.changed, c.plain = false, m == nil
