@@ -30,9 +30,10 @@ func restartsAll(t *testing.T, r faults.Restart) {
 // Each kind once; the table is TestLongEDSServersThatRestartLoseNoEndpoint.
 func TestEDSServerThatRestartsLosesNoEndpoint(t *testing.T) {
 	for _, r := range []faults.Restart{
-		{API: "rest", Upstreams: 5, Signal: syscall.SIGKILL, Early: true},
-		{API: "delta-ads", Upstreams: 5, Signal: syscall.SIGKILL, Lost: true},
-		{API: "rest", Upstreams: 5, Signal: syscall.SIGTERM, Lost: true},
+		{API: "delta-ads", Upstreams: 5, Signal: syscall.SIGKILL, Early: true},
+		{API: "rest", Upstreams: 5, Signal: syscall.SIGKILL, Lost: true},
+		{API: "grpc", Upstreams: 5, Signal: syscall.SIGKILL, Lost: true, Pair: true},
+		{API: "delta-ads", Upstreams: 5, Signal: syscall.SIGTERM, Lost: true},
 	} {
 		t.Run(r.String(), func(t *testing.T) { restartsAll(t, r) })
 	}
