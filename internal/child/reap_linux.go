@@ -72,6 +72,7 @@ func ended() (pid int) {
 		_ [128]byte
 	}
 	for {
+		// #nosec G103 -- info is as large as siginfo_t, 128 bytes, and larger
 		err := unix.Waitid(unix.P_ALL, 0, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 		if err == unix.EINTR {
 			continue
