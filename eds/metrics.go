@@ -19,7 +19,8 @@ var (
 	descMembers   = prometheus.NewDesc("rollcall_members", "Members of the pool.", []string{"role", "liveness"}, nil)
 	descBad       = prometheus.NewDesc("rollcall_members_quarantined", "Members whose metadata was refused.", nil, nil)
 	descEndpoints = prometheus.NewDesc("rollcall_endpoints", "Endpoints known of a service.", []string{"service", "served"}, nil)
-	descHeld      = prometheus.NewDesc("rollcall_guard_held", "Silent endpoints of a service that its guard holds.", []string{"service"}, nil)
+	descHeld      = prometheus.NewDesc("rollcall_guard_held", "Endpoints of a service that are held although they are silent or contradicted.", []string{"service"}, nil)
+	descAlive     = prometheus.NewDesc("rollcall_guard_contradicted", "Endpoints of a service that are held since their processes answer although connections to them fail.", []string{"service"}, nil)
 	descIsolated  = prometheus.NewDesc("rollcall_isolated", "1 while no endpoint is heard at all.", nil, nil)
 	descOverrides = prometheus.NewDesc("rollcall_overrides", "Services with a manual list.", []string{"mode"}, nil)
 	descClients   = prometheus.NewDesc("rollcall_xds_clients", "Connected xDS clients.", []string{"transport"}, nil)
@@ -67,7 +68,7 @@ func counterOf(name, help string, read func() int) prometheus.Collector {
 
 // Describe implements prometheus.Collector.
 func (m metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSettled, descMembers, descBad, descEndpoints, descHeld, descIsolated, descOverrides, descClients, descNACKs} {
+	for _, d := range []*prometheus.Desc{descSettled, descMembers, descBad, descEndpoints, descHeld, descAlive, descIsolated, descOverrides, descClients, descNACKs} {
 		ch <- d
 	}
 }
@@ -103,6 +104,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(descEndpoints, float64(len(s.Hosts)-served), s.Name, "false")
 		if s.Guard != nil {
 			gauge(descHeld, float64(s.Guard.Held), s.Name)
+			gauge(descAlive, float64(s.Guard.Contradicted), s.Name)
 		}
 		if s.Mode != "auto" {
 			overrides[[2]string{string(s.Mode)}]++

@@ -37,7 +37,7 @@ func narrateGuard(logger *slog.Logger, was, now registry.Service) {
 	alive, before := contradicted(now.Guard), contradicted(was.Guard)
 	switch {
 	case alive > 0 && before == 0:
-		logger.Error("endpoints refuse connections but answer a challenge: a firewall may reject what this server sends, keeping them in service", "service", now.Name, "endpoints", alive, "of", len(now.Hosts))
+		logger.Error("endpoints are alive by a fresh answer although connections to them fail: a firewall or a broken link may be between, keeping them in service", "service", now.Name, "endpoints", alive, "of", len(now.Hosts))
 	case alive == 0 && before > 0:
 		logger.Info("no endpoint is contradicted any more", "service", now.Name)
 	}

@@ -51,6 +51,7 @@ type server struct {
 	// Made by connect.
 	discovery *xds.Server
 	prober    *probe.Prober
+	relays    *relays
 	links     *links
 	receipts  *receipts
 	endings   *endings
@@ -120,8 +121,9 @@ func (s *server) connect() error {
 		Ping: func(ctx context.Context, t probe.Target) bool {
 			return t.Gossip.IsValid() && s.members.Ping(ctx, t.ID, t.Gossip)
 		},
-		Challenge: s.challenge,
+		Challenge: s.challenge, Elsewhere: s.elsewhere,
 	})
+	s.relays = newRelays(s.members.Self().Gossip.Addr(), s.members.Members, s.prober.Evidence)
 	s.links = newLinks(s.link, opts.Logger)
 	ackTimes := newAckTimes()
 	observe := func(kind string, took time.Duration) { ackTimes.WithLabelValues(kind).Observe(took.Seconds()) }
@@ -181,6 +183,21 @@ func (s sparing) Close() error {
 func (s *server) challenge(ctx context.Context, t probe.Target) bool {
 	id, err := uuid.Parse(t.ID)
 	return err == nil && s.members.Vouch(ctx, &fleet.Member{ID: id, Gossip: t.Gossip})
+}
+
+// elsewhere has other members challenge the one that is to be at t's gossip address.
+func (s *server) elsewhere(ctx context.Context, t probe.Target) bool {
+	id, err := uuid.Parse(t.ID)
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, questionWait)
+	defer cancel()
+	if s.relays.asking.Acquire(ctx, 1) != nil {
+		return false
+	}
+	defer s.relays.asking.Release(1)
+	return s.members.Elsewhere(ctx, &fleet.Member{ID: id, Gossip: t.Gossip}, s.relays.choose(t.Gossip.Addr()))
 }
 
 // newWeb makes the server of the HTTP port.

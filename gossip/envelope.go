@@ -31,7 +31,7 @@ var (
 // those by which a member speaks of itself alone.
 func (k messageKind) byEDS() bool {
 	switch k {
-	case messageWord, messageHere, messageChallenge, messageAnswer, messageKeyAnswer, messageTakes:
+	case messageWord, messageHere, messageChallenge, messageAnswer, messageKeyAnswer, messageTakes, messageReport:
 		return false
 	default:
 		return true

@@ -59,6 +59,7 @@ type Pool struct {
 	encode       func(fleet.Member) ([]byte, error) // what to announce, signed if it is to be
 	envelopes    *envelopes
 	challenges   challenges
+	relaying     relaying
 	transport    memberlist.Transport
 	sorted       *sorter // on top of it
 	links        *links

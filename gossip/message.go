@@ -52,11 +52,16 @@ const (
 	messageOffer messageKind = 0x44
 	// messageTakes says that it does.
 	messageTakes messageKind = 0x45
+	// messageQuestion asks a member to challenge another one. The body is a random number,
+	// and that one's id.
+	messageQuestion messageKind = 0x46
+	// messageReport says that it has answered. The body is the number.
+	messageReport messageKind = 0x47
 )
 
 // known reports whether this version understands the kind.
 func (k messageKind) known() bool {
-	return k >= messageMissing && k <= messageHere || k >= messageChallenge && k <= messageTakes
+	return k >= messageMissing && k <= messageHere || k >= messageChallenge && k <= messageReport
 }
 
 const (

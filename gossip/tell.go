@@ -145,7 +145,10 @@ func (p *Pool) accept(m message) error {
 	case m.kind == messageOffer:
 		p.challenged(m, messageTakes)
 		return nil
-	case m.kind == messageAnswer, m.kind == messageTakes:
+	case m.kind == messageQuestion:
+		p.questioned(m)
+		return nil
+	case m.kind == messageAnswer, m.kind == messageTakes, m.kind == messageReport:
 		p.challenges.answer(m)
 		return nil
 	case m.kind == messageKeyAnswer:

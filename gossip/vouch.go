@@ -41,11 +41,17 @@ func (p *Pool) Vouch(ctx context.Context, m *fleet.Member) bool {
 
 // challenge sends messages of a kind whose bodies are to be repeated.
 func (p *Pool) challenge(ctx context.Context, m *fleet.Member, kind messageKind) bool {
+	ctx, cancel := context.WithTimeout(ctx, p.probeTimeout)
+	defer cancel()
+	return p.nonced(ctx, m, kind, nil)
+}
+
+// nonced sends m the same message three times within 100 ms, with a random number at the
+// beginning of its body, and reports whether m has sent that number back before ctx is done.
+func (p *Pool) nonced(ctx context.Context, m *fleet.Member, kind messageKind, rest []byte) bool {
 	if !m.Gossip.IsValid() || p.ctx.Err() != nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.probeTimeout)
-	defer cancel()
 	var nonce [nonceSize]byte
 	_, _ = rand.Read(nonce[:]) // it never fails
 	answered := p.challenges.add(nonce, m.ID)
@@ -57,9 +63,14 @@ func (p *Pool) challenge(ctx context.Context, m *fleet.Member, kind messageKind)
 		if ctx.Err() != nil {
 			return false
 		}
-		p.sendPacket(m, message{kind: kind, member: m.ID, sender: p.id, body: nonce[:]})
+		p.sendPacket(m, message{kind: kind, member: m.ID, sender: p.id, body: append(nonce[:], rest...)})
 	}
-	return heard(ctx, answered, p.probeTimeout)
+	select {
+	case <-answered:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // heard reports whether there was an answer within d.

@@ -123,6 +123,21 @@ func (n *Net) Reject(ctx context.Context, i int, with string, ports ...int) erro
 	return n.nft(ctx, i, rules)
 }
 
+// Part drops everything between host i and others, whose links to the rest stay; without
+// others it ends that.
+func (n *Net) Part(ctx context.Context, i int, others ...int) error {
+	rules := "table inet part\ndelete table inet part\n"
+	if len(others) > 0 {
+		addrs := make([]string, len(others))
+		for k, other := range others {
+			addrs[k] = n.Addr(other)
+		}
+		list := strings.Join(addrs, ", ")
+		rules += fmt.Sprintf("table inet part { chain in { type filter hook input priority 0; ip saddr { %s } drop; }; chain out { type filter hook output priority 0; ip daddr { %[1]s } drop; }; }\n", list)
+	}
+	return n.nft(ctx, i, rules)
+}
+
 // nft loads rules on host i.
 func (n *Net) nft(ctx context.Context, i int, rules string) error {
 	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", n.Namespace(i), "nft", "-f", "-")

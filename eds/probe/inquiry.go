@@ -71,23 +71,34 @@ func (w *watcher) endInquiry() {
 	}
 }
 
-// askGossip sends the pings that tell a server that hangs from one that is cut off.
+// askGossip asks at the same time whether the member answers pings, whether its gossip port
+// accepts connections, and whether it answers others.
 func (w *watcher) askGossip() {
 	w.inquire(pinged)
 	w.question(gossipPings, func(ctx context.Context) word {
-		switch {
-		case w.loop.opts.Ping == nil || !w.target.Gossip.IsValid():
+		if w.loop.opts.Ping == nil || !w.target.Gossip.IsValid() {
 			return nobody
-		case w.loop.opts.Ping(ctx, w.target):
-			return answers
-		default:
-			return mute
 		}
+		ctx, cancel := context.WithTimeout(ctx, w.loop.opts.Timeout*4/5) // before the next time-out
+		defer cancel()
+		port, elsewhere := make(chan word, 1), make(chan bool, 1)
+		w.loop.wg.Go(func() { port <- w.knock(ctx, w.target.Gossip) })
+		w.loop.wg.Go(func() { elsewhere <- w.loop.opts.Elsewhere != nil && w.loop.opts.Elsewhere(ctx, w.target) })
+		if w.loop.opts.Ping(ctx, w.target) {
+			if said := <-port; said == mute || said == refuses {
+				return vouched // a process that gossips takes connections there
+			}
+			return answers
+		}
+		if <-elsewhere {
+			return vouched
+		}
+		return mute
 	})
 }
 
 // askWitnesses asks at the same time whether the member's gossip port refuses too, over
-// TCP and over UDP, and whether its process answers a challenge.
+// TCP and over UDP, and whether its process answers a challenge, here or to others.
 func (w *watcher) askWitnesses() {
 	w.inquire(witnessed)
 	port := w.target.Gossip
@@ -101,12 +112,7 @@ func (w *watcher) askWitnesses() {
 		return w.knock(ctx, port)
 	})
 	w.question(datagramPort, func(ctx context.Context) word { return w.knockUDP(ctx, port) })
-	w.question(challenged, func(ctx context.Context) word {
-		if w.loop.opts.Challenge != nil && w.loop.opts.Challenge(ctx, w.target) {
-			return answers
-		}
-		return mute
-	})
+	w.question(challenged, w.challenge)
 	overdue := min(max(challengeLeast, 2*w.roundTrip), challengeMost)
 	w.question(challengeTime, func(ctx context.Context) word {
 		select {
@@ -115,6 +121,24 @@ func (w *watcher) askWitnesses() {
 		}
 		return mute
 	})
+}
+
+// challenge reports whether the process answers, here or to others. A firewall may reject
+// UDP as well.
+func (w *watcher) challenge(ctx context.Context) word {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ways := []func(context.Context, Target) bool{w.loop.opts.Challenge, w.loop.opts.Elsewhere}
+	answered := make(chan bool, len(ways))
+	for _, ask := range ways {
+		w.loop.wg.Go(func() { answered <- ask != nil && ask(ctx, w.target) })
+	}
+	for range ways {
+		if <-answered {
+			return answers
+		}
+	}
+	return mute
 }
 
 // knock reports what a TCP port does. It is unasked where this process has not what it

@@ -16,8 +16,9 @@ const (
 	Hanging  Verdict = "hanging"  // its port is silent, its gossip answers
 	Silent   Verdict = "silent"   // its port and its gossip are silent
 
-	// Contradicted: its ports refuse over TCP, but its process answers a challenge over
-	// UDP. A firewall that rejects connections looks like that; a dead process does not.
+	// Contradicted: connections to it are refused or lost, but its process answers a
+	// challenge over UDP, from here or from another member. A firewall or a broken link
+	// looks like that; a dead process does not.
 	Contradicted Verdict = "contradicted"
 )
 
@@ -27,6 +28,7 @@ type word int
 const (
 	unasked word = iota
 	nobody       // there is no second witness
+	vouched      // it answers others, or what is lost on the way to it is lost for all of its ports
 	refuses      // the port refuses too
 	answers      // the port accepts, or a ping was answered
 	mute         // nothing was heard, or none of what was asked for
@@ -35,6 +37,7 @@ const (
 const (
 	failingAfter = 2 // answers in a row other than good ones
 	silentAfter  = 3 // time-outs in a row, when nobody else has any
+	doubtfulFor  = 2 // questions in a row without an answer, of one that had answered others
 	// With everybody else timing out, this many more are wanted: silence that is
 	// shared is the network's, or our own (compare Lifeguard's local health).
 	silentMore = 12
@@ -55,6 +58,7 @@ type judge struct {
 	silent int  // time-outs in a row since the last answer or the last verdict on them
 	enough int  // so many make a verdict
 	said   word // by gossip, of this silence
+	doubts int  // questions in a row that a contradicted one has not answered
 }
 
 // answer notes an answer: whether it was a good one, and the uuid it carried, if any.
@@ -132,8 +136,8 @@ func (j *judge) refused(t testimony) Verdict {
 		j.verdict = Dead
 	case v == Refused:
 		j.suspect(Refused)
-	case j.verdict != Failing && j.verdict != Hanging && j.verdict != Replaced: // those knew it better
-		j.verdict = Contradicted
+	default:
+		j.contradict()
 	}
 	return v
 }
@@ -154,6 +158,9 @@ func (j *judge) suspect(v Verdict) {
 func (j *judge) timeout(share float64) bool {
 	j.late, j.bad = true, 0
 	j.silent++
+	if j.verdict == Contradicted {
+		return true
+	}
 	j.enough = silentAfter + int(math.Ceil(silentMore*share))
 	if j.silent < j.enough-1 {
 		j.said = unasked // what it said would be old by then
@@ -163,19 +170,42 @@ func (j *judge) timeout(share float64) bool {
 	return j.silent > 0 && j.said == unasked
 }
 
-// pinged notes what gossip said when it was asked after time-outs.
+// pinged notes what gossip said when it was asked after time-outs. A contradicted endpoint
+// is asked about after each.
 func (j *judge) pinged(said word) {
-	j.said = said
-	j.weigh()
+	if j.said = said; j.verdict != Contradicted {
+		j.weigh()
+		return
+	}
+	if j.doubts++; said == vouched {
+		j.doubts = 0
+	}
+	if said == answers || j.doubts >= doubtfulFor {
+		j.conclude()
+	}
+}
+
+// contradict notes that the process lives. What its answers said before counts on.
+func (j *judge) contradict() {
+	if j.verdict != Failing && j.verdict != Hanging && j.verdict != Replaced {
+		j.verdict, j.doubts = Contradicted, 0
+	}
 }
 
 func (j *judge) weigh() {
 	if j.silent < j.enough || j.said == unasked {
 		return
 	}
-	if j.said == answers {
+	j.conclude()
+}
+
+func (j *judge) conclude() {
+	switch j.said {
+	case answers:
 		j.suspect(Hanging)
-	} else {
+	case vouched:
+		j.contradict()
+	default:
 		j.suspect(Silent)
 	}
 	j.gone, j.silent, j.said = true, 0, unasked

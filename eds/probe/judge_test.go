@@ -9,7 +9,7 @@ import (
 
 // Each script is a list of events with the verdict wanted after the last of them.
 // good, bad: an answer; other: another process's; anon, anonbad: without a uuid; late[/share]: a time-out;
-// ping, mute, alone: what gossip says; both, contra, open, none, deaf: the witnesses to a refusal.
+// ping, mute, else, alone: what gossip says; both, contra, open, none, deaf: the witnesses to a refusal.
 func TestJudge(t *testing.T) {
 	for _, tt := range []struct {
 		script string
@@ -61,7 +61,20 @@ func TestJudge(t *testing.T) {
 		{"both contra", Contradicted}, // its answer came late
 		{"good contra good", Good},
 		{"good contra open", Refused},
-		{"good contra late late late mute", Silent},
+		{"good contra late mute", Contradicted},
+		{"good contra late mute late mute", Silent},
+		{"good contra late mute late else late mute", Contradicted},
+		{"good contra late ping", Hanging},
+		{"good late late else", Good},
+		{"good late late else late", Contradicted},
+		{"good late late late else", Contradicted},
+		{"good late late late else good", Good},
+		{"good late late late else both", Dead},
+		{"good late late late mute late late late else", Contradicted},
+		{"both late late late else", Contradicted},
+		{"other late late late else", Replaced},
+		{"bad bad late late late else", Failing},
+		{"good late late late ping late late late else", Hanging},
 		{"good bad bad contra", Failing}, // it is not served on the strength of less than its own word
 		{"other contra", Replaced},
 		{"both good", Good},
@@ -98,6 +111,8 @@ func TestJudge(t *testing.T) {
 				j.pinged(answers)
 			case "mute":
 				j.pinged(mute)
+			case "else":
+				j.pinged(vouched)
 			case "alone":
 				j.pinged(nobody)
 			case "both":

@@ -25,6 +25,8 @@ type host struct {
 
 	refusing bool          // nobody listens
 	rejected bool          // a firewall refuses for it, over TCP
+	walled   bool          // and over UDP
+	dropped  bool          // a firewall drops what goes to it over TCP
 	secret   bool          // nobody says that its UDP port is unreachable
 	dark     bool          // packets to it and from it vanish, and only dials try again
 	frozen   bool          // the kernel accepts, the process does not answer until it thaws
@@ -138,7 +140,7 @@ func (h *host) accept() (net.Conn, error) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	switch {
-	case h.dark:
+	case h.dark || h.dropped:
 		return nil, nil
 	case h.dialErr != nil:
 		return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", h.dialErr)}
@@ -199,7 +201,7 @@ func (h *host) receive(c *memConn, way time.Duration) {
 	if h.frozen {
 		h.waiting = append(h.waiting, c)
 	}
-	unheard := h.frozen || h.dark
+	unheard := h.frozen || h.dark || h.dropped
 	h.net.mu.Unlock()
 	if unheard {
 		return
@@ -330,7 +332,7 @@ func (s *memSocket) SetReadDeadline(t time.Time) error { s.deadline = t; return 
 func (s *memSocket) Write(b []byte) (int, error)       { s.sent++; return len(b), nil }
 
 func (s *memSocket) Read([]byte) (int, error) {
-	if h := s.host.get(); s.sent > 0 && h.refusing && !h.dark && !h.secret {
+	if h := s.host.get(); s.sent > 0 && (h.refusing || h.walled) && !h.dark && !h.secret {
 		return 0, syscall.ECONNREFUSED
 	}
 	time.Sleep(time.Until(s.deadline))

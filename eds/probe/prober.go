@@ -55,6 +55,9 @@ type Options struct {
 	// nothing but that process can answer, and reports whether it did. It is called as
 	// Ping is. Nil: a refusal of both ports is proof enough.
 	Challenge func(ctx context.Context, t Target) bool
+	// Elsewhere has a few others challenge a member from other addresses, and reports
+	// whether it answered one of them. It is called as Ping is. Nil: there are no others.
+	Elsewhere func(ctx context.Context, t Target) bool
 }
 
 // Prober watches endpoints. Run does the work; the other methods may be called

@@ -45,10 +45,25 @@ func TestRules(t *testing.T) {
 		{name: "a firewall that rejects, a slow network", script: "10s answer/30ms syn/10ms close 1s rejected 1s =contradicted 1m =contradicted"},
 		{name: "an answer that comes late", script: "10s answer/100ms rejected 9ms =good 1ms =dead 90ms =contradicted"},
 		{name: "answers that come late are waited for from then on", script: "10s answer/100ms rejected 100ms =contradicted 950ms =contradicted 10ms =contradicted 1m =contradicted"},
-		{name: "a kill behind a firewall that rejects", script: "10s rejected 0s =contradicted 5s die 249ms =contradicted 1001ms =dead"},
+		{name: "a kill behind a firewall that rejects", script: "10s rejected 0s =contradicted 5s die 249ms =contradicted 1200ms =dead"},
 		{name: "a kill that nobody says is one", script: "10s secret die 9ms =good 1ms =dead 1m =dead"},
 		{name: "a kill that nobody says is one, a slow network", script: "10s syn/10ms die 1s start 2s =good secret die 59ms =good 1ms =dead"},
 		{name: "a kill that nobody says is one, a very slow network", script: "10s syn/100ms die 2s start 2s =good secret die 249ms =good 1ms =dead"},
+
+		{name: "a firewall that rejects everything", script: "10s walled 0s =dead 1m =dead"},
+		{name: "a firewall that rejects everything, but not for others", script: "10s others walled 0s =contradicted 1h =contradicted"},
+		{name: "a kill behind a firewall that rejects everything", script: "10s others walled 5s =contradicted die 2s =dead"},
+
+		// Links that others have and this process has not.
+		{name: "a link that others have", script: "10s others dark 1499ms =good 1001ms =contradicted 1h =contradicted light 1s =good"},
+		{name: "a process that others cannot reach either", script: "10s others/no dark 2500ms =silent"},
+		{name: "a stop that others see, too", script: "10s others freeze 2500ms =silent"},
+		{name: "a process that stops behind a broken link", script: "10s others dark 5s =contradicted freeze 4s =silent"},
+		{name: "a link that others lose, too", script: "10s others dark 5s =contradicted others/no 4s =silent"},
+		{name: "others that find a lost link again", script: "10s dark 5s =silent others 4s =contradicted"},
+		{name: "a firewall that drops connections", script: "10s dropped 2500ms =contradicted 1h =contradicted"},
+		{name: "a stop behind a firewall that drops connections", script: "10s dropped 5s =contradicted freeze 4s =silent"},
+		{name: "a hang behind nothing", script: "10s others hang 2500ms =hanging"},
 
 		// Answers.
 		{name: "two bad answers", script: "10s status/503 0s =good 2s =failing 1m =failing"},

@@ -22,6 +22,7 @@ type stage struct {
 	targets []Target
 	pinged  int
 	answer  time.Duration // an answer to a challenge takes
+	others  bool          // there are some that reach whoever is dark here
 	stop    func()
 }
 
@@ -42,7 +43,7 @@ func target(i int) Target {
 // of 0 is the default.
 func newStage(t *testing.T, n int, interval time.Duration) *stage {
 	s := &stage{t: t}
-	s.p = New(Options{Interval: interval, Dial: s.net.dial, Ping: s.ping, Challenge: s.challenge})
+	s.p = New(Options{Interval: interval, Dial: s.net.dial, Ping: s.ping, Challenge: s.challenge, Elsewhere: s.elsewhere})
 	for i := range n {
 		s.targets = append(s.targets, target(i))
 		s.port(i).set(func(h *host) { h.refusing, h.id = false, "me" })
@@ -85,8 +86,10 @@ func (s *stage) ping(ctx context.Context, t Target) bool {
 // challenge reaches a process wherever its gossip port is not dark, whatever a firewall
 // refuses.
 func (s *stage) challenge(ctx context.Context, t Target) bool {
+	s.net.mu.Lock()
 	wait := s.answer
-	if h := s.net.host(t.Gossip.String()).get(); h.refusing || h.dark || h.frozen {
+	s.net.mu.Unlock()
+	if h := s.net.host(t.Gossip.String()).get(); h.refusing || h.walled || h.dark || h.frozen {
 		wait = time.Hour
 	}
 	select {
@@ -94,6 +97,22 @@ func (s *stage) challenge(ctx context.Context, t Target) bool {
 	case <-time.After(min(wait, 250*time.Millisecond)):
 	}
 	return wait <= 250*time.Millisecond
+}
+
+// elsewhere finds a process that runs, unless it is dark for others, too.
+func (s *stage) elsewhere(ctx context.Context, t Target) bool {
+	h := s.net.host(t.Gossip.String()).get()
+	s.net.mu.Lock()
+	others := s.others
+	s.net.mu.Unlock()
+	if others && !h.refusing && !h.frozen {
+		return true
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(400 * time.Millisecond):
+	}
+	return false
 }
 
 // watch watches the targets and lets the first probes have an outcome.
@@ -129,14 +148,24 @@ func (s *stage) do(i int, word string) {
 		both(func(h *host) { h.refusing = true })
 	case "start":
 		both(func(h *host) { h.refusing = false })
+	case "others":
+		s.net.mu.Lock()
+		s.others = arg == ""
+		s.net.mu.Unlock()
+	case "dropped": // over TCP, by a firewall
+		both(func(h *host) { h.dropped = true })
 	case "rejected": // by a firewall, over TCP
 		both(func(h *host) { h.rejected = true })
+	case "walled": // off by it, over UDP as well
+		both(func(h *host) { h.rejected, h.walled = true, true })
 	case "passed": // by it again
 		both(func(h *host) { h.rejected = false })
 	case "secret": // the kernel of its machine does not say what is unreachable
 		gossip.set(func(h *host) { h.secret = true })
 	case "answer":
+		s.net.mu.Lock()
 		s.answer = d
+		s.net.mu.Unlock()
 	case "syn":
 		port.set(func(h *host) { h.syn = func() time.Duration { return d } })
 	case "quit":
