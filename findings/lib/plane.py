@@ -114,9 +114,9 @@ def delta(version, *messages, removed=()):
 
 
 def wait(what, condition, seconds=20):
-    end = time.monotonic() + seconds
+    last = time.monotonic() + seconds
     while not (value := condition()):
-        if time.monotonic() > end:
+        if time.monotonic() > last:
             print(f"changed: waited {seconds} s in vain for {what}")
             end(1)
         time.sleep(0.02)
@@ -186,10 +186,16 @@ class Envoy:
         self.log = os.path.join(self.folder, "log")
         self._admin = os.path.join(self.folder, "admin")
         self.process = subprocess.Popen(
-            [ENVOY, "-c", path, "--concurrency", "1", "--admin-address-path", self._admin, "--log-path", self.log, "-l", "warning",
+            [ENVOY, "-c", path, "--concurrency", "1", "--admin-address-path", self._admin, "--log-path", self.log, "-l", "warning", "--file-flush-interval-msec", "50",
              *([] if hot_restart else ["--disable-hot-restart"]), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _envoys.append(self)
-        wait("Envoy's admin port", lambda: self.process.poll() is not None or os.path.exists(self._admin) and os.path.getsize(self._admin))
+        wait("Envoy's admin port", lambda: self.process.poll() is not None or self._answers())
+
+    def _answers(self):
+        try:
+            return bool(self.admin("/server_info"))
+        except (FileNotFoundError, ValueError, ConnectionRefusedError):
+            return False  # the file comes before the port listens
 
     def stop(self):
         if self.process.poll() is None:

@@ -9,13 +9,13 @@ LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 
 
-def listener(**action):
+def listener(name="svc", **action):
     manager = json_format.ParseDict({
         "route_config": {"virtual_hosts": [{"domains": ["*"], "routes": [
             {"match": {"prefix": ""}, "route": {"cluster": "svc", **action}}]}]},
         "http_filters": [{"name": "router", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}, manager_pb2.HttpConnectionManager())
-    made = listener_pb2.Listener(name="svc")
+    made = listener_pb2.Listener(name=name)
     made.api_listener.api_listener.Pack(manager)
     return made
 
@@ -31,10 +31,24 @@ def locality(*endpoints, **more):
 
 class Answers(Plane):
     """Answers the first request for each type on each stream with `resources[type]`."""
+    made = 0
 
-    def __init__(self, resources):
-        self.resources = resources
+    def __init__(self, localities, balancing={}, **action):
+        Answers.made += 1
+        self.name = f"svc{Answers.made}"  # grpcio keeps one xDS client for each target
+        self.resources = {LISTENER: [listener(self.name, **action)], CLUSTER: [json_format.ParseDict(balancing, cluster())],
+                          EDS: [assignment("svc", localities)]}
         super().__init__(on_request=self._answer)
+
+    def channel(self, *options):
+        os.environ["GRPC_XDS_BOOTSTRAP_CONFIG"] = self.bootstrap()
+        return grpc.insecure_channel("xds:///" + self.name, options=options)
+
+    def leave(self, channel):
+        """grpcio reads the bootstrap again only when its last xDS channel is gone."""
+        channel.close()
+        wait("the client to leave", lambda: len(self.closed) == len(self.opened))
+        time.sleep(2)
 
     def _answer(self, request, send):
         if not request.response_nonce and request.type_url in self.resources:
