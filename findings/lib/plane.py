@@ -19,13 +19,13 @@ METHODS = {
     "/envoy.service.load_stats.v3.LoadReportingService/StreamLoadStats": (lrs_pb2.LoadStatsRequest,),
     "/envoy.service.health.v3.HealthDiscoveryService/StreamHealthCheck": (hds_pb2.HealthCheckRequestOrEndpointHealthResponse,),
 }
-_envoys = []
+processes = []  # each has a stop()
 
 
 def end(code):
-    """Leaves no Envoy behind, and does not wait for threads."""
-    for envoy in _envoys:
-        envoy.stop()
+    """Leaves no process behind, and does not wait for threads."""
+    for process in processes:
+        process.stop()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -188,7 +188,7 @@ class Envoy:
         self.process = subprocess.Popen(
             [ENVOY, "-c", path, "--concurrency", "1", "--admin-address-path", self._admin, "--log-path", self.log, "-l", "warning", "--file-flush-interval-msec", "50",
              *([] if hot_restart else ["--disable-hot-restart"]), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _envoys.append(self)
+        processes.append(self)
         wait("Envoy's admin port", lambda: self.process.poll() is not None or self._answers())
 
     def _answers(self):
