@@ -51,3 +51,9 @@ func (a *answering) Write(b []byte) (int, error) {
 
 // Unwrap is for http.ResponseController.
 func (a *answering) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// Flush implements http.Flusher, which gRPC's handler asks for by a type assertion.
+func (a *answering) Flush() {
+	a.began = true
+	_ = http.NewResponseController(a.ResponseWriter).Flush()
+}
