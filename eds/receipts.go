@@ -53,6 +53,7 @@ type claim struct {
 	changes  bool           // it was in before, with another weight or the like
 	since    time.Time
 	done     bool
+	clients  int       // that the last receipt spoke of
 	observed bool      // for the metrics, once
 	told     time.Time // when it was last told who is missing
 	again    time.Time // not before this, after a send that failed
@@ -121,7 +122,7 @@ func (r *receipts) look(ctx context.Context, snap *registry.Snapshot, now time.T
 			continue
 		}
 		c := r.claim(snap, m, now)
-		if c == nil || c.done {
+		if c == nil || c.done && !c.leaves {
 			continue
 		}
 		standings, ok := cached[m.Service]
@@ -182,18 +183,19 @@ func isServed(snap *registry.Snapshot, m *fleet.Member) bool {
 	return slices.ContainsFunc(s.At(m.Endpoint.Addr), func(h *registry.Host) bool { return h.Served && h.ID == id })
 }
 
-// settle sends what there is to say.
+// settle sends what there is to say. Clients that come after the last word count: a member
+// that leaves may wait for those of an EDS server that was lost.
 func (r *receipts) settle(ctx context.Context, m *fleet.Member, c *claim, st xds.Standing, now time.Time) {
 	receipt := gossip.Receipt{Revision: c.revision, Clients: st.Of}
 	id := m.ID.String()
 	switch {
-	case now.Before(c.again):
+	case now.Before(c.again), c.done && st.Of <= c.clients:
 		return
 	case c.leaves && (st.Out || st.ID != id && st.In) && st.Acked():
 		receipt.State, c.done = gossip.Gone, true
 	case !c.leaves && st.In && st.ID == id && st.Acked() && st.Of > 0:
 		receipt.State, c.done = gossip.Serving, true
-	case c.leaves && now.Sub(c.since) >= pendingEvery && now.Sub(c.told) >= pendingEvery:
+	case c.leaves && !c.done && now.Sub(c.since) >= pendingEvery && now.Sub(c.told) >= pendingEvery:
 		receipt.State, receipt.Behind, c.told = gossip.Pending, strings.Join(st.Behind, ", "), now
 	default:
 		return
@@ -201,6 +203,9 @@ func (r *receipts) settle(ctx context.Context, m *fleet.Member, c *claim, st xds
 	if c.done && !c.observed {
 		c.observed = true
 		r.observe(kindOf(m, c), now.Sub(c.since))
+	}
+	if c.done {
+		c.clients = st.Of
 	}
 	r.mail(ctx, m, c, receipt)
 }

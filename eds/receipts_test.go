@@ -321,3 +321,31 @@ func TestAMemberThatIsLostIsMeasuredUntilNoEnvoyHasIt(t *testing.T) {
 	}
 	o.silence("nobody waits for a word")
 }
+
+// takeAll acknowledges every response until the test ends.
+func (e envoy) takeAll() {
+	go func() {
+		for {
+			r, err := e.stream.Recv()
+			if err != nil || e.stream.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeV3, ResponseNonce: r.GetNonce()}) != nil {
+				return
+			}
+		}
+	}()
+}
+
+// A member may wait for the Envoys of an EDS server that was lost.
+func TestEnvoysThatComeLaterAreCountedForAMemberThatLeaves(t *testing.T) {
+	o := newOffice(t)
+	a := backend(1)
+	o.update(a)
+	o.envoy("first").takeAll()
+	o.want(a, gossip.Serving, 1)
+	a = drained(a)
+	o.update(a)
+	o.want(a, gossip.Gone, 1)
+	o.silence("nothing is new")
+	o.envoy("second").takeAll()
+	o.want(a, gossip.Gone, 2)
+	o.silence("nothing is new since")
+}

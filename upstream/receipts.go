@@ -20,9 +20,14 @@ const (
 	lookEvery = 50 * time.Millisecond
 
 	// orphaned is how long an Envoy may take to find another EDS server after its
-	// own has gone: the bootstrap's longest back-off, and some. Until it has, nobody
-	// answers for it.
+	// own is lost: what is left of the bootstrap's keepalive once gossip has noticed, its
+	// longest back-off, and some. Until it has, no EDS server answers for it.
 	orphaned = 4 * time.Second
+
+	// unaccounted is how long the clients of an EDS server that died without a word are
+	// waited for until as many have come to the others: an Envoy with a slow keepalive, or
+	// none, takes longer than orphaned.
+	unaccounted = 20 * time.Second
 
 	// meet is how long a drain waits for the pool when nobody of it was met yet: who
 	// is just joined may feed Envoys already.
@@ -45,11 +50,12 @@ var ErrNotDrained = errors.New("not every Envoy is known to have let go")
 type ledger struct {
 	mu       sync.Mutex
 	receipts map[uuid.UUID]gossip.Receipt
-	changed  chan struct{} // closed, and replaced, when receipts changes
+	clients  map[uuid.UUID]int // of each EDS server, when it served the endpoint
+	changed  chan struct{}     // closed, and replaced, when receipts changes
 }
 
 func newLedger() *ledger {
-	return &ledger{receipts: make(map[uuid.UUID]gossip.Receipt), changed: make(chan struct{})}
+	return &ledger{receipts: make(map[uuid.UUID]gossip.Receipt), clients: make(map[uuid.UUID]int), changed: make(chan struct{})}
 }
 
 // note keeps r unless an earlier one outranks it: of one announcement that is the
@@ -61,6 +67,9 @@ func (l *ledger) note(r gossip.Receipt) {
 		return
 	}
 	l.receipts[r.Server] = r
+	if r.State == gossip.Serving {
+		l.clients[r.Server] = r.Clients
+	}
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
@@ -70,6 +79,7 @@ func (l *ledger) clear() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	clear(l.receipts)
+	clear(l.clients)
 }
 
 // gone reports which of servers have not said that no Envoy has the announcement's
@@ -91,21 +101,79 @@ func (l *ledger) gone(servers []uuid.UUID, revision uint64) (behind []string, cl
 	return behind, clients, l.changed
 }
 
-// servers are the EDS servers of the pool that are there now, and until when there
-// may be Envoys that lost one and have not found another.
-func servers(members []*fleet.Member) (ids []uuid.UUID, until time.Time) {
+// missing returns how many Envoys fewer the EDS servers have now than they and those that
+// were lost had when they served the endpoint.
+func (l *ledger) missing(servers, lost []uuid.UUID) int {
+	if len(lost) == 0 {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, id := range lost {
+		n += l.clients[id]
+	}
+	for _, id := range servers {
+		n += l.clients[id]
+		if r := l.receipts[id]; r.State == gossip.Gone {
+			n -= r.Clients
+		}
+	}
+	return max(n, 0)
+}
+
+// servers are the EDS servers of a pool.
+type servers struct {
+	here  []uuid.UUID
+	lost  []uuid.UUID // that died without a word, not long before a drain began or since
+	until time.Time   // by then the Envoys of our bootstrap have left those that are not here
+	slow  time.Time   // and by then others; what is not known of them then stays so
+}
+
+func serversOf(members []*fleet.Member, began time.Time) (s servers) {
 	for _, m := range members {
-		switch {
-		case m.Role != fleet.RoleEDS:
-		case m.Liveness == fleet.Alive && m.Endpoint.Health != fleet.Draining:
-			ids = append(ids, m.ID)
-		default:
-			if t := m.Since.Add(orphaned); t.After(until) {
-				until = t
+		if m.Role != fleet.RoleEDS {
+			continue
+		}
+		if m.Liveness == fleet.Alive && m.Endpoint.Health != fleet.Draining {
+			s.here = append(s.here, m.ID)
+			continue
+		}
+		if t := m.Since.Add(orphaned); t.After(s.until) {
+			s.until = t
+		}
+		if t := m.Since.Add(unaccounted); m.Liveness == fleet.Dead && t.After(began) {
+			s.lost = append(s.lost, m.ID)
+			if t.After(s.slow) {
+				s.slow = t
 			}
 		}
 	}
-	return ids, until
+	return s
+}
+
+// standing is how far a drain has come.
+type standing struct {
+	behind  []string        // whom it has to wait for; none: it is over
+	clients int             // that have let go
+	unknown error           // of some it is not known; with none behind, it will not be
+	changed <-chan struct{} // closed when there is more to know
+}
+
+// standing says how far the drain has come that began at a time and announced revision.
+func (l *ledger) standing(members []*fleet.Member, revision uint64, began time.Time) (st standing) {
+	s, now := serversOf(members, began), time.Now()
+	st.behind, st.clients, st.changed = l.gone(s.here, revision)
+	if now.Before(s.until) {
+		st.behind = append(st.behind, "an EDS server is lost, its Envoys have to find another")
+	}
+	if n := l.missing(s.here, s.lost); n > 0 && len(st.behind) == 0 {
+		why := fmt.Sprintf("an EDS server is lost, and %d of its Envoys have not come to another", n)
+		if st.unknown = fmt.Errorf("%w: %s", ErrNotDrained, why); now.Before(s.slow) {
+			st.behind = append(st.behind, why)
+		}
+	}
+	return st
 }
 
 // awaitGone waits until every EDS server of the pool has said that no Envoy has
@@ -119,28 +187,24 @@ func (r *Registration) awaitGone(ctx context.Context, revision uint64) (clients 
 		case <-r.done:
 		}
 	}
+	began := time.Now()
 	timeout := time.NewTimer(r.opts.drainTimeout)
 	defer timeout.Stop()
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for {
-		pool := r.pool.Load()
-		ids, orphans := servers(pool.Members())
-		behind, clients, changed := r.ledger.gone(ids, revision)
-		if time.Now().Before(orphans) {
-			behind = append(behind, "an eds server has just gone, its Envoys have to find another")
-		}
-		if len(behind) == 0 {
-			return clients, r.settle(ctx, clients)
+		st := r.ledger.standing(r.pool.Load().Members(), revision, began)
+		if len(st.behind) == 0 {
+			return st.clients, errors.Join(st.unknown, r.settle(ctx, st.clients))
 		}
 		if r.Member().Endpoint.Health != fleet.Draining {
 			return 0, fmt.Errorf("undrained meanwhile: %w", ErrNotDrained)
 		}
 		select {
-		case <-changed:
+		case <-st.changed:
 		case <-look.C:
 		case <-timeout.C:
-			return 0, fmt.Errorf("drained for %s: %w: %s", r.opts.drainTimeout, ErrNotDrained, strings.Join(behind, "; "))
+			return 0, fmt.Errorf("drained for %s: %w: %s", r.opts.drainTimeout, ErrNotDrained, strings.Join(st.behind, "; "))
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		case <-r.done:
