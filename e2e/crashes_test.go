@@ -8,14 +8,14 @@ import (
 	"github.com/rollcall-fleet/rollcall/demo/stage"
 )
 
-// Every upstream of a service crashes at once and is started again on its port, five times in
+// Every upstream of a service crashes at once and is started again on its port, seven times in
 // a row: damping must not keep a service empty that could serve.
 func TestCrashesInARowDoNotEmptyAService(t *testing.T) {
 	const most = 3 * time.Second // of an endpoint that answers; damping's fourth wait is 4 s
 	f := fleet(t, "grpc", 2)
 	client := stage.NewClient(f.Addresses.Listener, false)
 	var took []time.Duration
-	for range 5 {
+	for range 7 {
 		for _, u := range f.Upstreams {
 			u.Kill()
 		}
