@@ -4,8 +4,6 @@ import (
 	"net"
 	"slices"
 	"time"
-
-	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // expects reports false for what a line or an inquiry says that was dropped.
@@ -20,13 +18,19 @@ func (w *watcher) expects(e event) bool {
 func (w *watcher) handle(e event) {
 	switch e.kind {
 	case connected:
-		w.onConnected(e.line, e.conn)
+		if e.stream != nil {
+			w.onStream(e.line, e.stream)
+		} else {
+			w.onConnected(e.line, e.conn)
+		}
 	case answered:
 		w.onAnswer(e)
 	case broke:
 		w.onBroken(e.line)
 	case refused:
-		w.onRefused()
+		w.onRefused(e.line)
+	case unable:
+		w.onUnable(e.line)
 	case unreachable:
 		w.drop(e.line) // counts once the deadline is there
 	case helpless:
@@ -40,24 +44,27 @@ func (w *watcher) handle(e event) {
 func (w *watcher) onConnected(l *line, conn net.Conn) {
 	l.conn, l.giveUp = conn, nil
 	w.roundTrip = time.Since(l.opened)
+	if l.way == bare {
+		w.dropBare()
+		w.answer(true, "")
+		return
+	}
 	w.loop.read(w, l)
-	switch {
-	case w.target.Kind == fleet.ProbeTCP:
-		w.onAnswer(event{line: l, good: true})
-	case w.waiting:
+	if w.waiting {
 		w.ask(l)
 	}
 }
 
-// onAnswer keeps the line that brought the answer and drops the others.
+// onAnswer keeps the line that brought the answer, if it is to stand, and drops the
+// others.
 func (w *watcher) onAnswer(e event) {
-	if w.target.Kind == fleet.ProbeHTTP && !e.line.asked {
+	if e.line.way != streamed && !e.line.asked {
 		w.drop(e.line) // it talks without being asked
 		return
 	}
 	e.line.asked, e.line.aged = false, true
 	for _, l := range slices.Clone(w.lines) {
-		if l != e.line {
+		if l != e.line || !l.way.stays() {
 			w.drop(l)
 		}
 	}
@@ -67,6 +74,9 @@ func (w *watcher) onAnswer(e event) {
 func (w *watcher) answer(good bool, id string) {
 	w.endInquiry()
 	w.tried, w.waiting = true, false
+	if soon := time.Now().Add(w.interval()); !good && soon.Before(w.tick) {
+		w.tick = soon // others have their turns only while all is well
+	}
 	w.verified = id != "" && id == w.target.ID
 	w.judge.answer(good, id)
 }
@@ -76,8 +86,11 @@ func (w *watcher) answer(good bool, id string) {
 // answer has given a bad one.
 func (w *watcher) onBroken(l *line) {
 	w.drop(l)
-	if l.asked && !l.aged {
+	if l.asked && !l.aged && l.way != streamed {
 		w.answer(false, "")
+		if l.way == single {
+			return
+		}
 	}
 	if w.reopened < reopenings {
 		w.reopened++
@@ -85,7 +98,11 @@ func (w *watcher) onBroken(l *line) {
 	}
 }
 
-func (w *watcher) onRefused() {
+func (w *watcher) onRefused(l *line) {
+	if w.alone && l.way == streamed {
+		w.drop(l) // as before
+		return
+	}
 	w.dropAll()
 	w.waiting = false
 	if w.inquiry == nil || w.inquiry.about != witnessed {
@@ -102,7 +119,9 @@ func (w *watcher) onWord(e event) {
 		w.endInquiry()
 	case e.kind == pinged:
 		w.endInquiry()
-		w.judge.pinged(e.said)
+		if e.said != lives || !w.left() {
+			w.judge.pinged(e.said)
+		}
 	default:
 		w.onTestimony(q, e)
 	}
@@ -115,9 +134,15 @@ func (w *watcher) onTestimony(q *inquiry, e event) {
 		w.roundTrip = time.Since(q.since)
 	}
 	q.heard.add(e.witness, e.said)
+	if w.way() == streamed && q.heard.tcp == answers && w.left() {
+		return
+	}
 	v := w.judge.refused(q.heard)
 	if v != Unknown {
 		w.tried, w.verified = true, false
+	}
+	if v == Dead {
+		w.alone = false // whoever accepts from now on is another process
 	}
 	helpless := e.witness == gossipPort && e.said == unasked
 	if helpless || v == Refused || v == Contradicted || v == Dead && (q.heard.challenge != unasked || q.heard.tcp == nobody) {

@@ -75,6 +75,7 @@ func (w *watcher) endInquiry() {
 // accepts connections, and whether it answers others.
 func (w *watcher) askGossip() {
 	w.inquire(pinged)
+	stream := w.way() == streamed
 	w.question(gossipPings, func(ctx context.Context) word {
 		if w.loop.opts.Ping == nil || !w.target.Gossip.IsValid() {
 			return nobody
@@ -85,6 +86,9 @@ func (w *watcher) askGossip() {
 		w.loop.wg.Go(func() { port <- w.knock(ctx, w.target.Gossip) })
 		w.loop.wg.Go(func() { elsewhere <- w.loop.opts.Elsewhere != nil && w.loop.opts.Elsewhere(ctx, w.target) })
 		if w.loop.opts.Ping(ctx, w.target) {
+			if stream && w.accepts(ctx) {
+				return lives
+			}
 			if said := <-port; said == mute || said == refuses {
 				return vouched // a process that gossips takes connections there
 			}
@@ -98,10 +102,11 @@ func (w *watcher) askGossip() {
 }
 
 // askWitnesses asks at the same time whether the member's gossip port refuses too, over
-// TCP and over UDP, and whether its process answers a challenge, here or to others.
+// TCP and over UDP, and whether its process answers a challenge, here or to others. Where
+// it was the stream that was refused, at the gossip port, the endpoint is tried over TCP.
 func (w *watcher) askWitnesses() {
 	w.inquire(witnessed)
-	port := w.target.Gossip
+	port, stream := w.target.Gossip, w.way() == streamed
 	if !port.IsValid() {
 		w.question(gossipPort, func(context.Context) word { return nobody })
 		return
@@ -109,6 +114,9 @@ func (w *watcher) askWitnesses() {
 	w.question(gossipPort, func(ctx context.Context) word {
 		ctx, cancel := context.WithTimeout(ctx, w.loop.opts.Timeout)
 		defer cancel()
+		if stream {
+			return w.touch(ctx, w.target.Addr)
+		}
 		return w.knock(ctx, port)
 	})
 	w.question(datagramPort, func(ctx context.Context) word { return w.knockUDP(ctx, port) })

@@ -32,6 +32,7 @@ const (
 	refuses      // the port refuses too
 	answers      // the port accepts, or a ping was answered
 	mute         // nothing was heard, or none of what was asked for
+	lives        // a ping was answered, and the endpoint's own port accepts
 )
 
 const (

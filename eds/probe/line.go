@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"syscall"
 	"time"
-
-	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // IDHeader carries the uuid of the process that answers.
@@ -28,16 +26,22 @@ type line struct {
 	opened time.Time
 	giveUp context.CancelFunc // the dial; nil once it stands
 	conn   net.Conn           // nil until it stands
-	asked  bool               // a request is out
-	aged   bool               // it stood idle before: the server may be closing it just now
+	stream Stream             // in place of conn
+	way    way
+	asked  bool // a request is out
+	aged   bool // it stood idle before: the server may be closing it just now
 }
 
 // dial starts a line to w's endpoint.
-func (l *loop) dial(w *watcher) *line {
+func (l *loop) dial(w *watcher, y way) *line {
 	ctx, cancel := context.WithTimeout(l.ctx, dialLimit)
-	n := &line{opened: time.Now(), giveUp: cancel}
+	n := &line{opened: time.Now(), giveUp: cancel, way: y}
 	l.wg.Go(func() {
 		defer cancel()
+		if y == streamed {
+			l.dialStream(ctx, w, n)
+			return
+		}
 		conn, err := l.opts.Dial(ctx, "tcp", w.target.Addr.String())
 		if err != nil {
 			l.send(event{watcher: w, line: n, kind: dialFailure(err)})
@@ -69,13 +73,9 @@ func dialFailure(err error) eventKind {
 func (l *loop) read(w *watcher, n *line) {
 	conn := n.conn // the field belongs to the loop
 	l.wg.Go(func() {
-		if w.target.Kind == fleet.ProbeTCP {
-			io.CopyN(io.Discard, conn, answerLimit) // a greeting, or whatever it says
-		} else {
-			readAnswers(conn, func(good bool, id string) bool {
-				return l.send(event{watcher: w, line: n, kind: answered, good: good, id: id})
-			})
-		}
+		readAnswers(conn, func(good bool, id string) bool {
+			return l.send(event{watcher: w, line: n, kind: answered, good: good, id: id})
+		})
 		l.send(event{watcher: w, line: n, kind: broke})
 	})
 }
@@ -104,6 +104,9 @@ func readAnswers(conn io.Reader, yield func(good bool, id string) bool) {
 // the kernel's buffer, which is empty.
 func (n *line) ask(request []byte) error {
 	n.asked = true
+	if n.stream != nil {
+		return n.stream.Ask()
+	}
 	if err := n.conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
 		return err
 	}
@@ -112,9 +115,15 @@ func (n *line) ask(request []byte) error {
 }
 
 func (n *line) close() {
-	if n.conn == nil {
+	switch {
+	case n.stream != nil:
+		_ = n.stream.Close()
+	case n.conn != nil:
+		_ = n.conn.Close()
+	default:
 		n.giveUp()
-	} else {
-		n.conn.Close()
 	}
 }
+
+// stands reports whether the line is open.
+func (n *line) stands() bool { return n.conn != nil || n.stream != nil }

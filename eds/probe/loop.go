@@ -33,6 +33,7 @@ const (
 	refused               // nobody listens
 	unreachable           // the dial failed otherwise, which proves nothing
 	helpless              // this process has not what it takes to dial
+	unable                // the member takes no stream
 	answered
 	broke
 	witnessed // a witness to a refusal has spoken, or not
@@ -45,11 +46,12 @@ type event struct {
 	watcher *watcher
 	line    *line    // for the kinds up to broke
 	inquiry *inquiry // for the others
-	conn    net.Conn // connected
-	good    bool     // answered: a 2xx
-	id      string   // answered: the uuid, if there was one
-	witness witness  // witnessed: who has
-	said    word     // witnessed, pinged
+	conn    net.Conn // connected; one of these
+	stream  Stream
+	good    bool    // answered: a 2xx
+	id      string  // answered: the uuid, if there was one
+	witness witness // witnessed: who has
+	said    word    // witnessed, pinged
 }
 
 // send tells the loop of e. It reports false when the loop has ended.
@@ -76,6 +78,8 @@ func (l *loop) run() {
 			l.watch(t)
 		case e := <-l.events:
 			l.hear(e)
+		case k := <-l.checks:
+			l.check(k)
 		case <-timer.C:
 			l.next()
 		}
@@ -104,6 +108,16 @@ func (l *loop) hear(e event) {
 		l.settle(w)
 	} else if e.conn != nil {
 		e.conn.Close()
+	} else if e.stream != nil {
+		_ = e.stream.Close()
+	}
+}
+
+// check makes a watcher's next probe due.
+func (l *loop) check(k Key) {
+	if w := l.watchers[k]; w != nil {
+		w.tick = time.Now()
+		l.settle(w)
 	}
 }
 

@@ -28,9 +28,19 @@ type Key struct {
 // Target is an endpoint to watch, and how.
 type Target struct {
 	Key
-	Kind   fleet.ProbeKind // ProbeHTTP or ProbeTCP
+	Kind   fleet.ProbeKind // ProbeNone: its member's process is asked, over a stream
 	Path   string          // for ProbeHTTP
 	Gossip netip.AddrPort  // the second witness; not valid when there is none
+
+	// Foreign says that the endpoint is a program that knows nothing of rollcall. It may
+	// serve one connection at a time, so none stands idle and there is one at most.
+	Foreign bool
+
+	Interval, Timeout time.Duration // of the checks; 0 stands for those of Options
+
+	// Shares is how many EDS servers check a foreign program in turn, so that it sees one
+	// check in each interval; Share is this one's turn, from 0. 0 stands for 1.
+	Shares, Share int
 }
 
 // Evidence is what is known of an endpoint.
@@ -39,6 +49,8 @@ type Evidence struct {
 	Tried    bool      // a first probe had an outcome of some kind
 	Verified bool      // its last answer carried the uuid that was expected
 	Named    bool      // one of its answers carried it: one that does not is not its own
+	Unable   bool      // nothing can be learned of it: its member takes no stream
+	Alone    bool      // its member's process is gone, and its port accepts connections
 	Late     bool      // its last probe timed out, and its gossip is not heard either
 	Since    time.Time // of Verdict
 }
@@ -48,6 +60,9 @@ type Options struct {
 	Interval time.Duration // between two probes of an endpoint
 	Timeout  time.Duration // of one, while nobody else is late
 	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
+	// Stream opens a stream to the member of a target of ProbeNone. It wraps ErrNoStream
+	// for one that takes none, else the error of the dial. Nil: nobody takes one.
+	Stream func(ctx context.Context, t Target) (Stream, error)
 	// Ping asks a member over gossip, several times at once, and reports whether
 	// any answer came. It is called from many goroutines and bounds its own wait.
 	Ping func(ctx context.Context, t Target) bool
@@ -66,6 +81,7 @@ type Prober struct {
 	opts    Options
 	pulse   *pulse
 	changed chan struct{} // capacity one
+	checks  chan Key      // bounded; never waited for
 
 	handover sync.Mutex // between two Watch calls
 	targets  latest.Value[[]Target]
@@ -84,11 +100,14 @@ func New(opts Options) *Prober {
 	if opts.Timeout <= 0 {
 		opts.Timeout = DefaultTimeout
 	}
+	if opts.Stream == nil {
+		opts.Stream = func(context.Context, Target) (Stream, error) { return nil, ErrNoStream }
+	}
 	if opts.Dial == nil {
 		opts.Dial = new(net.Dialer).DialContext
 	}
 	return &Prober{
-		opts: opts, pulse: newPulse(), changed: make(chan struct{}, 1), targets: latest.New[[]Target](),
+		opts: opts, pulse: newPulse(), changed: make(chan struct{}, 1), checks: make(chan Key, maxChecks), targets: latest.New[[]Target](),
 		evidence: make(map[Key]Evidence), revision: 1,
 	}
 }
@@ -99,6 +118,17 @@ func (p *Prober) Watch(targets []Target) {
 	p.handover.Lock()
 	defer p.handover.Unlock()
 	p.targets.Put(targets)
+}
+
+// maxChecks are asked for and not yet under way; later ones are dropped.
+const maxChecks = 1024
+
+// Check has an endpoint checked now: something may have happened to it.
+func (p *Prober) Check(k Key) {
+	select {
+	case p.checks <- k:
+	default:
+	}
 }
 
 // Evidence returns what is known, by endpoint. It is the same map as long as

@@ -111,9 +111,10 @@ func TestRules(t *testing.T) {
 		{name: "tcp: a port that accepts", script: "10m =steady", change: tcp},
 		{name: "tcp: a server that closes idle connections", script: "idle/300ms 10m =steady", change: tcp},
 		{name: "tcp: a server that speaks first", script: "greet/220_smtp 10m =steady", change: tcp},
-		{name: "tcp: a kill", script: "10s die 0s =dead start 1s =good", change: tcp},
-		{name: "tcp: a refusal", script: "10s quit 20ms =refused", change: tcp},
+		{name: "tcp: a kill", script: "10s die 1s =dead start 1s =good", change: tcp},
+		{name: "tcp: a refusal", script: "10s quit 1020ms =refused", change: tcp},
 		{name: "tcp: a network that goes", script: "10s dark 2500ms =silent light 1s =good", change: tcp},
+		{name: "tcp: a kill of which its member's stream says", script: "10s die check 0s =dead", change: tcp},
 		{name: "tcp: what it would answer does not matter", script: "status/503 id/another 1m =steady", change: tcp},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -43,7 +43,7 @@ func target(i int) Target {
 // of 0 is the default.
 func newStage(t *testing.T, n int, interval time.Duration) *stage {
 	s := &stage{t: t}
-	s.p = New(Options{Interval: interval, Dial: s.net.dial, Ping: s.ping, Challenge: s.challenge, Elsewhere: s.elsewhere})
+	s.p = New(Options{Interval: interval, Dial: s.net.dial, Stream: s.stream, Ping: s.ping, Challenge: s.challenge, Elsewhere: s.elsewhere})
 	for i := range n {
 		s.targets = append(s.targets, target(i))
 		s.port(i).set(func(h *host) { h.refusing, h.id = false, "me" })
@@ -160,6 +160,12 @@ func (s *stage) do(i int, word string) {
 		both(func(h *host) { h.rejected, h.walled = true, true })
 	case "passed": // by it again
 		both(func(h *host) { h.rejected = false })
+	case "rejectgossip": // by a firewall, over TCP, and not the endpoint's own port
+		gossip.set(func(h *host) { h.rejected = true })
+	case "dropgossip":
+		gossip.set(func(h *host) { h.dropped = true })
+	case "allow":
+		gossip.set(func(h *host) { h.rejected, h.dropped = false, false })
 	case "secret": // the kernel of its machine does not say what is unreachable
 		gossip.set(func(h *host) { h.secret = true })
 	case "answer":
@@ -204,6 +210,16 @@ func (s *stage) do(i int, word string) {
 		port.set(func(h *host) { h.slow = d })
 	case "nofiles":
 		port.set(func(h *host) { h.dialErr = syscall.EMFILE; h.hangUpAll() })
+	case "check":
+		s.p.Check(s.targets[i].Key)
+	case "leave": // its member's process dies
+		gossip.set(func(h *host) { h.refusing = true })
+	case "return":
+		gossip.set(func(h *host) { h.refusing = false })
+	case "halt": // its member's process is stopped
+		gossip.set(func(h *host) { h.frozen = true })
+	case "health": // that its member reports
+		gossip.set(func(h *host) { h.status = n })
 	case "noroute":
 		port.set(func(h *host) { h.dialErr = syscall.EHOSTUNREACH; h.hangUpAll() })
 	default:

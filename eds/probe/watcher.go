@@ -39,6 +39,10 @@ type watcher struct {
 	asked    time.Time
 	deadline time.Time // of that probe
 
+	alone    bool          // with ProbeNone: its member's process is gone, and its port accepts connections
+	aloneFor int           // checks since then
+	unable   time.Duration // that it takes no stream was waited for last; 0: it does
+
 	roundTrip time.Duration // of the last handshake, or of the last challenge
 
 	place  place     // in the crowd
@@ -52,11 +56,18 @@ type watcher struct {
 // first probe is at first, or now if that is past; one follows every interval from
 // first.
 func newWatcher(l *loop, t Target, first time.Time) *watcher {
-	known := l.known(t.Key)
-	return &watcher{
-		loop: l, target: t, judge: judge{expect: t.ID, named: known.Named, verdict: known.Verdict}, tried: known.Tried,
+	known, expect := l.known(t.Key), t.ID
+	if t.Kind == fleet.ProbeNone {
+		expect = "" // the stream has proven who is at its other end
+	}
+	w := &watcher{
+		loop: l, target: t, alone: known.Alone, judge: judge{expect: expect, named: known.Named, verdict: known.Verdict}, tried: known.Tried,
 		verified: known.Verified, reported: known, tick: first, index: -1,
 	}
+	if known.Tried && w.shared() {
+		w.tick = w.turn(time.Now())
+	}
+	return w
 }
 
 // stop closes all that is open. What comes of it is not heard.
@@ -81,8 +92,7 @@ func (w *watcher) onTime(now time.Time) {
 	if now.Before(w.tick) {
 		return
 	}
-	missed := now.Sub(w.tick) / w.loop.opts.Interval
-	w.tick = w.tick.Add((missed + 1) * w.loop.opts.Interval)
+	w.tick = w.after(now)
 	w.reopened = 0
 	if !w.waiting {
 		w.probe(now)
@@ -112,15 +122,15 @@ func (w *watcher) timedOut(now time.Time) {
 // probe asks on a line that stands, or opens one to ask on.
 func (w *watcher) probe(now time.Time) {
 	w.waiting, w.asked = true, now
-	w.deadline = now.Add(time.Duration(float64(w.loop.opts.Timeout) * (1 + (patience-1)*w.loop.crowd.share(w.place))))
-	if w.target.Kind == fleet.ProbeHTTP {
+	w.deadline = now.Add(time.Duration(float64(w.timeout()) * (1 + (patience-1)*w.loop.crowd.share(w.place))))
+	if w.way().stays() {
 		for _, l := range slices.Backward(w.lines) {
-			if l.conn != nil && !l.asked {
+			if l.stands() && !l.asked {
 				l.aged = true
 				w.ask(l)
 				return
 			}
-			if l.conn == nil && now.Sub(l.opened) < w.loop.opts.Timeout {
+			if !l.stands() && now.Sub(l.opened) < w.timeout() {
 				return // it will be asked on once it stands
 			}
 		}
@@ -129,7 +139,11 @@ func (w *watcher) probe(now time.Time) {
 }
 
 func (w *watcher) request() []byte {
-	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: rollcall-probe\r\n\r\n", w.target.Path, w.target.Addr)
+	last := ""
+	if !w.way().stays() {
+		last = "Connection: close\r\n"
+	}
+	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: rollcall-probe\r\n%s\r\n", w.target.Path, w.target.Addr, last)
 }
 
 func (w *watcher) ask(l *line) {
@@ -140,10 +154,19 @@ func (w *watcher) ask(l *line) {
 
 // open adds a line, in place of the oldest one if there are too many.
 func (w *watcher) open() {
+	y := w.way()
+	if y == single {
+		w.dropAll() // one at a time
+	}
+	if w.alone {
+		if w.aloneFor++; w.aloneFor%tryStream == 0 {
+			w.lines = append(w.lines, w.loop.dial(w, streamed))
+		}
+	}
 	if len(w.lines) >= maxLines {
 		w.drop(w.lines[0])
 	}
-	w.lines = append(w.lines, w.loop.dial(w))
+	w.lines = append(w.lines, w.loop.dial(w, y))
 }
 
 // drop closes a line; what it still says is not heard.
@@ -170,7 +193,7 @@ func (w *watcher) tell(now time.Time) {
 		w.place = at
 	}
 	e := Evidence{
-		Verdict: w.judge.verdict, Tried: w.tried, Verified: w.verified, Named: w.judge.named,
+		Verdict: w.judge.verdict, Tried: w.tried, Verified: w.verified, Named: w.judge.named, Unable: w.unable > 0, Alone: w.alone && w.judge.verdict == Good,
 		Late: w.judge.late && w.judge.verdict != Hanging, Since: w.reported.Since,
 	}
 	if e.Verdict != w.reported.Verdict {
