@@ -31,14 +31,15 @@ type stream interface {
 // once what it announces. Those that are probed over their stream have one already.
 type links struct {
 	open   func(context.Context, *fleet.Member) (stream, error)
+	broke  func(*fleet.Member) // its process may have ended; must not block
 	logger *slog.Logger
 	latest latest.Value[*registry.Snapshot]
 	turns  *semaphore.Weighted
 	wg     sync.WaitGroup
 }
 
-func newLinks(open func(context.Context, *fleet.Member) (stream, error), logger *slog.Logger) *links {
-	return &links{open: open, logger: logger, latest: latest.New[*registry.Snapshot](), turns: semaphore.NewWeighted(linksAtOnce)}
+func newLinks(open func(context.Context, *fleet.Member) (stream, error), broke func(*fleet.Member), logger *slog.Logger) *links {
+	return &links{open: open, broke: broke, logger: logger, latest: latest.New[*registry.Snapshot](), turns: semaphore.NewWeighted(linksAtOnce)}
 }
 
 // update hands over a Snapshot. It never blocks; only the loop may call it.
@@ -137,6 +138,7 @@ func (l *links) read(ctx context.Context, m *fleet.Member, s stream) {
 	}
 	_ = s.Close()
 	if ctx.Err() == nil {
+		l.broke(m)
 		l.wg.Go(func() { l.dial(ctx, m, linkFirstRetry) })
 	}
 }

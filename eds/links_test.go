@@ -69,7 +69,7 @@ func (s *linkStage) standing(id uuid.UUID) (n int) {
 func TestLinksAreHeldToLiveUpstreamsThatAreProbed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stage := &linkStage{open: make(map[uuid.UUID][]*fakeStream), tries: make(map[uuid.UUID]int), deny: make(map[uuid.UUID]bool)}
-		l := newLinks(stage.link, slog.New(slog.DiscardHandler))
+		l := newLinks(stage.link, func(*fleet.Member) {}, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { l.run(ctx) })

@@ -42,6 +42,7 @@ type prober interface {
 
 // loopOptions are the parts of a loop.
 type loopOptions struct {
+	self      uuid.UUID
 	pool      pool
 	overrides *override.Store
 	behind    func() bool // another EDS server may know decisions that are not known here
@@ -91,7 +92,7 @@ type confirm struct {
 func newLoop(opts loopOptions) *loop {
 	opts.probes = cmp.Or(opts.probes, probe.DefaultInterval)
 	l := &loop{loopOptions: opts, registry: registry.New(opts.registry), started: time.Now(), settling: newSettling(time.Now(), opts.seeds, len(opts.remembered) > 0),
-		confirms: make(chan confirm), next: make(chan struct{})}
+		targets: targets{self: opts.self}, confirms: make(chan confirm), next: make(chan struct{})}
 	l.remembered = lost(opts.remembered, l.started)
 	l.latest.Store(&registry.Snapshot{})
 	return l
@@ -271,10 +272,15 @@ func lost(members []*fleet.Member, since time.Time) []*fleet.Member {
 
 // mute reports whether there are endpoints to hear and none is heard.
 func (l *loop) mute(evidence map[probe.Key]probe.Evidence) bool {
-	return len(l.targets.list) > 0 && !slices.ContainsFunc(l.targets.list, func(t probe.Target) bool {
+	expected := false
+	for _, t := range l.targets.list {
 		e := evidence[t.Key]
-		return e.Tried && !e.Late && e.Verdict != probe.Silent
-	})
+		if e.Tried && !e.Late && e.Verdict != probe.Silent {
+			return false
+		}
+		expected = expected || !e.Unable
+	}
+	return expected
 }
 
 // unknown says how long it may still take until what gossip cannot tell is known:
@@ -297,7 +303,7 @@ func (l *loop) unknown(admitted admit.Result, evidence map[probe.Key]probe.Evide
 
 // untried says how long first probes may still take, if some endpoint had none.
 func (l *loop) untried(evidence map[probe.Key]probe.Evidence) time.Duration {
-	if !slices.ContainsFunc(l.targets.list, func(t probe.Target) bool { return !evidence[t.Key].Tried }) {
+	if !slices.ContainsFunc(l.targets.list, func(t probe.Target) bool { e := evidence[t.Key]; return !e.Tried && !e.Unable }) {
 		return 0
 	}
 	return settleProbe + probe.FirstRound(len(l.targets.list), l.probes)

@@ -121,17 +121,17 @@ func (s *server) connect() error {
 		Ping: func(ctx context.Context, t probe.Target) bool {
 			return t.Gossip.IsValid() && s.members.Ping(ctx, t.ID, t.Gossip)
 		},
-		Challenge: s.challenge, Elsewhere: s.elsewhere,
+		Challenge: s.challenge, Elsewhere: s.elsewhere, Stream: s.report,
 	})
 	s.relays = newRelays(s.members.Self().Gossip.Addr(), s.members.Members, s.prober.Evidence)
-	s.links = newLinks(s.link, opts.Logger)
+	s.links = newLinks(s.link, func(m *fleet.Member) { s.prober.Check(keyOf(m)) }, opts.Logger)
 	ackTimes := newAckTimes()
 	observe := func(kind string, took time.Duration) { ackTimes.WithLabelValues(kind).Observe(took.Seconds()) }
 	s.receipts = newReceipts(s.discovery.Standings, s.discovery.Acked(), s.members.SendReceipt, observe, opts.Logger)
 	s.endings = newEndings(s.overrides, opts.Logger)
 	s.hub = events.New(events.Options{Overrides: s.overrides.InForce, Clients: s.discovery.Connected, MaxReaders: opts.Access.Readers})
 	s.decisions = newLoop(loopOptions{
-		pool: s.members, overrides: s.overrides, behind: s.sharer.Behind, prober: s.prober, admission: s.admission, logger: opts.Logger,
+		self: s.self.ID, pool: s.members, overrides: s.overrides, behind: s.sharer.Behind, prober: s.prober, admission: s.admission, logger: opts.Logger,
 		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: max(registry.DefaultRound, 2*opts.ProbeInterval+registry.DefaultRound/2)},
 		seeds:    len(opts.Seeds) > 0, remembered: s.remembered, probes: opts.ProbeInterval,
 		store: s.memory.update,
@@ -151,32 +151,6 @@ func (s *server) connect() error {
 	}
 	s.web = s.newWeb(metrics)
 	return nil
-}
-
-// link opens a stream to a member, while probes can spare the file descriptor.
-func (s *server) link(ctx context.Context, m *fleet.Member) (stream, error) {
-	give, err := s.files.TakeSpare()
-	if err != nil {
-		return nil, err
-	}
-	l, err := s.members.Link(ctx, m)
-	if err != nil {
-		give()
-		return nil, err
-	}
-	return sparing{l, give}, nil
-}
-
-// sparing is a stream that has a file descriptor which it gives back.
-type sparing struct {
-	stream
-	give func()
-}
-
-// Close implements stream.
-func (s sparing) Close() error {
-	defer s.give()
-	return s.stream.Close()
 }
 
 // challenge asks the process that is to be at t's gossip address to prove that it is there.

@@ -1,9 +1,12 @@
 package eds
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
@@ -18,14 +21,35 @@ const provenFor = time.Minute
 // that may come back, and the manual hosts for which an operator asked. A member that
 // stays as it was costs nothing. The loop's goroutine owns them.
 type targets struct {
+	self   uuid.UUID
+	turn   turn
 	aims   []aim // of the members, by id
 	manual []probe.Target
 	list   []probe.Target // of both, replaced and never written
 }
 
+// turn is this server's place among the EDS servers that check foreign programs in turns.
+type turn struct{ share, shares int }
+
+// turnOf is the place of self among the live EDS servers, by id.
+func turnOf(self uuid.UUID, members []*fleet.Member) (t turn) {
+	for _, m := range members {
+		if m.Role != fleet.RoleEDS || m.Liveness != fleet.Alive || m.Quarantine != "" || m.ID == self {
+			continue
+		}
+		t.shares++
+		if bytes.Compare(m.ID[:], self[:]) < 0 {
+			t.share++
+		}
+	}
+	t.shares++ // this one
+	return t
+}
+
 // aim is how a member is probed.
 type aim struct {
 	member  *fleet.Member
+	turn    turn
 	target  *probe.Target // nil: not at all
 	lost    bool          // whether it is given up depends on the time and the evidence
 	givenUp bool          // it stays so for as long as it is lost
@@ -35,6 +59,7 @@ type aim struct {
 // one. Equal input gives an equal list, in order.
 func (t *targets) update(now time.Time, members []*fleet.Member, overrides []override.Override, evidence map[probe.Key]probe.Evidence) bool {
 	aims, moved, old := make([]aim, len(members)), false, t.aims
+	t.turn = turnOf(t.self, members)
 	for i, m := range members {
 		for len(old) > 0 && fleet.CompareIDs(old[0].member, m) < 0 {
 			moved = moved || old[0].asked() != nil
@@ -44,12 +69,12 @@ func (t *targets) update(now time.Time, members []*fleet.Member, overrides []ove
 		if len(old) > 0 && fleet.CompareIDs(old[0].member, m) == 0 {
 			was, old = old[0], old[1:]
 		}
-		aims[i] = was.follow(now, m, evidence)
+		aims[i] = was.follow(now, m, t.turn, evidence)
 		moved = moved || aims[i].asked() != was.asked()
 	}
 	moved = moved || slices.ContainsFunc(old, func(a aim) bool { return a.asked() != nil })
 	t.aims = aims
-	if manual := manualTargets(overrides); !slices.Equal(manual, t.manual) {
+	if manual := manualTargets(overrides, t.turn); !slices.Equal(manual, t.manual) {
 		t.manual, moved = manual, true
 	}
 	if !moved {
@@ -67,9 +92,9 @@ func (t *targets) update(now time.Time, members []*fleet.Member, overrides []ove
 
 // follow is the aim of m, which may be new, where a was the one before. Its target is
 // the same one if it says the same.
-func (a aim) follow(now time.Time, m *fleet.Member, evidence map[probe.Key]probe.Evidence) aim {
-	if was := a; a.member != m {
-		a = aim{member: m, target: targetOf(m), lost: m.Liveness == fleet.Dead}
+func (a aim) follow(now time.Time, m *fleet.Member, mine turn, evidence map[probe.Key]probe.Evidence) aim {
+	if was := a; a.member != m || a.turn != mine {
+		a = aim{member: m, turn: mine, target: targetOf(m, mine), lost: m.Liveness == fleet.Dead}
 		if was.target != nil && a.target != nil {
 			a.givenUp = was.givenUp && a.target.Key == was.target.Key
 			if *a.target == *was.target {
@@ -89,23 +114,31 @@ func (a aim) asked() *probe.Target {
 	return a.target
 }
 
-// targetOf says how to probe m; nil: not at all.
-func targetOf(m *fleet.Member) *probe.Target {
-	if m.Role != fleet.RoleUpstream || m.Quarantine != "" || m.Probe.Kind == fleet.ProbeNone || m.Liveness == fleet.Left {
+// targetOf says how to probe m; nil: not at all. A program that another process registered
+// is checked by the EDS servers in turns, unless that process checks it and reports.
+func targetOf(m *fleet.Member, mine turn) *probe.Target {
+	if m.Role != fleet.RoleUpstream || m.Quarantine != "" || m.Liveness == fleet.Left {
 		return nil
 	}
-	t := &probe.Target{Key: probe.Key{ID: m.ID.String(), Addr: m.Endpoint.Addr}, Kind: m.Probe.Kind, Path: m.Probe.Path, Gossip: m.Gossip}
-	if m.Probe.OnBehalf {
-		t.Gossip = netip.AddrPort{}
+	t := &probe.Target{Key: keyOf(m), Kind: m.Probe.Kind, Path: m.Probe.Path, Gossip: m.Gossip}
+	switch {
+	case m.Probe.Kind == fleet.ProbeNone && !m.Gossip.IsValid():
+		return nil
+	case m.Probe.Kind != fleet.ProbeNone && m.Probe.OnBehalf:
+		t.Foreign, t.Gossip = true, netip.AddrPort{}
+		t.Share, t.Shares = mine.share, mine.shares
 	}
 	return t
 }
 
-func manualTargets(overrides []override.Override) (targets []probe.Target) {
+// keyOf names the endpoint of m to the probes.
+func keyOf(m *fleet.Member) probe.Key { return probe.Key{ID: m.ID.String(), Addr: m.Endpoint.Addr} }
+
+func manualTargets(overrides []override.Override, mine turn) (targets []probe.Target) {
 	for i := range overrides {
 		for _, h := range overrides[i].Hosts {
 			if h.Probe {
-				targets = append(targets, probe.Target{Key: probe.Key{Addr: h.Addr}, Kind: fleet.ProbeHTTP, Path: fleet.DefaultHealthPath})
+				targets = append(targets, probe.Target{Key: probe.Key{Addr: h.Addr}, Kind: fleet.ProbeHTTP, Path: fleet.DefaultHealthPath, Foreign: true, Share: mine.share, Shares: mine.shares})
 			}
 		}
 	}

@@ -46,7 +46,7 @@ func TestTargetsFollowTheMembers(t *testing.T) {
 func targetsAnew(now time.Time, members []*fleet.Member, overrides []override.Override, evidence map[probe.Key]probe.Evidence, before map[probe.Key]bool) (list []probe.Target, given map[probe.Key]bool) {
 	given = map[probe.Key]bool{}
 	for _, m := range members {
-		target := targetOf(m)
+		target := targetOf(m, turnOf(uuid.UUID{}, members))
 		if target == nil {
 			continue
 		}
@@ -56,7 +56,7 @@ func targetsAnew(now time.Time, members []*fleet.Member, overrides []override.Ov
 		}
 		list = append(list, *target)
 	}
-	return append(list, manualTargets(overrides)...), given
+	return append(list, manualTargets(overrides, turnOf(uuid.UUID{}, members))...), given
 }
 
 // changeTarget changes one thing of one member.
@@ -106,4 +106,42 @@ func probedList(n int) []override.Override {
 		o.Hosts = append(o.Hosts, override.Host{Endpoint: fleet.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, 0, byte(i)}), 80), Weight: 1}, Probe: true})
 	}
 	return []override.Override{o}
+}
+
+func TestEDSServersHaveTheirTurnsByID(t *testing.T) {
+	server := func(n byte, l fleet.Liveness) *fleet.Member {
+		return &fleet.Member{ID: uuid.UUID{n}, Role: fleet.RoleEDS, Liveness: l}
+	}
+	members := []*fleet.Member{server(1, fleet.Alive), server(2, fleet.Dead), server(3, fleet.Alive), server(5, fleet.Alive),
+		{ID: uuid.UUID{4}, Role: fleet.RoleUpstream, Liveness: fleet.Alive}}
+	for self, want := range map[byte]turn{1: {0, 3}, 3: {1, 3}, 5: {2, 3}, 4: {2, 4}} { // 4: it is not in the list
+		if got := turnOf(uuid.UUID{self}, members); got != want {
+			t.Errorf("server %d has turn %+v, want %+v", self, got, want)
+		}
+	}
+}
+
+// What probes find of each kind of member decides how it is asked.
+func TestForeignProgramsAreCheckedInTurnsUnlessTheirMemberReports(t *testing.T) {
+	gossips := netip.MustParseAddrPort("10.0.0.1:7946")
+	for _, tt := range []struct {
+		probe  fleet.Probe
+		gossip netip.AddrPort
+		want   *probe.Target // of how it is asked alone
+	}{
+		{fleet.Probe{Kind: fleet.ProbeHTTP}, gossips, &probe.Target{Gossip: gossips}},
+		{fleet.Probe{Kind: fleet.ProbeHTTP, OnBehalf: true}, gossips, &probe.Target{Foreign: true, Share: 1, Shares: 3}},
+		{fleet.Probe{Kind: fleet.ProbeTCP, OnBehalf: true}, gossips, &probe.Target{Foreign: true, Share: 1, Shares: 3}},
+		{fleet.Probe{Kind: fleet.ProbeNone, OnBehalf: true}, gossips, &probe.Target{Gossip: gossips}},
+		{fleet.Probe{Kind: fleet.ProbeNone}, netip.AddrPort{}, nil},
+	} {
+		m := &fleet.Member{ID: uuid.UUID{1}, Role: fleet.RoleUpstream, Liveness: fleet.Alive, Probe: tt.probe, Gossip: tt.gossip}
+		got := targetOf(m, turn{share: 1, shares: 3})
+		if want := tt.want; want != nil {
+			want.Key, want.Kind = keyOf(m), tt.probe.Kind
+		}
+		if (got == nil) != (tt.want == nil) || got != nil && *got != *tt.want {
+			t.Errorf("%+v: %+v, want %+v", tt.probe, got, tt.want)
+		}
+	}
 }

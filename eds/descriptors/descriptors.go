@@ -77,19 +77,29 @@ func (d *Descriptors) Refused() int { return int(d.refused.Load()) }
 // Dial makes a connection for a probe. At the bound it fails as it would if there
 // were no descriptors at all, which proves nothing about an endpoint.
 func (d *Descriptors) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	give, err := d.Take()
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", address, err)
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		give()
+		return nil, err
+	}
+	return &counted{Conn: conn, leave: give}, nil
+}
+
+// Take takes a descriptor for a connection that a probe needs, or fails as Dial does.
+// give returns it, once.
+func (d *Descriptors) Take() (give func(), err error) {
 	if d.used.Add(1) > int64(d.most) {
 		d.used.Add(-1)
 		d.refused.Add(1)
 		d.warn("probes use up their share of file descriptors: some endpoints are not probed and stay as they are; raise the limit of open files (ulimit -n, LimitNOFILE)",
 			"probe_connections", d.most, "limit", d.limit)
-		return nil, fmt.Errorf("dial %s: %d probe connections: %w", address, d.most, syscall.EMFILE)
+		return nil, fmt.Errorf("%d probe connections: %w", d.most, syscall.EMFILE)
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, network, address)
-	if err != nil {
-		d.used.Add(-1)
-		return nil, err
-	}
-	return &counted{Conn: conn, leave: sync.OnceFunc(func() { d.used.Add(-1) })}, nil
+	return sync.OnceFunc(func() { d.used.Add(-1) }), nil
 }
 
 // TakeSpare takes a descriptor for a connection to a member that this server can do

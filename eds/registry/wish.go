@@ -80,7 +80,8 @@ func probed(e probe.Evidence) wish {
 
 // wishOf weighs what a member says, what gossip says of it and what its probes
 // saw. Its own word to go comes first. An answer with its uuid outranks gossip:
-// that it cannot be heard of does not mean that it does not serve.
+// that it cannot be heard of does not mean that it does not serve. So does a program
+// that outlives the process that reported for it.
 func wishOf(m *fleet.Member, e probe.Evidence) wish {
 	w := probed(e)
 	lost := m.Liveness == fleet.Dead
@@ -92,7 +93,7 @@ func wishOf(m *fleet.Member, e probe.Evidence) wish {
 	case m.Endpoint.Health == fleet.Unhealthy:
 		w.state, w.reason, w.since, w.hidden = StateUnhealthy, proven, m.Since, lost
 	case w.reason != none:
-	case lost && !(e.Verdict == probe.Good && e.Verified):
+	case lost && !(e.Verdict == probe.Good && (e.Verified || e.Alone)):
 		w.state, w.reason, w.since, w.hearsay, w.hidden = StateSilent, silence, m.Since, true, !e.Tried
 	case m.Since.After(w.since):
 		w.since = m.Since

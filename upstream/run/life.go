@@ -55,6 +55,7 @@ func (l *life) run(ctx context.Context) exit {
 	for stop := ctx.Done(); ; {
 		select {
 		case ended := <-l.done():
+			l.publish(false) // before anything is tidied up
 			return ended
 		case <-stop:
 			stop = nil

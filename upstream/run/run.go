@@ -15,6 +15,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
 
@@ -104,6 +105,9 @@ func (o *Options) prepare() error {
 	case o.StopTimeout < 0:
 		return errors.New("the stop timeout is negative, give more than 0")
 	}
+	// The program is asked here alone, at its operator's interval: it may serve one
+	// connection at a time. EDS servers ask this process.
+	o.Health.Probe = fleet.Probe{Kind: fleet.ProbeNone}
 	return o.Endpoint.prepare()
 }
 

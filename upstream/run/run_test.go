@@ -23,7 +23,7 @@ func TestAProgramIsRegisteredWhileItIsHealthyAndDrainedBeforeItIsStopped(t *test
 	r := start(t, "server", run.Options{Endpoint: endpoint(addr, "/healthz", o.seed(), upstream.WithDrainTimeout(time.Hour))})
 	pid := r.started(t)
 	m := o.await(t, "healthy", is(fleet.Healthy))
-	if want := (fleet.Probe{Kind: fleet.ProbeHTTP, Path: "/healthz", OnBehalf: true}); m.Endpoint.Addr != addr || m.Probe != want {
+	if want := (fleet.Probe{Kind: fleet.ProbeNone, OnBehalf: true}); m.Endpoint.Addr != addr || m.Probe != want {
 		t.Errorf("it is announced at %s with probe %+v, want %s and %+v", m.Endpoint.Addr, m.Probe, addr, want)
 	}
 	get(t, addr, "/sicken")

@@ -70,9 +70,8 @@ func (s *supervisor) run(ctx context.Context) (code int, err error) {
 	}
 }
 
-// bury publishes that the program is gone before it tidies up.
+// bury tidies up after a program that has ended.
 func (s *supervisor) bury(p process, ended exit) {
-	s.publish(false)
 	s.opts.Logger.Info("program ended", "program", s.opts.Program[0], "pid", p.pid(), "with", ended.text)
 	p.sweep(s.opts.StopTimeout)
 }
