@@ -124,7 +124,7 @@ func (s *server) connect() error {
 		Challenge: s.challenge, Elsewhere: s.elsewhere, Stream: s.report,
 	})
 	s.relays = newRelays(s.members.Self().Gossip.Addr(), s.members.Members, s.prober.Evidence)
-	s.links = newLinks(s.link, func(m *fleet.Member) { s.prober.Check(keyOf(m)) }, opts.Logger)
+	s.links = newLinks(s.link, func(m *fleet.Member) { s.prober.Check(m.Endpoint.Addr) }, opts.Logger)
 	ackTimes := newAckTimes()
 	observe := func(kind string, took time.Duration) { ackTimes.WithLabelValues(kind).Observe(took.Seconds()) }
 	s.receipts = newReceipts(s.discovery.Standings, s.discovery.Acked(), s.members.SendReceipt, observe, opts.Logger)

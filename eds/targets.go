@@ -120,7 +120,7 @@ func targetOf(m *fleet.Member, mine turn) *probe.Target {
 	if m.Role != fleet.RoleUpstream || m.Quarantine != "" || m.Liveness == fleet.Left {
 		return nil
 	}
-	t := &probe.Target{Key: keyOf(m), Kind: m.Probe.Kind, Path: m.Probe.Path, Gossip: m.Gossip}
+	t := &probe.Target{Key: keyOf(m), Kind: m.Probe.Kind, Path: m.Probe.Path, Gossip: m.Gossip, Interval: m.Probe.Interval, Timeout: m.Probe.Timeout}
 	switch {
 	case m.Probe.Kind == fleet.ProbeNone && !m.Gossip.IsValid():
 		return nil

@@ -40,6 +40,8 @@ type wire struct {
 	Probe    ProbeKind         `json:"p,omitempty"` // absent: http
 	Path     string            `json:"q,omitempty"` // absent: /healthz
 	OnBehalf bool              `json:"o,omitempty"`
+	Interval int64             `json:"i,omitempty"` // milliseconds; absent: the EDS server's
+	Timeout  int64             `json:"d,omitempty"` // milliseconds; absent: the EDS server's
 	Signed   string            `json:"x,omitempty"` // see Sign; always last
 }
 
@@ -76,6 +78,7 @@ func (m Member) encode() ([]byte, error) {
 		w.Health = omit(e.Health, Healthy)
 		w.Probe = omit(m.Probe.Kind, ProbeHTTP)
 		w.Path = omit(m.Probe.Path, DefaultHealthPath)
+		w.Interval, w.Timeout = m.Probe.Interval.Milliseconds(), m.Probe.Timeout.Milliseconds()
 	} else if m.Endpoint.Health == Draining {
 		w.Health = Draining
 	}
@@ -145,7 +148,15 @@ func (w wire) member() (Member, error) {
 		if len(w.Tags) > 0 {
 			m.Endpoint.Tags = w.Tags
 		}
-		m.Probe = Probe{Kind: fill(w.Probe, ProbeHTTP), OnBehalf: w.OnBehalf}
+		interval, err := checkTime("interval", w.Interval, MinInterval)
+		if err != nil {
+			return m, err
+		}
+		timeout, err := checkTime("time-out", w.Timeout, time.Millisecond)
+		if err != nil {
+			return m, err
+		}
+		m.Probe = Probe{Kind: fill(w.Probe, ProbeHTTP), OnBehalf: w.OnBehalf, Interval: interval, Timeout: timeout}
 		if m.Probe.Kind == ProbeHTTP {
 			m.Probe.Path = fill(w.Path, DefaultHealthPath)
 		}
@@ -176,7 +187,29 @@ func (m Member) check() error {
 	return errors.Join(CheckService(m.Service), m.Endpoint.Check(), m.Probe.check())
 }
 
+// The bounds of a check's interval and time-out, where they are given.
+const (
+	MinInterval = 100 * time.Millisecond
+	MaxCheck    = time.Hour
+)
+
+// checkTime returns what a number of milliseconds stands for.
+func checkTime(what string, ms int64, least time.Duration) (time.Duration, error) {
+	if ms != 0 && (ms < least.Milliseconds() || ms > MaxCheck.Milliseconds()) {
+		return 0, fmt.Errorf("%s of the health check is %d ms: want %s to %s", what, ms, least, MaxCheck)
+	}
+	return time.Duration(ms) * time.Millisecond, nil
+}
+
 func (p Probe) check() error {
+	if p.Interval%time.Millisecond != 0 || p.Timeout%time.Millisecond != 0 {
+		return errors.New("interval and time-out of the health check must be whole milliseconds")
+	}
+	_, interval := checkTime("interval", p.Interval.Milliseconds(), MinInterval)
+	_, timeout := checkTime("time-out", p.Timeout.Milliseconds(), time.Millisecond)
+	if err := errors.Join(interval, timeout); err != nil {
+		return err
+	}
 	switch p.Kind {
 	case ProbeTCP, ProbeNone:
 		return nil

@@ -48,6 +48,8 @@ func another(t *testing.T, path string, v reflect.Value) reflect.Value {
 		return reflect.ValueOf(time.Unix(1, 0))
 	case uuid.UUID:
 		return reflect.ValueOf(uuid.Max)
+	case time.Duration:
+		return reflect.ValueOf(time.Second)
 	case map[string]string:
 		return reflect.ValueOf(map[string]string{"a": "c"})
 	}

@@ -114,6 +114,11 @@ type Probe struct {
 	// OnBehalf is true when the endpoint is served by another process than the
 	// one that gossips, so that the member's gossip port says nothing about it.
 	OnBehalf bool
+
+	// Interval and Timeout of a check, when its operator wants others than the EDS
+	// server's; 0 leaves them to it. Whole milliseconds, at most MaxCheck; an interval
+	// of MinInterval at least.
+	Interval, Timeout time.Duration
 }
 
 // CompareIDs orders members by id. It does not read members that are the same one: to

@@ -27,6 +27,8 @@ var longestFields = map[string]wire{
 	"h": {Health: Unhealthy},
 	"p": {Probe: ProbeNone},
 	"o": {OnBehalf: true},
+	"i": {Interval: MaxCheck.Milliseconds()},
+	"d": {Timeout: MaxCheck.Milliseconds()},
 	"x": {Signed: strings.Repeat("A", signatureRoom-len(`,"x":""`))},
 }
 

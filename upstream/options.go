@@ -99,14 +99,22 @@ func WithProfile(p gossip.Profile) Option {
 // WithHealthPath sets where the endpoint is probed over HTTP, a path beginning
 // with a slash. The default is [fleet.DefaultHealthPath].
 func WithHealthPath(path string) Option {
-	return func(o *options) { o.probe = fleet.Probe{Kind: fleet.ProbeHTTP, Path: path} }
+	return func(o *options) { o.probe.Kind, o.probe.Path = fleet.ProbeHTTP, path }
+}
+
+// WithChecks sets the interval between two checks of the endpoint by EDS servers, all of
+// them together where another process serves it, and the time-out of each: whole
+// milliseconds, [fleet.MinInterval] and 1 ms to [fleet.MaxCheck]. 0 leaves them to the EDS
+// servers, which is the default.
+func WithChecks(interval, timeout time.Duration) Option {
+	return func(o *options) { o.probe.Interval, o.probe.Timeout = interval, timeout }
 }
 
 // WithProbe sets how the endpoint may be probed when it does not speak HTTP:
 // [fleet.ProbeTCP], or [fleet.ProbeNone] for going by what is published alone.
 func WithProbe(kind fleet.ProbeKind) Option {
 	return func(o *options) {
-		o.probe = fleet.Probe{Kind: kind}
+		o.probe.Kind, o.probe.Path = kind, ""
 		if kind == fleet.ProbeHTTP {
 			o.probe.Path = fleet.DefaultHealthPath
 		}

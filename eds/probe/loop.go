@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,6 +17,7 @@ type loop struct {
 	ctx context.Context
 
 	watchers map[Key]*watcher
+	at       map[netip.AddrPort][]*watcher // the same, by address
 	agenda   agenda
 	crowd    crowd
 
@@ -23,7 +26,7 @@ type loop struct {
 }
 
 func newLoop(ctx context.Context, p *Prober) *loop {
-	return &loop{Prober: p, ctx: ctx, watchers: make(map[Key]*watcher), events: make(chan event)}
+	return &loop{Prober: p, ctx: ctx, watchers: make(map[Key]*watcher), at: make(map[netip.AddrPort][]*watcher), events: make(chan event)}
 }
 
 type eventKind int
@@ -78,8 +81,8 @@ func (l *loop) run() {
 			l.watch(t)
 		case e := <-l.events:
 			l.hear(e)
-		case k := <-l.checks:
-			l.check(k)
+		case addr := <-l.checks:
+			l.check(addr)
 		case <-timer.C:
 			l.next()
 		}
@@ -106,6 +109,9 @@ func (l *loop) hear(e event) {
 	if w := e.watcher; w.expects(e) {
 		w.handle(e)
 		l.settle(w)
+		if e.kind == broke && len(l.at[w.target.Addr]) > 1 {
+			l.check(w.target.Addr)
+		}
 	} else if e.conn != nil {
 		e.conn.Close()
 	} else if e.stream != nil {
@@ -113,11 +119,14 @@ func (l *loop) hear(e event) {
 	}
 }
 
-// check makes a watcher's next probe due.
-func (l *loop) check(k Key) {
-	if w := l.watchers[k]; w != nil {
-		w.tick = time.Now()
-		l.settle(w)
+// check makes the next probe of those due that watch an address without a connection that
+// stands: they do not see by themselves that something has happened.
+func (l *loop) check(addr netip.AddrPort) {
+	for _, w := range l.at[addr] {
+		if !w.way().stays() {
+			w.tick = time.Now()
+			l.settle(w)
+		}
 	}
 }
 
@@ -139,9 +148,7 @@ func (l *loop) watch(targets []Target) {
 		if ok && t == w.target {
 			continue
 		}
-		w.stop()
-		l.agenda.remove(w)
-		delete(l.watchers, key)
+		l.drop(w)
 		if !ok {
 			l.forget(key)
 		}
@@ -153,7 +160,19 @@ func (l *loop) watch(targets []Target) {
 		}
 		w := newWatcher(l, t, first())
 		l.watchers[key] = w
+		l.at[key.Addr] = append(l.at[key.Addr], w)
 		l.settle(w)
+	}
+}
+
+// drop ends a watcher.
+func (l *loop) drop(w *watcher) {
+	w.stop()
+	l.agenda.remove(w)
+	delete(l.watchers, w.target.Key)
+	addr := w.target.Addr
+	if l.at[addr] = slices.DeleteFunc(l.at[addr], func(other *watcher) bool { return other == w }); len(l.at[addr]) == 0 {
+		delete(l.at, addr)
 	}
 }
 

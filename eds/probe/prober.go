@@ -80,8 +80,8 @@ type Options struct {
 type Prober struct {
 	opts    Options
 	pulse   *pulse
-	changed chan struct{} // capacity one
-	checks  chan Key      // bounded; never waited for
+	changed chan struct{}       // capacity one
+	checks  chan netip.AddrPort // bounded; never waited for
 
 	handover sync.Mutex // between two Watch calls
 	targets  latest.Value[[]Target]
@@ -107,7 +107,7 @@ func New(opts Options) *Prober {
 		opts.Dial = new(net.Dialer).DialContext
 	}
 	return &Prober{
-		opts: opts, pulse: newPulse(), changed: make(chan struct{}, 1), checks: make(chan Key, maxChecks), targets: latest.New[[]Target](),
+		opts: opts, pulse: newPulse(), changed: make(chan struct{}, 1), checks: make(chan netip.AddrPort, maxChecks), targets: latest.New[[]Target](),
 		evidence: make(map[Key]Evidence), revision: 1,
 	}
 }
@@ -123,10 +123,10 @@ func (p *Prober) Watch(targets []Target) {
 // maxChecks are asked for and not yet under way; later ones are dropped.
 const maxChecks = 1024
 
-// Check has an endpoint checked now: something may have happened to it.
-func (p *Prober) Check(k Key) {
+// Check has the endpoints at an address checked now: something may have happened there.
+func (p *Prober) Check(addr netip.AddrPort) {
 	select {
-	case p.checks <- k:
+	case p.checks <- addr:
 	default:
 	}
 }

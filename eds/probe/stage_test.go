@@ -211,7 +211,7 @@ func (s *stage) do(i int, word string) {
 	case "nofiles":
 		port.set(func(h *host) { h.dialErr = syscall.EMFILE; h.hangUpAll() })
 	case "check":
-		s.p.Check(s.targets[i].Key)
+		s.p.Check(s.targets[i].Addr)
 	case "leave": // its member's process dies
 		gossip.set(func(h *host) { h.refusing = true })
 	case "return":

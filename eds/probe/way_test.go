@@ -197,3 +197,22 @@ func TestEDSServersTakeTurnsToCheckAForeignProgram(t *testing.T) {
 		}
 	})
 }
+
+// Two have registered one endpoint: what one of them sees is news for the other.
+func TestAConnectionThatBreaksHasOthersAtTheAddressChecked(t *testing.T) {
+	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
+		other := s.targets[0]
+		other.ID, other.Kind, other.Foreign, other.Gossip = "other", fleet.ProbeTCP, true, noPort
+		s.watch(s.targets[0], other)
+		s.pass(10 * time.Second)
+		verdict := func() Verdict { return s.p.Evidence()[other.Key].Verdict }
+		if verdict() != Good {
+			t.Fatalf("it is %q", verdict())
+		}
+		s.do(0, "die")
+		s.pass(time.Millisecond)
+		if verdict() != Dead {
+			t.Errorf("it is %q a millisecond after the other's connection broke", verdict())
+		}
+	})
+}

@@ -133,7 +133,20 @@ func (e *Endpoint) prepare() error {
 }
 
 func (e *Endpoint) options() []upstream.Option {
-	return append(slices.Clone(e.Pool), e.Health.probe(), upstream.WithLogger(e.Logger))
+	return append(slices.Clone(e.Pool), e.Health.probe(), e.checks(), upstream.WithLogger(e.Logger))
+}
+
+// checks has EDS servers that check the endpoint do so as its operator says, within what
+// they can be told. The defaults are theirs, too, and not sent.
+func (e *Endpoint) checks() upstream.Option {
+	var interval, timeout time.Duration
+	if e.Health.Probe.Kind != fleet.ProbeNone && e.HealthInterval != DefaultHealthInterval {
+		interval = min(max(e.HealthInterval, fleet.MinInterval), fleet.MaxCheck).Truncate(time.Millisecond)
+	}
+	if e.Health.Probe.Kind != fleet.ProbeNone && e.HealthTimeout != DefaultHealthTimeout {
+		timeout = min(max(e.HealthTimeout, time.Millisecond), fleet.MaxCheck).Truncate(time.Millisecond)
+	}
+	return upstream.WithChecks(interval, timeout)
 }
 
 func (e *Endpoint) register(ctx context.Context) (registration, error) {
