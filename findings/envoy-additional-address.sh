@@ -18,7 +18,6 @@
 envoy_140
 python <<'PY'
 from plane import *
-import socket
 
 full = socket.socket()  # its queue is full: further connections get no answer
 full.bind(("127.0.0.1", 0))

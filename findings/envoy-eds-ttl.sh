@@ -13,9 +13,11 @@
 #   GRPC: requests after the ttl's end: {'a': 20}
 #   GRPC: endpoints then: 1
 #   GRPC: requests to the EDS server (subscription, ACK): 2
+#   GRPC: lines logged: 0
 #   DELTA_GRPC: requests after the ttl's end: {'a': 20}
 #   DELTA_GRPC: endpoints then: 1
 #   DELTA_GRPC: requests to the EDS server (subscription, ACK): 2
+#   DELTA_GRPC: lines logged: 0
 #   as stated: an assignment's ttl ends and its endpoints go on serving
 . "$(dirname "$0")/lib/begin.sh"
 envoy_140
@@ -38,6 +40,8 @@ for api in "GRPC", "DELTA_GRPC":
     check(f"{api}: requests after the ttl's end", envoy.shares(20), {"a": 20})
     check(f"{api}: endpoints then", envoy.stat("cluster.svc.membership_total"), 1)
     check(f"{api}: requests to the EDS server (subscription, ACK)", len(plane.heard), 2)
+    lines = [line for line in envoy.logged().splitlines() if line and "global_downstream_max_connections" not in line]
+    check(f"{api}: lines logged", len(lines), 0)
     envoy.stop()
 finish("an assignment's ttl ends and its endpoints go on serving")
 PY

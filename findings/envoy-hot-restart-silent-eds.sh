@@ -19,7 +19,6 @@
 envoy_140
 python <<'PY'
 from plane import *
-import socket
 
 a = Backend("a")
 with socket.socket() as s:

@@ -12,7 +12,7 @@
 # For users of an EDS server: before Envoys are given a keepalive, the server must allow
 # pings that often.
 # Seen:
-#   streams lived [4.4, 4.4, 4.4, 4.4] s; keepalive timeouts: 0
+#   streams lived [4.3, 4.3, 4.3, 4.2] s; keepalive timeouts: 0
 #   requests at the end: {'a': 20}
 #   lines Envoy logged: 0
 #   server's defaults: streams closed in 20 s: 4

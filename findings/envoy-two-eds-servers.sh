@@ -18,7 +18,6 @@
 envoy_140
 python <<'PY'
 from plane import *
-import socket
 
 refusing = socket.socket()  # bound and not listening: the port stays ours, and refuses
 refusing.bind(("127.0.0.1", 0))

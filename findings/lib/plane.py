@@ -1,5 +1,5 @@
 """A hand-fed xDS server, plain HTTP backends and a real Envoy, for the findings."""
-import collections, http.client, http.server, json, os, queue, signal, subprocess, sys, tempfile, threading, time, traceback
+import collections, http.client, http.server, json, os, queue, signal, socket, subprocess, sys, tempfile, threading, time, traceback
 from concurrent import futures
 
 import envoy, grpc
@@ -217,8 +217,12 @@ class Envoy:
 
     def port(self):
         """The listener's port, once it is open."""
-        ask = lambda: json.loads(self.admin("/listeners?format=json")).get("listener_statuses")
-        return wait("Envoy's listener", ask, 30)[0]["local_address"]["socket_address"]["port_value"]
+        def open_port():
+            for status in json.loads(self.admin("/listeners?format=json")).get("listener_statuses", []):
+                port = status["local_address"]["socket_address"]["port_value"]
+                with socket.socket() as probe:  # it is listed before it listens
+                    return port if probe.connect_ex(("127.0.0.1", port)) == 0 else None
+        return wait("Envoy's listener", open_port, 30)
 
     def shares(self, count):
         """How many of `count` requests got which answer: a backend's name, or the status code."""
