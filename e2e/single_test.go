@@ -3,44 +3,31 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/e2e/faults"
 )
 
-// A program that serves one connection at a time, until its client closes it. It writes
-// each request for its health page to the file checks, and answers it after the pause
-// that its second argument says, in seconds.
-const singleServer = `
-import http.server, os, sys, time
-class H(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        if self.path == "/health":
-            with open("checks", "a") as f: f.write("%f\n" % time.time())
-            time.sleep(float(sys.argv[2]))
-        body = b"python"
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *args): pass
-with open("pid", "w") as f: f.write(str(os.getpid()))
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), H).serve_forever()
-`
-
-func (h *harness) singleApp() (dir, port string) {
+func (h *harness) singleApp(pause float64) faults.Single {
 	h.t.Helper()
-	dir, port = h.t.TempDir(), strconv.Itoa(must2(stage.FreePort())(h.t))
-	must(h.t, 0, os.WriteFile(filepath.Join(dir, "app.py"), []byte(singleServer), 0o600))
-	return dir, port
+	return must2(faults.NewSingle(h.t.TempDir(), "python", pause))(h.t)
+}
+
+// under runs it as `rollcall run` does.
+func (h *harness) under(s faults.Single, flags ...string) *stage.Process {
+	h.t.Helper()
+	p := must2(s.Run(h.Fleet, flags...))(h.t)
+	h.t.Cleanup(func() {
+		p.Kill()
+		if h.t.Failed() {
+			h.t.Log(p.Log())
+		}
+	})
+	return p
 }
 
 // secondEDS starts another EDS server in the pool, and waits until it serves the service
@@ -65,9 +52,9 @@ func servesOne(ctx context.Context, api *stage.API) error {
 }
 
 // latency is the median of n requests, each on a connection of its own.
-func latency(t *testing.T, port string, n int) time.Duration {
+func latency(t *testing.T, port, n int) time.Duration {
 	t.Helper()
-	c := stage.NewClient("127.0.0.1:"+port, false)
+	c := stage.NewClient(stage.Local(port), false)
 	var took []time.Duration
 	for range n {
 		a := c.Get(t.Context())
@@ -80,39 +67,26 @@ func latency(t *testing.T, port string, n int) time.Duration {
 	return took[n/2]
 }
 
-func pidIn(t *testing.T, dir string) int {
-	t.Helper()
-	b := must2(os.ReadFile(filepath.Join(dir, "pid")))(t)
-	return must2(strconv.Atoi(strings.TrimSpace(string(b))))(t)
-}
-
 func TestAProgramThatServesOneConnectionAtATimeKeepsItsLatency(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.eds()
 	h.envoy("grpc")
-	dir, port := h.singleApp()
-	h.verb(dir, "run", "--service", "myservice", "--port", port, "--health", "/health",
-		"--join", h.Addresses.Gossip, "--fleet", h.Pool, "--", "python3", "app.py", port, "0")
+	app := h.singleApp(0)
+	h.under(app)
 	h.answers(200, "python")
 	h.secondEDS()
-	if took := latency(t, port, 200); took > 50*time.Millisecond {
+	if took := latency(t, app.Port, 200); took > 50*time.Millisecond {
 		t.Errorf("a request takes %v (median) with two EDS servers", took)
 	}
 	h.answers(200, "python")
-	// The wrapper's checks are the only ones: each second one.
+	// The wrapper's checks, one a second, are the only ones.
 	const watched = 5 * time.Second
-	before := checksIn(t, dir)
+	before := must2(app.Checks())(t)
 	time.Sleep(watched)
-	if n := checksIn(t, dir) - before; n < 3 || n > 7 {
+	if n := must2(app.Checks())(t) - before; n < 3 || n > 7 {
 		t.Errorf("%d checks in %v with an interval of 1 s", n, watched)
 	}
-}
-
-func checksIn(t *testing.T, dir string) int {
-	t.Helper()
-	b := must2(os.ReadFile(filepath.Join(dir, "checks")))(t)
-	return strings.Count(string(b), "\n")
 }
 
 // The wrapper alone, the program alone, or both are killed: the program is out of service
@@ -128,12 +102,11 @@ func TestAProgramOrItsWrapperThatIsKilledIsOutAtOnce(t *testing.T) {
 			h := newHarness(t)
 			h.eds()
 			h.envoy("grpc")
-			dir, port := h.singleApp()
-			p := h.verb(dir, "run", "--service", "myservice", "--port", port, "--health", "/health",
-				"--restart", "on-failure", "--join", h.Addresses.Gossip, "--fleet", h.Pool, "--", "python3", "app.py", port, "0")
+			app := h.singleApp(0)
+			p := h.under(app, "--restart", "on-failure")
 			h.answers(200, "python")
 			killed := time.Now()
-			must(t, 0, kill(p, pidIn(t, dir)))
+			must(t, 0, kill(p, must2(app.PID())(t)))
 			err := stage.Eventually(within(t, time.Second), func(ctx context.Context) error {
 				if n, err := h.Admin.Usable(ctx, "service_backend"); err != nil || n != 0 {
 					return fmt.Errorf("Envoy has %d endpoints: %v", n, err)
@@ -153,24 +126,22 @@ func TestARegisteredProgramIsCheckedAsItsOperatorSays(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.eds()
-	dir, port := h.singleApp()
-	must(t, 0, os.WriteFile(filepath.Join(dir, "checks"), nil, 0o600))
-	app := must2(stage.Start(stage.Command{Name: "app", Path: "python3", Dir: dir, Args: []string{"app.py", port, "2"}, LogFile: filepath.Join(dir, "app.log")}))(t)
-	t.Cleanup(app.Kill)
-	h.verb(dir, "register", "--service", "myservice", "--address", "127.0.0.1:"+port, "--health", "/health",
+	app := h.singleApp(2)
+	t.Cleanup(must2(app.Start())(t).Kill)
+	h.verb(app.Dir, "register", "--service", "myservice", "--address", stage.Local(app.Port), "--health", "/health",
 		"--health-interval", "4s", "--health-timeout", "10s", "--join", h.Addresses.Gossip, "--fleet", h.Pool)
 	api := stage.NewAPI(h.Addresses.HTTP)
 	served := func(ctx context.Context) error { return servesOne(ctx, api) }
 	h.eventually("the program is served", served)
 	h.secondEDS()
-	before, watched := checksIn(t, dir), 12*time.Second
+	before, watched := must2(app.Checks())(t), 12*time.Second
 	for end := time.Now().Add(watched); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if err := served(t.Context()); err != nil {
 			t.Fatalf("out of service: %v", err)
 		}
 	}
 	// The registrar's checks and those of both EDS servers together.
-	if n := checksIn(t, dir) - before; n > 8 {
+	if n := must2(app.Checks())(t) - before; n > 8 {
 		t.Errorf("%d checks in %v with an interval of 4 s", n, watched)
 	}
 }

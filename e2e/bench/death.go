@@ -37,6 +37,11 @@ func dies(ctx context.Context, f *stage.Fleet, end func(context.Context, *stage.
 	if err != nil {
 		return 0, err
 	}
+	return diesAs(ctx, f, u, end)
+}
+
+// diesAs ends u, and returns when the last request was sent to it.
+func diesAs(ctx context.Context, f *stage.Fleet, u *stage.Upstream, end func(context.Context, *stage.Upstream) error) (time.Duration, error) {
 	load := poll(ctx, f)
 	defer load.Stop()
 	if _, err := load.First(ctx, from(u.ID)); err != nil {
@@ -46,7 +51,7 @@ func dies(ctx context.Context, f *stage.Fleet, end func(context.Context, *stage.
 	if err := end(ctx, u); err != nil {
 		return 0, err
 	}
-	err = stage.Eventually(ctx, func(ctx context.Context) error {
+	err := stage.Eventually(ctx, func(ctx context.Context) error {
 		ports, err := f.Admin.Hosts(ctx, stage.Backend)
 		if err == nil && slices.Contains(ports, u.Port) {
 			err = fmt.Errorf("envoy still has port %d", u.Port)

@@ -22,7 +22,7 @@ import (
 )
 
 // rows is what the table holds, in order.
-var rows = append([]row{startRow, sigtermRow, putRow("grpc", wantP99(20*time.Millisecond)), putRow("rest", wantMax(250*time.Millisecond))}, slices.Concat(decisionRows(), rollingRows(), restartRows(), faultRows(), memoryRows())...)
+var rows = append([]row{startRow, sigtermRow, putRow("grpc", wantP99(20*time.Millisecond)), putRow("rest", wantMax(250*time.Millisecond))}, slices.Concat(decisionRows(), rollingRows(), restartRows(), singleRows(), faultRows(), memoryRows())...)
 
 func main() {
 	trials := flag.Int("trials", 100, "trials for each row, 1 or more; the long rows have fewer")

@@ -38,6 +38,7 @@ const (
 	milliseconds unit = iota
 	count
 	kilobytes
+	percent
 )
 
 // counted is a count in the place of a duration.

@@ -48,6 +48,8 @@ func (u unit) show(d time.Duration) string {
 		return fmt.Sprint(d.Milliseconds())
 	case kilobytes:
 		return fmt.Sprintf("%d KB", d.Milliseconds())
+	case percent:
+		return fmt.Sprintf("%d %%", d.Milliseconds())
 	}
 	return fmt.Sprintf("%.1f ms", millis(d))
 }
