@@ -13,10 +13,7 @@ import (
 )
 
 // memStream is a stream to a member: its gossip port answers as a host does.
-type memStream struct {
-	net.Conn
-	first bool
-}
+type memStream struct{ net.Conn }
 
 func (s *stage) stream(ctx context.Context, t Target) (Stream, error) {
 	if t.Path == "old" {
