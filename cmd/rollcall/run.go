@@ -28,10 +28,10 @@ func newRun() *cobra.Command {
 		Short:       "Run any program as an upstream",
 		Long: `Starts a program, registers it once its health check passes, and publishes what the
 check says from then on: two failures make it unhealthy, one success makes it
-healthy. SIGTERM and SIGINT drain it before it gets SIGTERM, so that no request is
-lost; a second one cuts the drain short, a third one kills. SIGHUP, SIGQUIT,
-SIGUSR1, SIGUSR2, SIGALRM, SIGCONT and SIGWINCH are passed on. The exit code is the
-program's.
+healthy. EDS servers ask this process, not the program. SIGTERM and SIGINT drain it
+before it gets SIGTERM, so that no request is lost; a second one cuts the drain short,
+a third one kills. SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT and SIGWINCH are
+passed on. The exit code is the program's.
 
 The health check is one of
   /path          GET /path on the port answers 2xx

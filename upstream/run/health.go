@@ -34,7 +34,8 @@ type Health struct {
 //	grpc           grpc.health.v1 at addr says that the server is SERVING
 //	exec:COMMAND   the shell command ends with code 0
 //
-// EDS servers check a path and tcp themselves too. Redirects are not followed.
+// EDS servers check a path and tcp of what Register registers themselves too, and leave a
+// program alone that Run runs. Redirects are not followed.
 func ParseHealth(s string, addr netip.AddrPort) (Health, error) {
 	goByWord := fleet.Probe{Kind: fleet.ProbeNone}
 	command, isExec := strings.CutPrefix(s, "exec:")
