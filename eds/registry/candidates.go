@@ -196,7 +196,8 @@ func (c *claim) show(o outcome) {
 }
 
 // compareClaims puts the manual claim to an address first, then the process that
-// started last. Its forerunner on that address is gone, even where gossip has not
+// started last. One that is not shown, because gossip lost it before any probe reached
+// it, takes no address from one that is. Its forerunner on that address is gone, even where gossip has not
 // noticed yet; if clocks say otherwise, it is put last once it is known to be gone.
 // A process that registered itself has the last word on itself. Of those that others
 // registered, one that is draining or unhealthy yields to one that is not: it may be
@@ -209,6 +210,7 @@ func compareClaims(a, b *candidate) int {
 		first(a.shown.Source == Manual, b.shown.Source == Manual),
 		first(!a.gone(), !b.gone()),
 		first(a.alive, b.alive),
+		first(!a.wish.hidden, !b.wish.hidden),
 		first(!a.onBehalf, !b.onBehalf),
 		first(!a.yields(), !b.yields()),
 		b.shown.Started.Compare(a.shown.Started),

@@ -48,6 +48,12 @@ func TestADecisionForAHostComesFirst(t *testing.T) {
 			want served a b
 			release a
 			want served b`,
+		"force serves one whose successor gossip lost before any probe reached it": `
+			a a2 join
+			a good
+			force a
+			1s a a2 lost
+			want served a`,
 		"force serves at once who would be damped": `
 			a b join
 			all good
