@@ -28,6 +28,7 @@ const recallFor = time.Hour
 type pool interface {
 	Members() []*fleet.Member
 	Changed() <-chan struct{}
+	Urgent() <-chan struct{}
 	Joined() <-chan struct{}
 }
 
@@ -38,6 +39,7 @@ type prober interface {
 	Revision() uint64
 	Woke() time.Time
 	Changed() <-chan struct{}
+	Urgent() <-chan struct{}
 }
 
 // loopOptions are the parts of a loop.
@@ -138,12 +140,14 @@ func (l *loop) Confirm(ctx context.Context, service string) (bool, error) {
 }
 
 // run decides until ctx ends: at once after a change that follows none, together
-// after changes that follow each other closely.
+// after changes that follow each other closely. That an endpoint has gone bad, or
+// drains, is urgent.
 func (l *loop) run(ctx context.Context) {
 	joined := l.pool.Joined()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var changes pace.Pace
+	urgent := false
 	var confirmed []func() // answered after the next decision, so that who asked sees it
 	for {
 		select {
@@ -151,6 +155,10 @@ func (l *loop) run(ctx context.Context) {
 			return
 		case <-l.pool.Changed():
 			l.settling.changed(time.Now())
+		case <-l.pool.Urgent():
+			urgent = true
+		case <-l.prober.Urgent():
+			urgent = true
 		case <-joined:
 			joined = nil
 			l.settling.hasJoined(time.Now())
@@ -163,7 +171,7 @@ func (l *loop) run(ctx context.Context) {
 			confirmed = append(confirmed, func() { c.held <- held })
 		case <-timer.C:
 		}
-		if wait := changes.Wait(time.Now()); wait > 0 {
+		if wait := changes.Wait(time.Now(), urgent); wait > 0 {
 			timer.Reset(wait)
 			continue
 		}
@@ -171,7 +179,7 @@ func (l *loop) run(ctx context.Context) {
 		for _, answer := range confirmed {
 			answer()
 		}
-		confirmed = nil
+		confirmed, urgent = nil, false
 		changes.Acted(time.Now())
 		if !due.IsZero() {
 			timer.Reset(time.Until(due))

@@ -45,6 +45,7 @@ func (c *crowd) Members() []*fleet.Member               { return c.members }
 func (c *crowd) Evidence() map[probe.Key]probe.Evidence { return c.evidence }
 func (*crowd) Revision() uint64                         { return 1 }
 func (*crowd) Changed() <-chan struct{}                 { return nil }
+func (*crowd) Urgent() <-chan struct{}                  { return nil }
 func (*crowd) Joined() <-chan struct{}                  { return nil }
 func (*crowd) Watch([]probe.Target)                     {}
 func (*crowd) Woke() time.Time                          { return time.Time{} }

@@ -21,7 +21,10 @@ import (
 type restless struct {
 	crowd
 	changed chan struct{}
+	urgent  chan struct{}
 }
+
+func (r *restless) Urgent() <-chan struct{} { return r.urgent }
 
 func (r *restless) Changed() <-chan struct{} { return r.changed }
 
@@ -50,7 +53,7 @@ func TestChangesThatFollowEachOtherCloselyAreActedUponTogether(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := &restless{changed: make(chan struct{}, 1)}
+		p := &restless{changed: make(chan struct{}, 1), urgent: make(chan struct{}, 1)}
 		var at []time.Time
 		l := newLoop(loopOptions{pool: p, prober: p, overrides: store, behind: func() bool { return false }, admission: admission, logger: quiet,
 			publish: []func(*registry.Snapshot){func(*registry.Snapshot) { at = append(at, time.Now()) }}})
@@ -68,8 +71,18 @@ func TestChangesThatFollowEachOtherCloselyAreActedUponTogether(t *testing.T) {
 		}
 		last := time.Now()
 		time.Sleep(time.Second)
+		slow := at
+		p.change()
+		time.Sleep(time.Millisecond)
+		p.change()
+		p.urgent <- struct{}{}
+		time.Sleep(time.Second)
 		stop()
 		wg.Wait()
+		if n := len(at); n != len(slow)+2 || at[n-1].Sub(at[n-2]) != pace.Urgent {
+			t.Errorf("an urgent change that follows another closely was acted upon at %v", at[len(slow):])
+		}
+		at = slow
 		if len(at) == 0 || !at[0].Equal(began) {
 			t.Fatalf("acted upon at %v, want the first at %v", at, began)
 		}

@@ -164,6 +164,10 @@ func (p *Pool) Members() []*fleet.Member { return p.members.list() }
 // reader that was away sees one, however many changes there were.
 func (p *Pool) Changed() <-chan struct{} { return p.members.changed }
 
+// Urgent receives after a member that was healthy has said directly, ahead of gossip,
+// that it is not. It holds one signal, as Changed does, which receives as well.
+func (p *Pool) Urgent() <-chan struct{} { return p.members.urgent }
+
 // Joined is closed once a member other than this process was seen, because a seed
 // or a remembered member let us in or because somebody else came to us.
 func (p *Pool) Joined() <-chan struct{} { return p.members.joined }

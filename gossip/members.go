@@ -31,6 +31,7 @@ type members struct {
 	panics panics.Catcher // of what other members' metadata cause
 	admission
 	changed chan struct{} // capacity one
+	urgent  chan struct{} // capacity one
 	joined  chan struct{}
 	lost    chan LostServer // bounded; never waited for
 
@@ -67,7 +68,7 @@ var (
 func newMembers(name string, log *slog.Logger, quiet *throttle, admission admission) *members {
 	return &members{
 		name: name, log: log, quiet: quiet, admission: admission, byName: make(map[string]*record), perAddr: make(map[netip.Addr]int),
-		changed: make(chan struct{}, 1), joined: make(chan struct{}), lost: make(chan LostServer, hereLost),
+		changed: make(chan struct{}, 1), urgent: make(chan struct{}, 1), joined: make(chan struct{}), lost: make(chan LostServer, hereLost),
 	}
 }
 
@@ -182,6 +183,14 @@ func (ms *members) hear(word fleet.Member) {
 		old.behind = old.Member
 	}
 	word.Gossip, word.Liveness, word.Since = old.Gossip, fleet.Alive, time.Now()
+	if old.Endpoint.Health == fleet.Healthy && word.Endpoint.Health != fleet.Healthy {
+		defer func() {
+			select {
+			case ms.urgent <- struct{}{}:
+			default:
+			}
+		}()
+	}
 	old.Member, old.heard = &word, word.Since
 	ms.roster.note(word.ID.String(), word.ID)
 	ms.signal()

@@ -126,3 +126,28 @@ func TestEDSServersHearAChangeAtOnceAndAnswerIt(t *testing.T) {
 		t.Errorf("%d receipts are kept, want %d", n, keepReceipts)
 	}
 }
+
+func TestAWordAgainstItselfIsUrgent(t *testing.T) {
+	ms := newTestMembers(t)
+	n := node(t, 2, fleet.Healthy)
+	ms.NotifyJoin(n)
+	for revision, c := range []struct {
+		change func(*fleet.Member)
+		urgent bool
+	}{
+		{weighs(2), false}, {drains, true}, {drains, false}, {weighs(2), false},
+		{func(m *fleet.Member) { m.Endpoint.Health = fleet.Unhealthy }, true},
+	} {
+		_, word := said(t, n, uint64(revision+2), c.change)
+		ms.hear(word)
+		urgent := false
+		select {
+		case <-ms.urgent:
+			urgent = true
+		default:
+		}
+		if urgent != c.urgent {
+			t.Errorf("word %d: urgent %v", revision, urgent)
+		}
+	}
+}

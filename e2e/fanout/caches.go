@@ -104,7 +104,7 @@ func (r *rollcall) burst(service, mark, times int) time.Time {
 		time.Sleep(time.Until(start.Add(time.Duration(i) * 100 * time.Microsecond)))
 		at = time.Now()
 		r.snapshot = r.marked(service, mark+i)
-		wait := changes.Wait(time.Now())
+		wait := changes.Wait(time.Now(), false)
 		if i == times-1 {
 			time.Sleep(wait)
 			wait = 0

@@ -81,6 +81,7 @@ type Prober struct {
 	opts    Options
 	pulse   *pulse
 	changed chan struct{}       // capacity one
+	urgent  chan struct{}       // capacity one
 	checks  chan netip.AddrPort // bounded; never waited for
 
 	handover sync.Mutex // between two Watch calls
@@ -107,7 +108,7 @@ func New(opts Options) *Prober {
 		opts.Dial = new(net.Dialer).DialContext
 	}
 	return &Prober{
-		opts: opts, pulse: newPulse(), changed: make(chan struct{}, 1), checks: make(chan netip.AddrPort, maxChecks), targets: latest.New[[]Target](),
+		opts: opts, pulse: newPulse(), changed: make(chan struct{}, 1), urgent: make(chan struct{}, 1), checks: make(chan netip.AddrPort, maxChecks), targets: latest.New[[]Target](),
 		evidence: make(map[Key]Evidence), revision: 1,
 	}
 }
@@ -157,6 +158,9 @@ func (p *Prober) Woke() time.Time { return p.pulse.wokeAt() }
 // Changed receives after Evidence or Woke would answer differently.
 func (p *Prober) Changed() <-chan struct{} { return p.changed }
 
+// Urgent receives after the evidence has turned against an endpoint that was good.
+func (p *Prober) Urgent() <-chan struct{} { return p.urgent }
+
 // Run probes until ctx ends, and returns after every connection is closed. It is
 // called once.
 func (p *Prober) Run(ctx context.Context) {
@@ -173,10 +177,17 @@ func (p *Prober) known(k Key) Evidence {
 
 func (p *Prober) report(k Key, e Evidence) {
 	p.mu.Lock()
+	was := p.evidence[k]
 	p.evidence[k] = e
 	p.outdated()
 	p.mu.Unlock()
 	p.signal()
+	if was.Verdict == Good && e.Verdict != Good {
+		select {
+		case p.urgent <- struct{}{}:
+		default:
+		}
+	}
 }
 
 func (p *Prober) forget(k Key) {

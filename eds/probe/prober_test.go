@@ -298,6 +298,24 @@ func TestVerifiedIsOfTheLastAnswer(t *testing.T) {
 	})
 }
 
+func TestOnlyThatAnEndpointGoesBadIsUrgent(t *testing.T) {
+	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
+		s.watch(s.targets...)
+		s.pass(time.Second)
+		for _, step := range []struct {
+			word   string
+			urgent bool
+		}{{"id/another", true}, {"id/me", false}, {"die", true}} {
+			drain(s.p.Urgent())
+			s.do(0, step.word)
+			s.pass(2 * time.Second)
+			if got := drain(s.p.Urgent()); got != step.urgent {
+				t.Errorf("after %s: urgent %v", step.word, got)
+			}
+		}
+	})
+}
+
 func TestLateSaysThatNothingIsHeard(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		s.watch(s.targets...)
