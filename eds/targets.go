@@ -11,6 +11,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/turns"
 )
 
 // provenFor is how long an endpoint whose ports refuse is asked again, once gossip
@@ -22,34 +23,31 @@ const provenFor = time.Minute
 // stays as it was costs nothing. The loop's goroutine owns them.
 type targets struct {
 	self   uuid.UUID
-	turn   turn
+	turn   turns.Turn
 	aims   []aim // of the members, by id
 	manual []probe.Target
 	list   []probe.Target // of both, replaced and never written
 }
 
-// turn is this server's place among the EDS servers that check foreign programs in turns.
-type turn struct{ share, shares int }
-
 // turnOf is the place of self among the live EDS servers, by id.
-func turnOf(self uuid.UUID, members []*fleet.Member) (t turn) {
+func turnOf(self uuid.UUID, members []*fleet.Member) (t turns.Turn) {
 	for _, m := range members {
 		if m.Role != fleet.RoleEDS || m.Liveness != fleet.Alive || m.Quarantine != "" || m.ID == self {
 			continue
 		}
-		t.shares++
+		t.Shares++
 		if bytes.Compare(m.ID[:], self[:]) < 0 {
-			t.share++
+			t.Share++
 		}
 	}
-	t.shares++ // this one
+	t.Shares++ // this one
 	return t
 }
 
 // aim is how a member is probed.
 type aim struct {
 	member  *fleet.Member
-	turn    turn
+	turn    turns.Turn
 	target  *probe.Target // nil: not at all
 	lost    bool          // whether it is given up depends on the time and the evidence
 	givenUp bool          // it stays so for as long as it is lost
@@ -92,7 +90,7 @@ func (t *targets) update(now time.Time, members []*fleet.Member, overrides []ove
 
 // follow is the aim of m, which may be new, where a was the one before. Its target is
 // the same one if it says the same.
-func (a aim) follow(now time.Time, m *fleet.Member, mine turn, evidence map[probe.Key]probe.Evidence) aim {
+func (a aim) follow(now time.Time, m *fleet.Member, mine turns.Turn, evidence map[probe.Key]probe.Evidence) aim {
 	if was := a; a.member != m || a.turn != mine {
 		a = aim{member: m, turn: mine, target: targetOf(m, mine), lost: m.Liveness == fleet.Dead}
 		if was.target != nil && a.target != nil {
@@ -116,7 +114,7 @@ func (a aim) asked() *probe.Target {
 
 // targetOf says how to probe m; nil: not at all. A program that another process registered
 // is checked by the EDS servers in turns, unless that process checks it and reports.
-func targetOf(m *fleet.Member, mine turn) *probe.Target {
+func targetOf(m *fleet.Member, mine turns.Turn) *probe.Target {
 	if m.Role != fleet.RoleUpstream || m.Quarantine != "" || m.Liveness == fleet.Left {
 		return nil
 	}
@@ -126,7 +124,8 @@ func targetOf(m *fleet.Member, mine turn) *probe.Target {
 		return nil
 	case m.Probe.Kind != fleet.ProbeNone && m.Probe.OnBehalf:
 		t.Foreign, t.Gossip = true, netip.AddrPort{}
-		t.Share, t.Shares = mine.share, mine.shares
+		t.Turn = mine
+		t.Turn.Shares++ // the registrar has the last one
 	}
 	return t
 }
@@ -134,11 +133,11 @@ func targetOf(m *fleet.Member, mine turn) *probe.Target {
 // keyOf names the endpoint of m to the probes.
 func keyOf(m *fleet.Member) probe.Key { return probe.Key{ID: m.ID.String(), Addr: m.Endpoint.Addr} }
 
-func manualTargets(overrides []override.Override, mine turn) (targets []probe.Target) {
+func manualTargets(overrides []override.Override, mine turns.Turn) (targets []probe.Target) {
 	for i := range overrides {
 		for _, h := range overrides[i].Hosts {
 			if h.Probe {
-				targets = append(targets, probe.Target{Key: probe.Key{Addr: h.Addr}, Kind: fleet.ProbeHTTP, Path: fleet.DefaultHealthPath, Foreign: true, Share: mine.share, Shares: mine.shares})
+				targets = append(targets, probe.Target{Key: probe.Key{Addr: h.Addr}, Kind: fleet.ProbeHTTP, Path: fleet.DefaultHealthPath, Foreign: true, Turn: mine})
 			}
 		}
 	}

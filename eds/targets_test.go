@@ -13,6 +13,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/eds/probe"
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/turns"
 )
 
 // Whatever comes, goes and changes: targets that remember are those that are made
@@ -114,7 +115,7 @@ func TestEDSServersHaveTheirTurnsByID(t *testing.T) {
 	}
 	members := []*fleet.Member{server(1, fleet.Alive), server(2, fleet.Dead), server(3, fleet.Alive), server(5, fleet.Alive),
 		{ID: uuid.UUID{4}, Role: fleet.RoleUpstream, Liveness: fleet.Alive}}
-	for self, want := range map[byte]turn{1: {0, 3}, 3: {1, 3}, 5: {2, 3}, 4: {2, 4}} { // 4: it is not in the list
+	for self, want := range map[byte]turns.Turn{1: {Share: 0, Shares: 3}, 3: {Share: 1, Shares: 3}, 5: {Share: 2, Shares: 3}, 4: {Share: 2, Shares: 4}} { // 4: it is not in the list
 		if got := turnOf(uuid.UUID{self}, members); got != want {
 			t.Errorf("server %d has turn %+v, want %+v", self, got, want)
 		}
@@ -130,13 +131,13 @@ func TestForeignProgramsAreCheckedInTurnsUnlessTheirMemberReports(t *testing.T) 
 		want   *probe.Target // of how it is asked alone
 	}{
 		{fleet.Probe{Kind: fleet.ProbeHTTP}, gossips, &probe.Target{Gossip: gossips}},
-		{fleet.Probe{Kind: fleet.ProbeHTTP, OnBehalf: true}, gossips, &probe.Target{Foreign: true, Share: 1, Shares: 3}},
-		{fleet.Probe{Kind: fleet.ProbeTCP, OnBehalf: true}, gossips, &probe.Target{Foreign: true, Share: 1, Shares: 3}},
+		{fleet.Probe{Kind: fleet.ProbeHTTP, OnBehalf: true}, gossips, &probe.Target{Foreign: true, Turn: turns.Turn{Share: 1, Shares: 4}}},
+		{fleet.Probe{Kind: fleet.ProbeTCP, OnBehalf: true}, gossips, &probe.Target{Foreign: true, Turn: turns.Turn{Share: 1, Shares: 4}}},
 		{fleet.Probe{Kind: fleet.ProbeNone, OnBehalf: true}, gossips, &probe.Target{Gossip: gossips}},
 		{fleet.Probe{Kind: fleet.ProbeNone}, netip.AddrPort{}, nil},
 	} {
 		m := &fleet.Member{ID: uuid.UUID{1}, Role: fleet.RoleUpstream, Liveness: fleet.Alive, Probe: tt.probe, Gossip: tt.gossip}
-		got := targetOf(m, turn{share: 1, shares: 3})
+		got := targetOf(m, turns.Turn{Share: 1, Shares: 3})
 		if want := tt.want; want != nil {
 			want.Key, want.Kind = keyOf(m), tt.probe.Kind
 		}

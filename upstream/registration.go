@@ -130,6 +130,11 @@ func (r *Registration) ID() uuid.UUID { return r.member.Load().ID }
 // not write to its tags.
 func (r *Registration) Member() fleet.Member { return *r.member.Load() }
 
+// EDSServers is how many EDS servers the pool has now, as far as this process knows.
+func (r *Registration) EDSServers() int {
+	return len(serversOf(r.pool.Load().Members(), time.Time{}).here)
+}
+
 // Joined is closed once another member of the pool was met.
 func (r *Registration) Joined() <-chan struct{} { return r.pool.Load().Joined() }
 

@@ -65,6 +65,7 @@ type memberFlags struct {
 	logs         logFlags
 	insecure     insecureFlag
 
+	given  func(flag string) bool
 	gossip netip.AddrPort // where the registration gossips, known by endpoint
 }
 
@@ -80,6 +81,7 @@ func (m *memberFlags) add(fs *pflag.FlagSet) {
 	m.trust.add(fs)
 	m.logs.add(fs)
 	m.insecure.add(fs)
+	m.given = fs.Changed
 }
 
 // addresses are those that the registration opens.
@@ -89,6 +91,12 @@ func (m *memberFlags) addresses() []exposure.Address {
 
 func (m *memberFlags) endpoint(ctx context.Context, addr netip.AddrPort) (run.Endpoint, error) {
 	e := m.e
+	if !m.given("health-interval") {
+		e.HealthInterval = 0
+	}
+	if !m.given("health-timeout") {
+		e.HealthTimeout = 0
+	}
 	e.Logger = m.logs.logger()
 	if err := checkFiles(e.Logger.Warn, file{"--gossip-key-file", m.pool.keyFile, true}, file{"--service-key", m.trust.serviceKey, true}); err != nil {
 		return e, err

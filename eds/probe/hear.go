@@ -73,12 +73,18 @@ func (w *watcher) onAnswer(e event) {
 
 func (w *watcher) answer(good bool, id string) {
 	w.endInquiry()
+	now, waited := time.Now(), w.waiting
 	w.tried, w.waiting = true, false
-	if soon := time.Now().Add(w.interval()); !good && soon.Before(w.tick) {
+	if soon := now.Add(w.interval()); !good && soon.Before(w.tick) {
 		w.tick = soon // others have their turns only while all is well
 	}
 	w.verified = id != "" && id == w.target.ID
 	w.judge.answer(good, id)
+	if waited && w.way() == single {
+		if w.took = now.Sub(w.asked); w.shared() && !w.doubted() {
+			w.tick = w.turn(now)
+		}
+	}
 }
 
 // onBroken replaces a line. A server may close connections as it likes: only what

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/eds/latest"
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/turns"
 )
 
 // The defaults of Options.
@@ -38,9 +39,8 @@ type Target struct {
 
 	Interval, Timeout time.Duration // of the checks; 0 stands for those of Options
 
-	// Shares is how many EDS servers check a foreign program in turn, so that it sees one
-	// check in each interval; Share is this one's turn, from 0. 0 stands for 1.
-	Shares, Share int
+	// Turn is this server's place among those that check a foreign program.
+	Turn turns.Turn
 }
 
 // Evidence is what is known of an endpoint.

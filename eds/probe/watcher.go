@@ -43,6 +43,7 @@ type watcher struct {
 	aloneFor int           // checks since then
 	unable   time.Duration // that it takes no stream was waited for last; 0: it does
 
+	took      time.Duration // until the last answer on a connection of its own
 	roundTrip time.Duration // of the last handshake, or of the last challenge
 
 	place  place     // in the crowd
@@ -116,6 +117,12 @@ func (w *watcher) timedOut(now time.Time) {
 	}
 	if !w.judge.gone {
 		w.probe(now)
+		return
+	}
+	// A program that serves one request at a time is still busy with those that nobody
+	// waits for any more: all who check leave it room to catch up.
+	if rest := now.Add(w.timeout() * time.Duration(w.target.Turn.Shares)); w.way() == single && w.tick.Before(rest) {
+		w.tick = rest
 	}
 }
 

@@ -3,7 +3,6 @@ package probe
 import (
 	"context"
 	"errors"
-	"hash/fnv"
 	"io"
 	"net/netip"
 	"slices"
@@ -67,7 +66,7 @@ func (w *watcher) timeout() time.Duration {
 
 // shared reports whether other EDS servers check the endpoint too, so that each has to
 // leave it alone meanwhile.
-func (w *watcher) shared() bool { return w.target.Shares > 1 && !w.way().stays() }
+func (w *watcher) shared() bool { return w.target.Turn.Shares > 1 && !w.way().stays() }
 
 // doubted reports whether the last check leaves it open how the endpoint is: then each
 // server looks for itself in each interval.
@@ -84,23 +83,9 @@ func (w *watcher) after(now time.Time) time.Time {
 	return w.tick.Add((missed + 1) * w.interval())
 }
 
-// turn is when it is this server's turn after now. Servers that share an endpoint have
-// each a place in their common period, by the wall clock.
+// turn is when it is this server's turn after now.
 func (w *watcher) turn(now time.Time) time.Time {
-	period := w.interval() * time.Duration(w.target.Shares)
-	place := spread(w.target.Addr)%w.interval() + time.Duration(w.target.Share)*w.interval()
-	wait := (place - time.Duration(now.UnixNano())%period + period) % period
-	if wait == 0 {
-		wait = period
-	}
-	return now.Add(wait)
-}
-
-// spread gives each address a place of its own, the same in every server.
-func spread(addr netip.AddrPort) time.Duration {
-	h := fnv.New64a()
-	_, _ = io.WriteString(h, addr.String()) // it never fails
-	return time.Duration(h.Sum64() >> 1)
+	return w.target.Turn.Next(now, w.target.Addr, w.interval(), w.took)
 }
 
 // tryStream is how many checks by bare connections follow each other before the stream

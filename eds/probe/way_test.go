@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/turns"
 )
 
 // memStream is a stream to a member: its gossip port answers as a host does.
@@ -163,7 +164,7 @@ func TestEDSServersTakeTurnsToCheckAForeignProgram(t *testing.T) {
 			}
 			target := first.targets[0]
 			target.Foreign, target.Gossip, target.Interval, target.Timeout = true, noPort, interval, 5*time.Second
-			target.Shares, target.Share = servers, i
+			target.Turn = turns.Turn{Share: i, Shares: servers}
 			s.p.Watch([]Target{target})
 		}
 		synctest.Wait()
@@ -192,6 +193,28 @@ func TestEDSServersTakeTurnsToCheckAForeignProgram(t *testing.T) {
 				t.Errorf("it is %+v after it died", e)
 			}
 		}
+	})
+}
+
+// Requests that nobody waits for any more keep a program that serves one at a time busy.
+func TestAForeignProgramThatIsSilentHasTimeToCatchUp(t *testing.T) {
+	const servers, timeout = 3, 5 * time.Second
+	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
+		target := s.targets[0]
+		target.Foreign, target.Gossip, target.Timeout, target.Turn = true, noPort, timeout, turns.Turn{Shares: servers}
+		s.watch(target)
+		s.pass(10 * time.Second)
+		s.do(0, "hang")
+		s.pass(time.Minute)
+		s.want(0, Silent)
+		before := len(s.port(0).get().dials)
+		s.pass(time.Minute)
+		if n := len(s.port(0).get().dials) - before; n < 2 || n > 4 {
+			t.Errorf("%d checks in a minute, want one in 20 s", n)
+		}
+		s.do(0, "thaw")
+		s.pass(servers*timeout + timeout)
+		s.want(0, Good)
 	})
 }
 

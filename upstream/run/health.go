@@ -16,6 +16,7 @@ import (
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/turns"
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
 
@@ -128,23 +129,41 @@ const (
 	unhealthyAfter = 2
 )
 
-// watch checks until ctx ends and hands over each result.
-func (e *Endpoint) watch(ctx context.Context, results chan<- error) {
-	every := min(soonEvery, e.HealthInterval)
-	for ctx.Err() == nil {
+// watch checks until ctx ends and hands over each result. servers says how many EDS
+// servers check the endpoint too.
+func (e *Endpoint) watch(ctx context.Context, results chan<- error, servers func() int) {
+	for passed := false; ctx.Err() == nil; {
+		began := time.Now()
 		err := e.check(ctx)
-		if err == nil {
-			every = e.HealthInterval
-		}
+		took := time.Since(began)
+		passed = passed || err == nil
 		select {
 		case results <- err:
 		case <-ctx.Done():
 			return
 		}
+		pause := min(soonEvery, e.HealthInterval)
+		if passed {
+			pause = e.pause(time.Now(), err, took, servers())
+		}
 		select {
-		case <-time.After(every):
+		case <-time.After(pause):
 		case <-ctx.Done():
 		}
+	}
+}
+
+// pause is until the next check, now that one ended with err. EDS servers have turns of
+// their own; while something is wrong everybody looks, as eds/probe does.
+func (e *Endpoint) pause(now time.Time, err error, took time.Duration, servers int) time.Duration {
+	switch {
+	case servers == 0:
+		return e.HealthInterval
+	case err != nil:
+		return max(e.HealthInterval, took*time.Duration(servers+1))
+	default:
+		t := turns.Turn{Share: servers, Shares: servers + 1}
+		return t.Next(now, e.Address, e.HealthInterval, took).Sub(now)
 	}
 }
 

@@ -44,7 +44,7 @@ func (l *life) run(ctx context.Context) exit {
 	defer helpers.Wait()
 	defer unwatch()
 	results := make(chan error)
-	helpers.Go(func() { l.opts.watch(watched, results) })
+	helpers.Go(func() { l.opts.watch(watched, results, l.servers) })
 	l.drained, l.unwatch = make(chan error, 1), unwatch
 	l.drain = func() { helpers.Go(func() { l.drained <- l.member.Drain(watched) }) }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
+	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
 
@@ -13,6 +15,7 @@ type registration interface {
 	SetHealthy(bool) error
 	Drain(context.Context) error
 	Failed() <-chan error
+	EDSServers() int
 	Close() error
 }
 
@@ -23,7 +26,8 @@ type place struct {
 	register func(context.Context) (registration, error)
 
 	member     registration // nil until there is one
-	word       chan bool    // capacity one: the latest word on its health
+	registered atomic.Pointer[registration]
+	word       chan bool // capacity one: the latest word on its health
 	publishing sync.WaitGroup
 }
 
@@ -45,6 +49,7 @@ func (p *place) tell(ctx context.Context, healthy bool, why error) error {
 		return err
 	}
 	p.member, p.word = member, make(chan bool, 1)
+	p.registered.Store(&member)
 	p.publishing.Go(func() {
 		for healthy := range p.word {
 			if err := p.member.SetHealthy(healthy); err != nil && !errors.Is(err, upstream.ErrClosed) {
@@ -65,6 +70,18 @@ func (p *place) publish(healthy bool) {
 	default:
 	}
 	p.word <- healthy
+}
+
+// servers is how many EDS servers check the endpoint themselves: one at least, which may
+// not be known yet. Any goroutine may call it.
+func (p *place) servers() int {
+	if k := p.endpoint.Health.Probe.Kind; k != fleet.ProbeHTTP && k != fleet.ProbeTCP {
+		return 0
+	}
+	if r := p.registered.Load(); r != nil {
+		return max((*r).EDSServers(), 1)
+	}
+	return 1
 }
 
 // failed receives an error when the registration cannot go on.

@@ -23,7 +23,7 @@ func (e *Endpoint) follow(ctx context.Context, p *place) (err error) {
 	results, over := make(chan error), make(chan struct{})
 	go func() {
 		defer close(over)
-		e.watch(watched, results)
+		e.watch(watched, results, p.servers)
 	}()
 	defer func() {
 		unwatch()
@@ -41,11 +41,10 @@ func (e *Endpoint) follow(ctx context.Context, p *place) (err error) {
 			if last = result; result == nil {
 				starting.Stop()
 			}
-			if !health.observe(result) {
-				break
-			}
-			if err := p.tell(context.WithoutCancel(ctx), health.healthy, result); err != nil {
-				return err
+			if health.observe(result) {
+				if err := p.tell(context.WithoutCancel(ctx), health.healthy, result); err != nil {
+					return err
+				}
 			}
 		case <-starting.C:
 			return fmt.Errorf("the health check has not passed within %s: %w", e.StartTimeout, last)

@@ -36,8 +36,8 @@ type Endpoint struct {
 	Service upstream.Service
 	Health  Health // from ParseHealth
 
-	HealthInterval time.Duration // between two checks; default DefaultHealthInterval
-	HealthTimeout  time.Duration // of one check; default DefaultHealthTimeout
+	HealthInterval time.Duration // between two checks; 0: DefaultHealthInterval here, what EDS servers have there
+	HealthTimeout  time.Duration // of one check; 0: DefaultHealthTimeout, likewise
 	StartTimeout   time.Duration // for the first check that passes; default DefaultStartTimeout
 
 	Pool   []upstream.Option // seeds, keys and the like; not the probe, which Health says
@@ -112,6 +112,7 @@ func (o *Options) prepare() error {
 }
 
 func (e *Endpoint) prepare() error {
+	e.tellChecks()
 	e.HealthInterval = cmp.Or(e.HealthInterval, DefaultHealthInterval)
 	e.HealthTimeout = cmp.Or(e.HealthTimeout, DefaultHealthTimeout)
 	e.StartTimeout = cmp.Or(e.StartTimeout, DefaultStartTimeout)
@@ -133,20 +134,19 @@ func (e *Endpoint) prepare() error {
 }
 
 func (e *Endpoint) options() []upstream.Option {
-	return append(slices.Clone(e.Pool), e.Health.probe(), e.checks(), upstream.WithLogger(e.Logger))
+	return append(slices.Clone(e.Pool), e.Health.probe(), upstream.WithChecks(e.Health.Probe.Interval, e.Health.Probe.Timeout), upstream.WithLogger(e.Logger))
 }
 
-// checks has EDS servers that check the endpoint do so as its operator says, within what
-// they can be told. The defaults are theirs, too, and not sent.
-func (e *Endpoint) checks() upstream.Option {
-	var interval, timeout time.Duration
-	if e.Health.Probe.Kind != fleet.ProbeNone && e.HealthInterval != DefaultHealthInterval {
-		interval = min(max(e.HealthInterval, fleet.MinInterval), fleet.MaxCheck).Truncate(time.Millisecond)
+// tellChecks has EDS servers that check the endpoint do so as its operator says, within
+// what they can be told.
+func (e *Endpoint) tellChecks() {
+	p := &e.Health.Probe
+	if p.Kind != fleet.ProbeNone && e.HealthInterval > 0 {
+		p.Interval = min(max(e.HealthInterval, fleet.MinInterval), fleet.MaxCheck).Truncate(time.Millisecond)
 	}
-	if e.Health.Probe.Kind != fleet.ProbeNone && e.HealthTimeout != DefaultHealthTimeout {
-		timeout = min(max(e.HealthTimeout, time.Millisecond), fleet.MaxCheck).Truncate(time.Millisecond)
+	if p.Kind != fleet.ProbeNone && e.HealthTimeout > 0 {
+		p.Timeout = min(max(e.HealthTimeout, time.Millisecond), fleet.MaxCheck).Truncate(time.Millisecond)
 	}
-	return upstream.WithChecks(interval, timeout)
 }
 
 func (e *Endpoint) register(ctx context.Context) (registration, error) {

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 const (
@@ -141,6 +143,8 @@ func (r fakeRegistration) Drain(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
+
+func (fakeRegistration) EDSServers() int { return 0 }
 
 func (r fakeRegistration) Failed() <-chan error { return r.failure }
 func (r fakeRegistration) Close() error         { r.note("leave"); return nil }
@@ -349,6 +353,25 @@ func TestTheBackOffGrowsUntilTheProgramRunsWell(t *testing.T) {
 	} {
 		if got := b.after(step.ranWell * time.Second); got != step.want*time.Second {
 			t.Errorf("pause %d is %s, want %d s", i+1, got, step.want)
+		}
+	}
+}
+
+func TestEDSServersAreToldWhatTheOperatorSaysOfChecks(t *testing.T) {
+	type checks struct{ interval, timeout time.Duration }
+	for _, tt := range []struct {
+		kind       fleet.ProbeKind
+		said, told checks
+	}{
+		{fleet.ProbeHTTP, checks{}, checks{}},
+		{fleet.ProbeHTTP, checks{DefaultHealthInterval, DefaultHealthTimeout}, checks{DefaultHealthInterval, DefaultHealthTimeout}},
+		{fleet.ProbeTCP, checks{time.Millisecond, 2 * fleet.MaxCheck}, checks{fleet.MinInterval, fleet.MaxCheck}},
+		{fleet.ProbeNone, checks{time.Second, time.Second}, checks{}},
+	} {
+		e := Endpoint{Health: Health{Probe: fleet.Probe{Kind: tt.kind}}, HealthInterval: tt.said.interval, HealthTimeout: tt.said.timeout}
+		e.tellChecks()
+		if got := (checks{e.Health.Probe.Interval, e.Health.Probe.Timeout}); got != tt.told {
+			t.Errorf("%s: %+v is told as %+v, want %+v", tt.kind, tt.said, got, tt.told)
 		}
 	}
 }
