@@ -71,6 +71,7 @@ func TestChangesThatFollowEachOtherCloselyAreActedUponTogether(t *testing.T) {
 		}
 		last := time.Now()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		slow := at
 		p.change()
 		time.Sleep(time.Millisecond)
