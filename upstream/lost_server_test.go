@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -74,4 +75,67 @@ func TestServersThatWereLostLongAgoAreForgotten(t *testing.T) {
 	if len(s.lost) != 0 || s.until.After(now) {
 		t.Errorf("%+v", s)
 	}
+}
+
+// An EDS server is killed and started again at its address, once and again, and its only
+// Envoy follows it. Then the upstream drains.
+func TestDrainCountsAnEnvoyOnceThatFollowsARestartedServer(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		address  string        // of the new server
+		noticed  time.Duration // from the new server's first receipt until gossip notices the death
+		restarts int
+	}{
+		{name: "gossip notices late", address: "127.0.0.1:7946", noticed: 3 * time.Second, restarts: 1},
+		{name: "twice", address: "127.0.0.1:7946", noticed: 3 * time.Second, restarts: 2},
+		{name: "at another address", address: "127.0.0.2:7946", noticed: -time.Second, restarts: 1},
+		{name: "at another address, twice", address: "127.0.0.2:7946", noticed: -time.Second, restarts: 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLedger()
+				last := &fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Gossip: netip.MustParseAddrPort("127.0.0.1:7946"), Liveness: fleet.Alive}
+				members := []*fleet.Member{last}
+				l.note(gossip.Receipt{Server: last.ID, State: gossip.Serving, Revision: 1, Clients: 1})
+				for range tt.restarts {
+					time.Sleep(2 * time.Second)
+					last.Liveness, last.Since = fleet.Dead, time.Now().Add(tt.noticed)
+					last = &fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Gossip: netip.MustParseAddrPort(tt.address), Liveness: fleet.Alive}
+					members = append(members, last)
+					l.note(gossip.Receipt{Server: last.ID, State: gossip.Serving, Revision: 1, Clients: 1})
+				}
+				time.Sleep(orphaned + 3*time.Second) // until its Envoys are waited for no longer
+				began := time.Now()
+				l.note(gossip.Receipt{Server: last.ID, State: gossip.Gone, Revision: 2, Clients: 1})
+				if st := l.standing(members, 2, began); len(st.behind) > 0 || st.unknown != nil {
+					t.Errorf("waits for %q, %v: want none, the Envoy has let go", st.behind, st.unknown)
+				}
+			})
+		})
+	}
+}
+
+// A weight that changes after the death of another server has this one count again, with
+// the Envoys that came from there.
+func TestDrainGoesByTheCountBeforeTheDeath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, a, b := newLedger(), uuid.New(), uuid.New()
+		l.note(gossip.Receipt{Server: a, State: gossip.Serving, Revision: 1, Clients: 2})
+		l.note(gossip.Receipt{Server: b, State: gossip.Serving, Revision: 1, Clients: 1})
+		members := []*fleet.Member{
+			{ID: a, Role: fleet.RoleEDS, Liveness: fleet.Dead, Since: time.Now().Add(time.Second)},
+			{ID: b, Role: fleet.RoleEDS, Liveness: fleet.Alive},
+		}
+		time.Sleep(2 * orphaned)
+		l.note(gossip.Receipt{Server: b, State: gossip.Serving, Revision: 2, Clients: 3})
+		began := time.Now()
+		l.note(gossip.Receipt{Server: b, State: gossip.Gone, Revision: 3, Clients: 3})
+		if st := l.standing(members, 3, began); len(st.behind) > 0 || st.unknown != nil {
+			t.Errorf("waits for %q, %v: want none", st.behind, st.unknown)
+		}
+		l.note(gossip.Receipt{Server: b, State: gossip.Gone, Revision: 3, Clients: 2})
+		if st := l.standing(members, 3, began); st.unknown == nil {
+			t.Error("an Envoy that never came is not missed")
+		}
+	})
 }

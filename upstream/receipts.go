@@ -50,12 +50,12 @@ var ErrNotDrained = errors.New("not every Envoy is known to have let go")
 type ledger struct {
 	mu       sync.Mutex
 	receipts map[uuid.UUID]gossip.Receipt
-	clients  map[uuid.UUID]int // of each EDS server, when it served the endpoint
-	changed  chan struct{}     // closed, and replaced, when receipts changes
+	served   map[uuid.UUID][]tally // the Envoys of each EDS server while it serves the endpoint, in the order of time
+	changed  chan struct{}         // closed, and replaced, when receipts changes
 }
 
 func newLedger() *ledger {
-	return &ledger{receipts: make(map[uuid.UUID]gossip.Receipt), clients: make(map[uuid.UUID]int), changed: make(chan struct{})}
+	return &ledger{receipts: make(map[uuid.UUID]gossip.Receipt), served: make(map[uuid.UUID][]tally), changed: make(chan struct{})}
 }
 
 // note keeps r unless an earlier one outranks it: of one announcement that is the
@@ -68,7 +68,7 @@ func (l *ledger) note(r gossip.Receipt) {
 	}
 	l.receipts[r.Server] = r
 	if r.State == gossip.Serving {
-		l.clients[r.Server] = r.Clients
+		l.served[r.Server] = appendTally(l.served[r.Server], tally{time.Now(), r.Clients})
 	}
 	close(l.changed)
 	l.changed = make(chan struct{})
@@ -79,7 +79,7 @@ func (l *ledger) clear() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	clear(l.receipts)
-	clear(l.clients)
+	clear(l.served)
 }
 
 // gone reports which of servers have not said that no Envoy has the announcement's
@@ -101,57 +101,6 @@ func (l *ledger) gone(servers []uuid.UUID, revision uint64) (behind []string, cl
 	return behind, clients, l.changed
 }
 
-// missing returns how many Envoys fewer the EDS servers have now than they and those that
-// were lost had when they served the endpoint.
-func (l *ledger) missing(servers, lost []uuid.UUID) int {
-	if len(lost) == 0 {
-		return 0
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := 0
-	for _, id := range lost {
-		n += l.clients[id]
-	}
-	for _, id := range servers {
-		n += l.clients[id]
-		if r := l.receipts[id]; r.State == gossip.Gone {
-			n -= r.Clients
-		}
-	}
-	return max(n, 0)
-}
-
-// servers are the EDS servers of a pool.
-type servers struct {
-	here  []uuid.UUID
-	lost  []uuid.UUID // that died without a word, not long before a drain began or since
-	until time.Time   // by then the Envoys of our bootstrap have left those that are not here
-	slow  time.Time   // and by then others; what is not known of them then stays so
-}
-
-func serversOf(members []*fleet.Member, began time.Time) (s servers) {
-	for _, m := range members {
-		if m.Role != fleet.RoleEDS {
-			continue
-		}
-		if m.Liveness == fleet.Alive && m.Endpoint.Health != fleet.Draining {
-			s.here = append(s.here, m.ID)
-			continue
-		}
-		if t := m.Since.Add(orphaned); t.After(s.until) {
-			s.until = t
-		}
-		if t := m.Since.Add(unaccounted); m.Liveness == fleet.Dead && t.After(began) {
-			s.lost = append(s.lost, m.ID)
-			if t.After(s.slow) {
-				s.slow = t
-			}
-		}
-	}
-	return s
-}
-
 // standing is how far a drain has come.
 type standing struct {
 	behind  []string        // whom it has to wait for; none: it is over
@@ -167,7 +116,7 @@ func (l *ledger) standing(members []*fleet.Member, revision uint64, began time.T
 	if now.Before(s.until) {
 		st.behind = append(st.behind, "an EDS server is lost, its Envoys have to find another")
 	}
-	if n := l.missing(s.here, s.lost); n > 0 && len(st.behind) == 0 {
+	if n := l.missing(s); n > 0 && len(st.behind) == 0 {
 		why := fmt.Sprintf("an EDS server is lost, and %d of its Envoys have not come to another", n)
 		if st.unknown = fmt.Errorf("%w: %s", ErrNotDrained, why); now.Before(s.slow) {
 			st.behind = append(st.behind, why)
