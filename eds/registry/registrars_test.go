@@ -114,3 +114,34 @@ func TestOneHealthyRegistrarIsEnough(t *testing.T) {
 		}
 	})
 }
+
+// b and c serve all the time. a has one registrar, which is killed.
+func TestProgramOutlivesItsRegistrar(t *testing.T) {
+	for name, lines := range map[string]string{
+		"it stays for as long as it answers": `
+			5m a answer
+			want served a b c
+			1h a forgotten
+			want served a b c
+			2h a dead
+			want served b c`,
+		"it dies, and something answers at its address": `
+			5m a dead
+			want served b c
+			6m a answer
+			want served b c`,
+		"it is unhealthy, and something answers at its address": `
+			5m a failing
+			want served b c
+			6m a answer
+			want served b c`,
+		"it is registered again": `
+			3s a2 behalf
+			3s a2 answer
+			want served a2 b c`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, "b c join\nb c good\na behalf\na answer\n2s a lost\nwant served a b c\n"+lines)
+		})
+	}
+}

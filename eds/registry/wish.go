@@ -81,7 +81,7 @@ func probed(e probe.Evidence) wish {
 // wishOf weighs what a member says, what gossip says of it and what its probes
 // saw. Its own word to go comes first. An answer with its uuid outranks gossip:
 // that it cannot be heard of does not mean that it does not serve. So does a program
-// that outlives the process that reported for it.
+// that outlives the process that reported for it, or that registered it.
 func wishOf(m *fleet.Member, e probe.Evidence) wish {
 	w := probed(e)
 	lost := m.Liveness == fleet.Dead
@@ -93,10 +93,18 @@ func wishOf(m *fleet.Member, e probe.Evidence) wish {
 	case m.Endpoint.Health == fleet.Unhealthy:
 		w.state, w.reason, w.since, w.hidden = StateUnhealthy, proven, m.Since, lost
 	case w.reason != none:
-	case lost && !(e.Verdict == probe.Good && (e.Verified || e.Alone)):
+	case lost && !outlives(m, e):
 		w.state, w.reason, w.since, w.hearsay, w.hidden = StateSilent, silence, m.Since, true, !e.Tried
 	case m.Since.After(w.since):
 		w.since = m.Since
 	}
 	return w
+}
+
+// outlives reports whether probes show that the endpoint of lost member m serves. A program
+// that m registered has no uuid: it counts for as long as its answers have been good since
+// before m was lost. Afterwards another process may be at its address.
+func outlives(m *fleet.Member, e probe.Evidence) bool {
+	checked := m.Probe.OnBehalf && m.Probe.Kind != fleet.ProbeNone && !e.Since.After(m.Since)
+	return e.Verdict == probe.Good && (e.Verified || e.Alone || checked)
 }
