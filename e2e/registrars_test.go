@@ -83,3 +83,19 @@ func TestRegistrarBesideAProcessThatRegisteredItselfChangesNothing(t *testing.T)
 	h.serves(a)
 	registrar.Kill()
 }
+
+func TestProgramStaysInServiceWhenItsOnlyRegistrarIsKilled(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.eds()
+	program := h.stranger() // which answers, and belongs to another service
+	registrar := h.registrar(program.Port, "--health", "tcp")
+	h.envoy("grpc", "--no-retries")
+	h.serves(program)
+	load := h.load()
+	must(t, 0, registrar.Signal(syscall.SIGKILL))
+	<-registrar.Done()
+	time.Sleep(4 * time.Second) // gossip notices the death
+	h.noneFailed(load)
+	h.serves(program)
+}

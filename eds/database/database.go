@@ -6,7 +6,9 @@ package database
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"runtime/debug"
 	"sync/atomic"
 
@@ -34,6 +36,7 @@ func (e *DamagedError) Unwrap() error { return e.Reason }
 // DB is an open database. Any goroutine may call its methods.
 type DB struct {
 	bolt    *bbolt.DB
+	file    fs.FileInfo // of the file as it was opened
 	logger  *slog.Logger
 	panics  panics.Catcher
 	broken  atomic.Bool
@@ -51,6 +54,9 @@ func (d *DB) Update(fn func(*bbolt.Tx) error) error {
 	if d.broken.Load() {
 		return ErrBroken
 	}
+	if err := d.inPlace(); err != nil {
+		return err
+	}
 	finished := false
 	defer func() {
 		if !finished { // bbolt itself panicked, in a commit or a rollback
@@ -64,6 +70,21 @@ func (d *DB) Update(fn func(*bbolt.Tx) error) error {
 		finished = true
 		return err
 	})
+}
+
+// inPlace returns an error if the open file is no longer the one at its path: what is
+// written to it would be lost at the next start.
+func (d *DB) inPlace() error {
+	now, err := os.Stat(d.bolt.Path())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the database %s was deleted while it was in use: start this server again", d.bolt.Path())
+	case err != nil:
+		return fmt.Errorf("look for the database: %w", err)
+	case !os.SameFile(d.file, now):
+		return fmt.Errorf("the database %s was replaced while it was in use: start this server again", d.bolt.Path())
+	}
+	return nil
 }
 
 // guard turns a panic of fn into an error, and a fault on a page that the disk

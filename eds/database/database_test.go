@@ -307,3 +307,41 @@ func TestPanicInsideBboltBreaksWritesButNothingWaits(t *testing.T) {
 		t.Errorf("close: %v", err)
 	}
 }
+
+func TestWriteToAFileThatIsNoLongerInItsPlaceFails(t *testing.T) {
+	for _, tt := range []struct {
+		name, want string
+		lose       func(dir string) error
+	}{
+		{"the folder is deleted", "was deleted", os.RemoveAll},
+		{"the file is deleted", "was deleted", func(dir string) error { return os.Remove(filepath.Join(dir, File)) }},
+		{"another file takes its place", "was replaced", func(dir string) error {
+			path := filepath.Join(dir, File)
+			return errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, nil, 0o600))
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "data")
+			db, _, err := opened(t, dir, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			write := func() error {
+				return db.Update(func(tx *bbolt.Tx) error {
+					_, err := tx.CreateBucketIfNotExists([]byte("fruit"))
+					return err
+				})
+			}
+			if err := errors.Join(write(), tt.lose(dir)); err != nil {
+				t.Fatal(err)
+			}
+			if err := write(); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("a write = %v, want an error with %q", err, tt.want)
+			}
+			if err := db.View(func(*bbolt.Tx) error { return nil }); err != nil {
+				t.Errorf("a read = %v, want nil", err)
+			}
+		})
+	}
+}

@@ -119,7 +119,11 @@ func (o Options) openBolt(path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{bolt: bolt, logger: o.Logger, panics: o.Panics}
+	file, err := os.Stat(path)
+	if err != nil {
+		return nil, errors.Join(err, bolt.Close())
+	}
+	db := &DB{bolt: bolt, file: file, logger: o.Logger, panics: o.Panics}
 	if err := db.View(o.identify); err != nil {
 		return nil, errors.Join(&DamagedError{path, err}, db.Close())
 	}
