@@ -13,7 +13,10 @@ import (
 // MaxShare is how much Share can send at once, in bytes.
 const MaxShare = maxShare - headSize
 
-var errNotServer = errors.New("only eds servers share what operators decide")
+var (
+	errNotServer = errors.New("only eds servers share what operators decide")
+	errNotMet    = fmt.Errorf("%w, and this sender is not known yet", errNotServer)
+)
 
 // Share sends b to another EDS server, at its gossip address and over TCP. It
 // returns an error when it could not be sent within the profile's TCP timeout (3 s
@@ -29,13 +32,17 @@ func (p *Pool) Share(m *fleet.Member, b []byte) error {
 }
 
 // share hands on what another EDS server sent. One that is held for dead is heard
-// too: it may see us again before we see it.
+// too: it may see us again before we see it. One that is not known yet has been started a
+// moment ago, and shares all that it has once both have met.
 func (p *Pool) share(m message) error {
 	if p.shared == nil {
 		return nil
 	}
 	from, ok := p.members.find(m.sender)
-	if !ok || from.Role != fleet.RoleEDS || from.Quarantine != "" || from.ID == p.id {
+	if !ok {
+		return fmt.Errorf("from %s: %w", m.sender, errNotMet)
+	}
+	if from.Role != fleet.RoleEDS || from.Quarantine != "" || from.ID == p.id {
 		return fmt.Errorf("from %s: %w", m.sender, errNotServer)
 	}
 	p.shared(from, slices.Clone(m.body))

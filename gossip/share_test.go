@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"bytes"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,15 @@ func TestWhatNoEDSServerSentIsNotTaken(t *testing.T) {
 	if len(got) > 0 {
 		t.Error("it was taken")
 	}
+}
+
+// An EDS server that has just been started shares before it is known: no fault of anybody.
+func TestShareOfAnUnknownMemberIsNoWarning(t *testing.T) {
+	t.Parallel()
+	log := newBook(slog.LevelDebug)
+	p := open(t, Options{Logger: log.logger(), Shared: func(*fleet.Member, []byte) { t.Error("it was taken") }})
+	p.receive(message{kind: messageShare, member: p.id, sender: uuid.New(), body: []byte("x")}.encode())
+	log.wait(t, "level=DEBUG", "ignored a message of a member that is not known yet")
 }
 
 func TestOnlyWhatIsSharedMayBeLong(t *testing.T) {

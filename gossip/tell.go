@@ -119,7 +119,11 @@ func (p *Pool) receive(b []byte) {
 	if errors.Is(err, errUnsigned) || errors.Is(err, errReplayed) {
 		p.counts.forged.Add(1)
 	}
-	if err != nil && !errors.Is(err, errUnknownKind) {
+	switch {
+	case err == nil, errors.Is(err, errUnknownKind):
+	case errors.Is(err, errNotMet):
+		p.log.Debug("ignored a message of a member that is not known yet", "reason", err)
+	default:
 		p.log.Log(noContext, p.quiet.level("message", slog.LevelWarn), "ignored a message that cannot be read", "reason", err)
 	}
 }
