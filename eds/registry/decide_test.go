@@ -2,6 +2,7 @@ package registry
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -117,5 +118,22 @@ func TestPinShowsWhoItKeepsOut(t *testing.T) {
 	svc, ok := decide(Input{Members: []*fleet.Member{upstream(1)}, Overrides: []override.Override{manual(override.Pin)}}).Find("myservice")
 	if !ok || svc.Mode != override.Pin || len(svc.Hosts) != 1 || svc.Hosts[0].Served {
 		t.Errorf("got %+v", svc)
+	}
+}
+
+// A member that gossip has forgotten stays for as long as it serves. That it is taken out
+// must not leave a decision that the next one changes though nothing has happened.
+func TestForgottenMemberIsDroppedWithTheDecisionThatTakesItOut(t *testing.T) {
+	s := play(t, `
+		a-c join
+		b behalf
+		b answer
+		b lost
+		b forgotten
+		want served a-c
+		a silent
+		b dead`)
+	if snap, _ := s.registry.Decide(s.in); !reflect.DeepEqual(snap, s.snap) {
+		t.Errorf("decided again, it says\n%s\ninstead of\n%s", &script{snap: snap, in: s.in}, s)
 	}
 }

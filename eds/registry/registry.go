@@ -72,8 +72,18 @@ func (r *Registry) Confirm(service string) bool {
 }
 
 // Decide makes the Snapshot for this moment, and says when it is to be called
-// again even if nothing changes; zero for never.
+// again even if nothing changes; zero for never. A member that gossip has forgotten is
+// dropped with the decision that takes it out: the rest is decided without it, so that
+// nothing depends on how often Decide is called.
 func (r *Registry) Decide(in Input) (*Snapshot, time.Time) {
+	snap, due := r.decide(in)
+	for len(snap.Members) > len(in.Members) && len(r.keepServed(in.Members)) < len(snap.Members) {
+		snap, due = r.decide(in)
+	}
+	return snap, due
+}
+
+func (r *Registry) decide(in Input) (*Snapshot, time.Time) {
 	snap := &Snapshot{Settled: in.Settled, Revision: in.Revision, Members: r.keepServed(in.Members)}
 	r.index.update(&in, snap.Members)
 	services := r.index.sorted
