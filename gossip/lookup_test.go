@@ -72,6 +72,28 @@ func TestLookupThatHangsDelaysNoOtherSeed(t *testing.T) {
 	})
 }
 
+// Some nameservers answer with a few of many addresses, picked at random.
+func TestNameThatResolvesDifferentlyEachTimeIsLookedUpOnceARound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 24)
+		a, b := w.open(Options{}), w.open(Options{})
+		var lookups atomic.Int64
+		p := w.openNamed(func(context.Context, string) ([]netip.Addr, error) {
+			time.Sleep(time.Millisecond)
+			if lookups.Add(1)%2 == 0 {
+				return []netip.Addr{a.Self().Gossip.Addr()}, nil
+			}
+			return []netip.Addr{b.Self().Gossip.Addr()}, nil
+		}, "seeds.example")
+		w.within(20*time.Second, "both are joined", all([]*Pool{a, b, p}, fleet.Alive, 3))
+		before := lookups.Load()
+		time.Sleep(time.Minute)
+		if n := lookups.Load() - before; n < 6 || n > 12 {
+			t.Errorf("%d look-ups in a minute, want one in 5 to 7.5 s", n)
+		}
+	})
+}
+
 func TestAddressesOutliveNameserversButNotNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		addr := []netip.Addr{netip.MustParseAddr("10.0.0.1")}

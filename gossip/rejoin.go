@@ -47,8 +47,8 @@ type target struct {
 func (r *rejoiner) run(ctx context.Context) {
 	defer r.names.wg.Wait()
 	alone := 0
-	for {
-		r.round(ctx)
+	for lookUp := true; ; {
+		r.round(ctx, lookUp)
 		delay := rejoinEvery
 		if r.members.others() == 0 {
 			delay = min(rejoinEvery, rejoinAlone<<min(alone, 10))
@@ -60,16 +60,21 @@ func (r *rejoiner) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.names.news:
+			lookUp = false // a nameserver may answer with a few of many addresses, others each time
 		case <-time.After(delay + rand.N(delay/2)):
+			lookUp = true
 		}
 	}
 }
 
 // round joins what is missing.
-func (r *rejoiner) round(ctx context.Context) {
+func (r *rejoiner) round(ctx context.Context, lookUp bool) {
 	r.members.sweep(time.Now())
+	if lookUp {
+		r.lookUp(ctx)
+	}
 	outcome := make(map[string]string)
-	targets := r.targets(ctx, outcome)
+	targets := r.targets(outcome)
 	errs := make([]error, len(targets))
 	var g errgroup.Group
 	g.SetLimit(joinAtOnce)
@@ -109,9 +114,9 @@ func (r *rejoiner) rest(targets []target, errs []error) {
 
 // targets returns every seed that is not in the pool and does not rest, some dead
 // members and, until somebody was met, some remembered ones.
-func (r *rejoiner) targets(ctx context.Context, outcome map[string]string) []target {
+func (r *rejoiner) targets(outcome map[string]string) []target {
 	now, unsettled := time.Now(), r.members.unsettledAt()
-	targets := slices.DeleteFunc(r.resolve(ctx, outcome), func(t target) bool { return !r.rests.due(t.addr, now, unsettled) })
+	targets := slices.DeleteFunc(r.resolve(outcome), func(t target) bool { return !r.rests.due(t.addr, now, unsettled) })
 	alive, dead := r.members.addresses()
 	for _, a := range sample(dead, deadTry) {
 		targets = append(targets, target{addr: a})
@@ -134,17 +139,24 @@ func (r *rejoiner) targets(ctx context.Context, outcome map[string]string) []tar
 	return missing
 }
 
-// resolve returns the addresses of all seeds as far as they are known, and has the
-// names among them looked up. A name that has turned out to be another address than
-// before ends the wait for the next round.
-func (r *rejoiner) resolve(ctx context.Context, outcome map[string]string) []target {
+// lookUp has the names among the seeds looked up. One that has turned out to be another
+// address than before ends the wait for the next round.
+func (r *rejoiner) lookUp(ctx context.Context) {
+	for _, s := range r.seeds {
+		if s.host != "" {
+			r.names.start(ctx, s.host)
+		}
+	}
+}
+
+// resolve returns the addresses of all seeds as far as they are known.
+func (r *rejoiner) resolve(outcome map[string]string) []target {
 	var targets []target
 	for _, s := range r.seeds {
 		if s.host == "" {
 			targets = append(targets, target{addr: s.addr, seed: s.text})
 			continue
 		}
-		r.names.start(ctx, s.host)
 		known := r.names.known(s.host)
 		switch {
 		case known.err != nil:
