@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/rollcall-fleet/rollcall/reload"
 )
@@ -119,23 +121,33 @@ func Client(f Files) (*tls.Config, error) {
 	return config, err
 }
 
-var errNoName = errors.New("the client certificate names nobody: it wants a SPIFFE id or a common name")
+var (
+	// ErrNoName: a certificate without one may be let in where no name is needed.
+	ErrNoName   = errors.New("the client certificate names nobody: it wants a SPIFFE id or a common name")
+	errTwoIDs   = errors.New("the client certificate has a SPIFFE id and another URI: it may have one URI alone (SPIFFE X509-SVID, section 2)")
+	errFalseURI = errors.New("the common name of the client certificate is a URI: an id with :// counts as a URI SAN alone")
+)
 
 // ID returns who a verified connection's client is: the SPIFFE id in its
 // certificate (SPIFFE X509-SVID, section 2: the one URI SAN), else the common
-// name; "" without an error when it showed none.
+// name; "" without an error when it showed none. An id with "://" in it is never a
+// common name, which a CA may let its clients choose.
 func ID(state *tls.ConnectionState) (string, error) {
 	if state == nil || len(state.VerifiedChains) == 0 {
 		return "", nil
 	}
 	cert := state.PeerCertificates[0]
-	for _, uri := range cert.URIs {
-		if uri.Scheme == "spiffe" && len(cert.URIs) == 1 {
-			return uri.String(), nil
-		}
+	isID := func(uri *url.URL) bool { return uri.Scheme == "spiffe" }
+	switch name := cert.Subject.CommonName; {
+	case len(cert.URIs) == 1 && isID(cert.URIs[0]):
+		return cert.URIs[0].String(), nil
+	case slices.ContainsFunc(cert.URIs, isID):
+		return "", errTwoIDs
+	case name == "":
+		return "", ErrNoName
+	case strings.Contains(name, "://"):
+		return "", errFalseURI
+	default:
+		return name, nil
 	}
-	if cert.Subject.CommonName == "" {
-		return "", errNoName
-	}
-	return cert.Subject.CommonName, nil
 }

@@ -5,9 +5,12 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -249,6 +252,25 @@ func TestAClientIsWhoItsCertificateSays(t *testing.T) {
 			t.Errorf("%q, error %v, want %q", got, err, tt.want)
 		}
 		c.close()
+	}
+	id := func(name string, uris ...string) (string, error) {
+		cert := &x509.Certificate{Subject: pkix.Name{CommonName: name}}
+		for _, u := range uris {
+			parsed, err := url.Parse(u)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cert.URIs = append(cert.URIs, parsed)
+		}
+		return ID(&tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}, VerifiedChains: [][]*x509.Certificate{{cert}}})
+	}
+	for name, uris := range map[string][]string{
+		"spiffe://fleet/ops": nil, "https://fleet/ops": nil, // a common name is no URI
+		"two": {"spiffe://fleet/a", "spiffe://fleet/b"}, "besides": {"spiffe://fleet/a", "https://fleet/b"},
+	} {
+		if got, err := id(name, uris...); got != "" || err == nil || errors.Is(err, ErrNoName) {
+			t.Errorf("%s with %v is %q, %v", name, uris, got, err)
+		}
 	}
 	if got, err := ID(nil); got != "" || err != nil {
 		t.Errorf("without TLS: %q, %v", got, err)

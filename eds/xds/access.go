@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -16,6 +17,7 @@ const (
 	refusedClient = "xds_clients"
 	refusedNames  = "xds_names"
 	refusedRead   = "xds_policy"
+	refusedCert   = "xds_certificate"
 )
 
 // allowed returns an error that names the first service that the client may not read.
@@ -38,27 +40,28 @@ func (s *Server) allowed(id string, names []string, all bool) error {
 
 // certID is who a stream's client is by its certificate; "" without one. A
 // certificate that names nobody has no id that a policy could list.
-func certID(ctx context.Context) string {
+// One that names several has none either, and is refused.
+func certID(ctx context.Context) (string, error) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
-		return ""
+		return "", nil
 	}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	if !ok {
-		return ""
+		return "", nil
 	}
 	return named(certs.ID(&info.State))
 }
 
-func requestID(r *http.Request) string { return named(certs.ID(r.TLS)) }
+func requestID(r *http.Request) (string, error) { return named(certs.ID(r.TLS)) }
 
 // nobody is the id of a client whose certificate names none: its word for its node
 // must not do instead.
 const nobody = "(no name in the certificate)"
 
-func named(id string, err error) string {
-	if err != nil {
-		return nobody
+func named(id string, err error) (string, error) {
+	if errors.Is(err, certs.ErrNoName) {
+		return nobody, nil
 	}
-	return id
+	return id, err
 }

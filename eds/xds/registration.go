@@ -27,7 +27,13 @@ type registeredTags struct {
 // settled. Weights are told as they are; v1 defines them from 1 to 100
 // (Envoy 1.8, api-v1/cluster_manager/sds).
 func (s *Server) ServeRegistration(w http.ResponseWriter, r *http.Request, service string) {
-	if err := s.allowed(requestID(r), []string{service}, false); err != nil {
+	id, err := requestID(r)
+	if err != nil {
+		s.opts.Refused(refusedCert)
+		refuse(w, http.StatusUnauthorized, err)
+		return
+	}
+	if err := s.allowed(id, []string{service}, false); err != nil {
 		refuse(w, http.StatusForbidden, err)
 		return
 	}

@@ -57,7 +57,13 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request, f flavor) {
 		refuse(w, http.StatusBadRequest, err)
 		return
 	}
-	if err := s.allowed(cmp.Or(requestID(r), req.GetNode().GetId()), req.GetResourceNames(), false); err != nil {
+	id, err := requestID(r)
+	if err != nil {
+		s.opts.Refused(refusedCert)
+		refuse(w, http.StatusUnauthorized, err)
+		return
+	}
+	if err := s.allowed(cmp.Or(id, req.GetNode().GetId()), req.GetResourceNames(), false); err != nil {
 		refuse(w, http.StatusForbidden, err)
 		return
 	}

@@ -148,6 +148,12 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 	if p, ok := peer.FromContext(ctx); ok {
 		address = p.Addr.String()
 	}
+	id, err := certID(ctx)
+	if err != nil {
+		s.opts.Refused(refusedCert)
+		s.logger.Warn("stream refused for its certificate", "peer", address, "error", err)
+		return status.Error(codes.Unauthenticated, err.Error())
+	}
 	c, ok := s.clients.open(transport, address, time.Now())
 	if !ok {
 		s.opts.Refused(refusedClient)
@@ -155,10 +161,10 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 		return status.Errorf(codes.ResourceExhausted, "more than %d clients", s.clients.max)
 	}
 	st := s.newStream(c, typeURL)
-	st.id = certID(ctx)
+	st.id = id
 	defer s.end(st)
 	s.logger.Debug("stream opened", "transport", transport, "peer", address)
-	err := handle(st)
+	err = handle(st)
 	s.logger.Debug("stream closed", "transport", transport, "peer", address, "error", err)
 	return err
 }
