@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestAnIPv6NetworkIsOneParty(t *testing.T) {
+func TestAnIPv6NetworkAndLoopbackAreOnePartyEach(t *testing.T) {
 	for addr, want := range map[string]string{
 		"192.0.2.1":            "192.0.2.1",
 		"::ffff:192.0.2.1":     "192.0.2.1",
@@ -13,6 +13,10 @@ func TestAnIPv6NetworkIsOneParty(t *testing.T) {
 		"2001:db8:0:0:ffff::1": "2001:db8::",
 		"2001:db8:0:1::1":      "2001:db8:0:1::",
 		"fe80::1%eth0":         "fe80::",
+		"127.0.0.1":            "127.0.0.1",
+		"127.1.2.3":            "127.0.0.1",
+		"::ffff:127.1.2.3":     "127.0.0.1",
+		"::1":                  "127.0.0.1",
 	} {
 		if got := Party(netip.MustParseAddr(addr)); got != netip.MustParseAddr(want) {
 			t.Errorf("%s is of %s, want %s", addr, got, want)

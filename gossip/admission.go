@@ -133,6 +133,7 @@ func (ms *members) NotifyAlive(n *memberlist.Node) error {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	addr := address(n).Addr()
+	party := fleet.Party(addr)
 	if !ms.allowed(addr) {
 		ms.counts.strangers.Add(1)
 		return errStranger
@@ -145,7 +146,7 @@ func (ms *members) NotifyAlive(n *memberlist.Node) error {
 	case len(ms.byName)-ms.gone >= ms.MaxMembers:
 		ms.counts.crowded.Add(1)
 		return errCrowded
-	case ms.perAddr[addr] >= ms.MaxMembersPerAddr:
+	case ms.perAddr[party] >= ms.MaxMembersPerAddr:
 		ms.counts.crowdedAddr.Add(1)
 		return errCrowdedAddr
 	case old == nil && !ms.takeRoom(time.Now()): // old news of known ones comes often, and is no news

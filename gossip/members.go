@@ -159,7 +159,7 @@ func (ms *members) count(m *fleet.Member, n int) {
 		ms.gone += n
 		return
 	}
-	addr := m.Gossip.Addr()
+	addr := fleet.Party(m.Gossip.Addr())
 	if ms.perAddr[addr] += n; ms.perAddr[addr] == 0 {
 		delete(ms.perAddr, addr)
 	}

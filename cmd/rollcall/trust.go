@@ -41,7 +41,7 @@ func (p prefixes) String() string {
 func boundsFlags(fs *pflag.FlagSet, b *gossip.Bounds) {
 	fs.Var(prefixes{&b.AllowCIDRs}, "allow-cidr", "network that members may gossip from, repeated for several; none: any")
 	fs.IntVar(&b.MaxMembers, "max-members", gossip.DefaultMaxMembers, "the most live members, and the most new ones in a minute")
-	fs.IntVar(&b.MaxMembersPerAddr, "max-members-per-address", gossip.DefaultMaxMembersPerAddr, "the most live members that gossip at one IP address")
+	fs.IntVar(&b.MaxMembersPerAddr, "max-members-per-address", gossip.DefaultMaxMembersPerAddr, "the most live members that gossip at one IP address, or in one IPv6 network of 64 bits")
 }
 
 func edsPublicFlag(fs *pflag.FlagSet, path *string) {

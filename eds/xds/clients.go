@@ -108,7 +108,7 @@ type clients struct {
 	mu      sync.Mutex
 	streams map[*client]struct{}
 	pollers map[poller]*client
-	hosts   map[string]int     // pollers of each address
+	hosts   map[netip.Addr]int // pollers of each address
 	held    map[netip.Addr]int // polls of each address that are held now
 	broken  []*client          // streams that broke lately, oldest first
 	count   Count
@@ -123,7 +123,7 @@ type Count struct {
 }
 
 func newClients(limit, names int) *clients {
-	return &clients{max: limit, names: names, streams: make(map[*client]struct{}), pollers: make(map[poller]*client), hosts: make(map[string]int), held: make(map[netip.Addr]int),
+	return &clients{max: limit, names: names, streams: make(map[*client]struct{}), pollers: make(map[poller]*client), hosts: make(map[netip.Addr]int), held: make(map[netip.Addr]int),
 		count: Count{Transports: make(map[string]int)}}
 }
 
@@ -170,12 +170,12 @@ func (t *clients) poll(key poller, peer string, now time.Time) (*client, bool) {
 	if c != nil {
 		t.drop(key, c)
 	}
-	if !t.room(now) || !t.roomToPoll(key.host, now) {
+	if !t.room(now) || !t.roomToPoll(key.from(), now) {
 		return nil, false
 	}
 	c = &client{acks: acks{most: t.names}, transport: key.transport, from: key.from(), peer: peer, connected: now, seen: now}
 	t.pollers[key] = c
-	t.hosts[key.host]++
+	t.hosts[key.from()]++
 	t.counted(c, 1)
 	return c, true
 }
@@ -183,8 +183,9 @@ func (t *clients) poll(key poller, peer string, now time.Time) (*client, bool) {
 // drop forgets a REST client. The caller holds mu.
 func (t *clients) drop(key poller, c *client) {
 	delete(t.pollers, key)
-	if t.hosts[key.host]--; t.hosts[key.host] == 0 {
-		delete(t.hosts, key.host)
+	from := key.from()
+	if t.hosts[from]--; t.hosts[from] == 0 {
+		delete(t.hosts, from)
 	}
 	t.counted(c, -1)
 }
@@ -327,7 +328,7 @@ func (t *clients) room(now time.Time) bool {
 }
 
 // roomToPoll is room among the REST clients, and among those from one address.
-func (t *clients) roomToPoll(host string, now time.Time) bool {
+func (t *clients) roomToPoll(host netip.Addr, now time.Time) bool {
 	all, each := max(1, t.max/pollersShare), max(minPollersAHost, t.max/hostShare)
 	if len(t.pollers) >= all || t.hosts[host] >= each {
 		t.sweep(now)
