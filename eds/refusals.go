@@ -54,7 +54,7 @@ func (r refusals) Collect(ch chan<- prometheus.Metric) {
 	g := r.gossip()
 	for cause, n := range map[string]uint64{
 		"conflict": g.Conflicts, "forged": g.Forged, "stranger": g.Strangers,
-		"members": g.Crowded, "members_per_address": g.CrowdedAddr, "joins": g.Hurried,
+		"members": g.Crowded, "members_per_address": g.CrowdedAddr, "joins": g.Hurried, "connections": g.Connections,
 	} {
 		ch <- prometheus.MustNewConstMetric(descGossip, prometheus.CounterValue, float64(n), cause)
 	}
@@ -69,6 +69,8 @@ func bounds(opts Options, files *descriptors.Descriptors) map[string]int {
 	return map[string]int{
 		"members":             cmp.Or(t.Bounds.MaxMembers, gossip.DefaultMaxMembers),
 		"members_per_address": cmp.Or(t.Bounds.MaxMembersPerAddr, gossip.DefaultMaxMembersPerAddr),
+		"gossip_connections":  cmp.Or(t.Bounds.MaxConnections, gossip.DefaultMaxConnections),
+		"gossip_bytes":        int(cmp.Or(t.Bounds.MaxBytes, gossip.DefaultMaxBytes)),
 		"services":            cmp.Or(t.MaxServices, admit.DefaultMaxServices),
 		"endpoints":           cmp.Or(t.MaxEndpoints, admit.DefaultMaxEndpoints),
 		"xds_clients":         cmp.Or(a.Clients, xds.DefaultMaxClients),

@@ -1,8 +1,10 @@
 package gossip
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -19,6 +21,8 @@ import (
 const (
 	DefaultMaxMembers        = 10_000
 	DefaultMaxMembersPerAddr = 1_000
+	DefaultMaxConnections    = 512
+	DefaultMaxBytes          = 64 << 20
 )
 
 // Bounds say who may be a member, as far as this process takes part in it.
@@ -30,11 +34,21 @@ type Bounds struct {
 	// are let in a minute. MaxMembersPerAddr is how many of them may gossip at one IP
 	// address. 0 stands for the default.
 	MaxMembers, MaxMembersPerAddr int
+
+	// MaxConnections to the gossip port are open at once, links apart, and messages of
+	// MaxBytes, 21 MiB or more, are read from them at once; others wait. One IP address
+	// has at most a quarter of each. 0 stands for the default.
+	MaxConnections int
+	MaxBytes       int64
 }
 
 func (b *Bounds) prepare() error {
-	if b.MaxMembers < 0 || b.MaxMembersPerAddr < 0 {
-		return errors.New("a bound of members is negative")
+	if b.MaxMembers < 0 || b.MaxMembersPerAddr < 0 || b.MaxConnections < 0 {
+		return errors.New("a bound of members or of their connections is negative")
+	}
+	b.MaxConnections, b.MaxBytes = cmp.Or(b.MaxConnections, DefaultMaxConnections), cmp.Or(b.MaxBytes, DefaultMaxBytes)
+	if b.MaxBytes < maxStream {
+		return fmt.Errorf("%d bytes of gossip may be read at once, give %d or more: one message may have as many", b.MaxBytes, maxStream)
 	}
 	if b.MaxMembers == 0 {
 		b.MaxMembers = DefaultMaxMembers
@@ -66,7 +80,7 @@ func (b *Bounds) cidrs(self netip.Addr) []net.IPNet {
 
 // counts is what was refused since the start.
 type counts struct {
-	conflicts, forged, strangers, crowded, crowdedAddr, hurried atomic.Uint64
+	conflicts, forged, strangers, crowded, crowdedAddr, hurried, connections atomic.Uint64
 }
 
 // Refused is how often this member refused something since its start.
@@ -77,12 +91,13 @@ type Refused struct {
 	Crowded     uint64 // members over the bound
 	CrowdedAddr uint64 // members over the bound of one address
 	Hurried     uint64 // members that came faster than they may
+	Connections uint64 // connections without room for them or for what they send
 }
 
 // Refused says so. Any goroutine may call it.
 func (p *Pool) Refused() Refused {
 	c := p.counts
-	return Refused{c.conflicts.Load(), c.forged.Load(), c.strangers.Load(), c.crowded.Load(), c.crowdedAddr.Load(), c.hurried.Load()}
+	return Refused{c.conflicts.Load(), c.forged.Load(), c.strangers.Load(), c.crowded.Load(), c.crowdedAddr.Load(), c.hurried.Load(), c.connections.Load()}
 }
 
 // admission decides whom members lets in.

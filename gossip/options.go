@@ -165,7 +165,9 @@ func (o *Options) create(p *Pool, logger *log.Logger) (*memberlist.Memberlist, e
 	}
 	p.keyring = keyring{ring: conf.Keyring, file: o.KeyFile}
 	p.links = newLinks(o.identity(conf.Keyring))
-	p.sorted = newSorter(transport, p.acceptLink, o.Logger)
+	p.sorted = newSorter(transport, sorterOptions{
+		links: p.acceptLink, refused: func() { p.counts.connections.Add(1) }, log: o.Logger, conns: o.MaxConnections, bytes: o.MaxBytes,
+	})
 	conf.Transport = p.sorted
 	var list *memberlist.Memberlist
 	if err == nil {

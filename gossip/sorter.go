@@ -1,7 +1,10 @@
 package gossip
 
 import (
+	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip/internal/link"
 )
 
@@ -18,36 +22,69 @@ const (
 	// firstWordWait is how long a connection may take to show what it is.
 	firstWordWait = 3 * time.Second
 
-	// maxUnsorted are the connections that have not yet shown it, and how many of them
-	// one IP address may have. Those of members show it at once.
-	maxUnsorted, maxUnsortedPerAddr = 1024, 128
+	// roomWait is how long one may wait for room: nobody is at its other end any longer.
+	roomWait = 10 * time.Second
+
+	// maxQueued are the connections that wait for room; a quarter of them may be of one
+	// address. The kernel keeps further ones.
+	maxQueued = 128
+
+	// plainStream is what a stream may cost that does not say its size first. In a pool
+	// without keys it may be any, and nothing tells members from others.
+	plainStream = 1 << 20
+
+	// maxStream is the largest that memberlist 0.7.0 reads (net.go, maxPushStateBytes),
+	// with room for the encryption.
+	maxStream = 20<<20 + 1<<10
+)
+
+// What a stream of memberlist's begins with (net.go, messageType): its label, if the pool
+// has one, then an encrypted message.
+const (
+	streamLabeled   = 244
+	streamEncrypted = 10
 )
 
 // errSilent is the end of a stream that had no beginning: its sender was stopped when
 // it had connected, or only looked whether somebody listens.
 var errSilent = errors.New("closed before anything was said")
 
-// sorter is a transport whose incoming streams are memberlist's, but for links.
+// sorter is a transport whose incoming streams are memberlist's, but for links. It stands
+// before anything is authenticated: memberlist reads a message as a whole before it
+// decrypts it, so that the sizes of those that are read at once are bounded here.
 type sorter struct {
 	memberlist.Transport
-	links   func(net.Conn) // takes a connection after the preamble of a link; may take as long as it likes
-	log     *slog.Logger
+	sorterOptions
 	streams chan net.Conn
+	slots   chan struct{} // of connections that are open or wait; full: none is accepted
 
-	once    sync.Once
-	closed  chan struct{}
-	readers sync.WaitGroup
+	conns, bytes *budget
+	once         sync.Once
+	ctx          context.Context // ends with Shutdown
+	end          context.CancelFunc
+	readers      sync.WaitGroup
 
-	mu      sync.Mutex
-	open    map[net.Conn]netip.Addr // that are not sorted yet; nil once closed
-	perAddr map[netip.Addr]int
+	mu     sync.Mutex
+	open   map[net.Conn]bool // that are not sorted yet; nil once closed
+	queued map[netip.Addr]int
 }
 
-func newSorter(t memberlist.Transport, links func(net.Conn), log *slog.Logger) *sorter {
+// sorterOptions configure a sorter.
+type sorterOptions struct {
+	links   func(net.Conn) // takes a connection after the preamble of a link; may take as long as it likes
+	refused func()         // is told of each connection that found no room
+	log     *slog.Logger
+	conns   int   // open at once
+	bytes   int64 // of messages that are read at once
+}
+
+func newSorter(t memberlist.Transport, o sorterOptions) *sorter {
 	s := &sorter{
-		Transport: t, links: links, log: log, streams: make(chan net.Conn), closed: make(chan struct{}),
-		open: make(map[net.Conn]netip.Addr), perAddr: make(map[netip.Addr]int),
+		Transport: t, sorterOptions: o, streams: make(chan net.Conn), slots: make(chan struct{}, o.conns+maxQueued),
+		conns: newBudget(int64(o.conns), o.conns+maxQueued, roomWait), bytes: newBudget(o.bytes, o.conns, roomWait),
+		open: make(map[net.Conn]bool), queued: make(map[netip.Addr]int),
 	}
+	s.ctx, s.end = context.WithCancel(context.Background())
 	s.readers.Go(s.run)
 	return s
 }
@@ -58,7 +95,7 @@ func (s *sorter) StreamCh() <-chan net.Conn { return s.streams }
 // Shutdown implements memberlist.Transport. It returns once nothing reads any more.
 func (s *sorter) Shutdown() error {
 	s.once.Do(func() {
-		close(s.closed)
+		s.end()
 		s.mu.Lock()
 		for conn := range s.open {
 			_ = conn.Close()
@@ -74,72 +111,102 @@ func (s *sorter) Shutdown() error {
 func (s *sorter) run() {
 	for {
 		select {
-		case <-s.closed:
+		case <-s.ctx.Done():
+			return
+		case s.slots <- struct{}{}:
+		}
+		select {
+		case <-s.ctx.Done():
 			return
 		case conn := <-s.Transport.StreamCh():
-			if s.add(conn) {
-				s.readers.Go(func() { s.sort(conn) })
-			} else {
-				_ = conn.Close()
-			}
+			s.readers.Go(func() { s.admit(conn) })
 		}
 	}
 }
 
-// add reports whether there is room for conn.
+// admit sorts conn once there is room for it.
+func (s *sorter) admit(conn net.Conn) {
+	a := &admitted{Conn: conn, party: fleet.Party(remoteAddr(conn)), sorter: s}
+	if err := s.await(a.party); err != nil {
+		s.refuse(conn, err)
+		_ = conn.Close()
+		<-s.slots
+		return
+	}
+	if !s.add(conn) {
+		_ = a.Close()
+		return
+	}
+	s.sort(a)
+}
+
+// await returns once there is room for a connection of the party.
+func (s *sorter) await(party netip.Addr) error {
+	s.mu.Lock()
+	if s.queued[party] >= maxQueued/4+1 && !party.IsLoopback() {
+		s.mu.Unlock()
+		return errFull
+	}
+	s.queued[party]++
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.queued[party]--; s.queued[party] == 0 {
+			delete(s.queued, party)
+		}
+	}()
+	return s.conns.take(s.ctx, party, 1)
+}
+
+func (s *sorter) refuse(conn net.Conn, why error) {
+	if s.ctx.Err() == nil {
+		s.refused()
+		s.log.Debug("closed a connection to the gossip port", "from", conn.RemoteAddr(), "reason", why)
+	}
+}
+
+// add notes that conn is to be closed with the sorter, which it may be already.
 func (s *sorter) add(conn net.Conn) bool {
-	addr := remoteAddr(conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == nil {
 		return false
 	}
-	if len(s.open) >= maxUnsorted || addr.IsValid() && s.perAddr[addr] >= maxUnsortedPerAddr {
-		s.log.Debug("closed a connection: too many that say nothing are open", "from", conn.RemoteAddr())
-		return false
-	}
-	s.open[conn] = addr
-	s.perAddr[addr]++
+	s.open[conn] = true
 	return true
 }
 
 func (s *sorter) remove(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	addr, ok := s.open[conn]
-	if !ok {
-		return
-	}
 	delete(s.open, conn)
-	if s.perAddr[addr]--; s.perAddr[addr] == 0 {
-		delete(s.perAddr, addr)
-	}
 }
 
-// sort finds out from its first bytes what conn is.
-func (s *sorter) sort(conn net.Conn) {
-	first := make([]byte, 1)
-	_ = conn.SetReadDeadline(time.Now().Add(firstWordWait))
-	_, err := io.ReadFull(conn, first)
-	isLink := err == nil && first[0] == link.Preamble[0]
-	if isLink {
-		rest := make([]byte, len(link.Preamble)-1)
-		if _, err = io.ReadFull(conn, rest); err == nil && string(rest) != link.Preamble[1:] {
-			err = errors.New("it is neither a stream of gossip nor a link of this version")
+// sort finds out from its first bytes what conn is, and waits for the room that it needs.
+func (s *sorter) sort(a *admitted) {
+	_ = a.SetReadDeadline(time.Now().Add(firstWordWait))
+	size, err := a.begin()
+	s.remove(a.Conn)
+	if err == nil && size > 0 {
+		if err = s.bytes.take(s.ctx, a.party, size); err == nil {
+			a.bytes = size
+		} else {
+			s.refuse(a.Conn, err)
 		}
 	}
-	s.remove(conn)
 	switch {
 	case err != nil:
 		if errors.Is(err, io.EOF) {
 			err = errSilent
 		}
-		s.log.Debug("closed a connection to the gossip port", "from", conn.RemoteAddr(), "reason", err)
-		_ = conn.Close()
-	case isLink:
-		s.links(conn)
+		s.log.Debug("closed a connection to the gossip port", "from", a.RemoteAddr(), "reason", err)
+		_ = a.Close()
+	case size == 0:
+		a.release() // links have bounds of their own
+		s.links(a.Conn)
 	default:
-		s.pass(&peeked{Conn: conn, first: first})
+		s.pass(a)
 	}
 }
 
@@ -147,7 +214,7 @@ func (s *sorter) sort(conn net.Conn) {
 func (s *sorter) pass(conn net.Conn) {
 	select {
 	case s.streams <- conn:
-	case <-s.closed:
+	case <-s.ctx.Done():
 		_ = conn.Close()
 	}
 }
@@ -160,18 +227,87 @@ func remoteAddr(conn net.Conn) netip.Addr {
 	return addr.Addr().Unmap()
 }
 
-// peeked is a connection of which a byte was read already.
-type peeked struct {
+// admitted is a connection that has its share of the budgets until it is closed.
+type admitted struct {
 	net.Conn
-	first []byte
+	sorter *sorter
+	party  netip.Addr
+	bytes  int64  // that were taken for it
+	first  []byte // that were read already
+	once   sync.Once
+}
+
+// begin reads as much as says what comes: 0 for a link, of which the preamble is read
+// then, else the bytes that the stream may take.
+func (a *admitted) begin() (size int64, err error) {
+	kind, err := a.peek(1)
+	if err != nil {
+		return 0, err
+	}
+	if kind[0] == link.Preamble[0] {
+		rest, err := a.peek(len(link.Preamble) - 1)
+		if err == nil && string(rest) != link.Preamble[1:] {
+			err = errors.New("it is neither a stream of gossip nor a link of this version")
+		}
+		return 0, err
+	}
+	if kind[0] == streamLabeled {
+		length, err := a.peek(1)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := a.peek(int(length[0])); err != nil {
+			return 0, err
+		}
+		if kind, err = a.peek(1); err != nil {
+			return 0, err
+		}
+	}
+	if kind[0] != streamEncrypted {
+		return plainStream, nil
+	}
+	length, err := a.peek(4)
+	if err != nil {
+		return 0, err
+	}
+	if size = int64(binary.BigEndian.Uint32(length)); size > maxStream {
+		return 0, fmt.Errorf("it says that %d bytes follow, at most %d are read", size, maxStream)
+	}
+	return max(size, 1), nil
+}
+
+// peek reads n bytes that Read will return once more.
+func (a *admitted) peek(n int) ([]byte, error) {
+	b := make([]byte, n)
+	_, err := io.ReadFull(a.Conn, b)
+	a.first = append(a.first, b...)
+	return b, err
 }
 
 // Read implements net.Conn.
-func (c *peeked) Read(p []byte) (int, error) {
-	if len(c.first) == 0 {
-		return c.Conn.Read(p)
+func (a *admitted) Read(p []byte) (int, error) {
+	if len(a.first) == 0 {
+		return a.Conn.Read(p)
 	}
-	n := copy(p, c.first)
-	c.first = c.first[n:]
+	n := copy(p, a.first)
+	a.first = a.first[n:]
 	return n, nil
+}
+
+// Close implements net.Conn.
+func (a *admitted) Close() error {
+	err := a.Conn.Close()
+	a.release()
+	return err
+}
+
+// release gives back what the connection has had.
+func (a *admitted) release() {
+	a.once.Do(func() {
+		if a.bytes > 0 {
+			a.sorter.bytes.give(a.party, a.bytes)
+		}
+		a.sorter.conns.give(a.party, 1)
+		<-a.sorter.slots
+	})
 }

@@ -42,6 +42,8 @@ func boundsFlags(fs *pflag.FlagSet, b *gossip.Bounds) {
 	fs.Var(prefixes{&b.AllowCIDRs}, "allow-cidr", "network that members may gossip from, repeated for several; none: any")
 	fs.IntVar(&b.MaxMembers, "max-members", gossip.DefaultMaxMembers, "the most live members, and the most new ones in a minute")
 	fs.IntVar(&b.MaxMembersPerAddr, "max-members-per-address", gossip.DefaultMaxMembersPerAddr, "the most live members that gossip at one IP address, or in one IPv6 network of 64 bits")
+	fs.IntVar(&b.MaxConnections, "max-gossip-connections", gossip.DefaultMaxConnections, "the most open connections to the gossip port; further ones wait")
+	fs.Int64Var(&b.MaxBytes, "max-gossip-bytes", gossip.DefaultMaxBytes, "the most bytes of messages that are read at the gossip port at once; further ones wait")
 }
 
 func edsPublicFlag(fs *pflag.FlagSet, path *string) {
@@ -72,7 +74,7 @@ func (e *edsTrust) files() []file {
 func (e *edsTrust) trust() (eds.Trust, error) {
 	t := e.t
 	for name, n := range map[string]int{
-		"max-members": t.Bounds.MaxMembers, "max-members-per-address": t.Bounds.MaxMembersPerAddr,
+		"max-members": t.Bounds.MaxMembers, "max-members-per-address": t.Bounds.MaxMembersPerAddr, "max-gossip-connections": t.Bounds.MaxConnections,
 		"max-services": t.MaxServices, "max-endpoints": t.MaxEndpoints,
 	} {
 		if n < 1 {

@@ -1,0 +1,139 @@
+package gossip
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// budget is a bounded amount that connections share before anything has shown that they
+// are a member's. Who finds no room waits. Addresses take turns, and one address has at
+// most a quarter of the whole at a time, or one share that is larger; this machine's own
+// is not limited. Any goroutine may call its methods.
+type budget struct {
+	total   int64
+	waiting int           // who may wait at once
+	most    time.Duration // for how long
+
+	mu     sync.Mutex
+	used   int64
+	by     map[netip.Addr]int64
+	queues map[netip.Addr][]*turn
+	order  []netip.Addr // those with a queue, the next one first
+	queued int
+}
+
+// turn is one that waits.
+type turn struct {
+	n     int64
+	given chan struct{} // closed once it has its share
+}
+
+// The reasons for which nothing is given.
+var (
+	errFull     = errors.New("too many connections wait for their turn")
+	errOverdue  = errors.New("there was no room in time")
+	errTooLarge = errors.New("it is larger than all there is room for")
+)
+
+func newBudget(total int64, waiting int, most time.Duration) *budget {
+	return &budget{total: total, waiting: waiting, most: most, by: make(map[netip.Addr]int64), queues: make(map[netip.Addr][]*turn)}
+}
+
+// take returns once n was given to the party, which gives it back.
+func (b *budget) take(ctx context.Context, party netip.Addr, n int64) error {
+	b.mu.Lock()
+	switch {
+	case n > b.total:
+		b.mu.Unlock()
+		return errTooLarge
+	case b.queued >= b.waiting:
+		b.mu.Unlock()
+		return errFull
+	}
+	t := &turn{n: n, given: make(chan struct{})}
+	if len(b.queues[party]) == 0 {
+		b.order = append(b.order, party)
+	}
+	b.queues[party] = append(b.queues[party], t)
+	b.queued++
+	b.serve()
+	b.mu.Unlock()
+	timer := time.NewTimer(b.most)
+	defer timer.Stop()
+	select {
+	case <-t.given:
+		return nil
+	case <-timer.C:
+		return b.leave(party, t, errOverdue)
+	case <-ctx.Done():
+		return b.leave(party, t, ctx.Err())
+	}
+}
+
+// leave takes back a wish, unless it was fulfilled just now.
+func (b *budget) leave(party netip.Addr, t *turn, why error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.Index(b.queues[party], t)
+	if i < 0 {
+		return nil
+	}
+	b.drop(party, i)
+	b.serve() // it may have held up others
+	return why
+}
+
+// give gives n back.
+func (b *budget) give(party netip.Addr, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.used -= n
+	if b.by[party] -= n; b.by[party] == 0 {
+		delete(b.by, party)
+	}
+	b.serve()
+}
+
+// serve gives what there is. One that is next and finds too little keeps what comes for
+// itself, so that the small ones do not starve the large. The caller holds mu.
+func (b *budget) serve() {
+	for i := 0; i < len(b.order); {
+		party := b.order[i]
+		t := b.queues[party][0]
+		switch {
+		case !b.mayHave(party, t.n):
+			i++
+		case b.used+t.n > b.total:
+			return
+		default:
+			b.used += t.n
+			b.by[party] += t.n
+			b.drop(party, 0)
+			if len(b.queues[party]) > 0 { // it is everybody else's turn
+				j := slices.Index(b.order, party)
+				b.order = append(slices.Delete(b.order, j, j+1), party)
+			}
+			close(t.given)
+			i = 0
+		}
+	}
+}
+
+// mayHave reports whether the party's own share has room for n. The caller holds mu.
+func (b *budget) mayHave(party netip.Addr, n int64) bool {
+	return party.IsLoopback() || !party.IsValid() || b.by[party] == 0 || b.by[party]+n <= b.total/4
+}
+
+// drop removes a wish. The caller holds mu.
+func (b *budget) drop(party netip.Addr, i int) {
+	b.queued--
+	if b.queues[party] = slices.Delete(b.queues[party], i, i+1); len(b.queues[party]) == 0 {
+		delete(b.queues, party)
+		j := slices.Index(b.order, party)
+		b.order = slices.Delete(b.order, j, j+1)
+	}
+}
