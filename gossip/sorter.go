@@ -16,6 +16,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip/internal/link"
+	"github.com/rollcall-fleet/rollcall/internal/budget"
 )
 
 const (
@@ -58,7 +59,7 @@ type sorter struct {
 	streams chan net.Conn
 	slots   chan struct{} // of connections that are open or wait; full: none is accepted
 
-	conns, bytes *budget
+	conns, bytes *budget.Budget
 	once         sync.Once
 	ctx          context.Context // ends with Shutdown
 	end          context.CancelFunc
@@ -81,7 +82,7 @@ type sorterOptions struct {
 func newSorter(t memberlist.Transport, o sorterOptions) *sorter {
 	s := &sorter{
 		Transport: t, sorterOptions: o, streams: make(chan net.Conn), slots: make(chan struct{}, o.conns+maxQueued),
-		conns: newBudget(int64(o.conns), o.conns+maxQueued, roomWait), bytes: newBudget(o.bytes, o.conns, roomWait),
+		conns: budget.New(int64(o.conns), o.conns+maxQueued, roomWait), bytes: budget.New(o.bytes, o.conns, roomWait),
 		open: make(map[net.Conn]bool), queued: make(map[netip.Addr]int),
 	}
 	s.ctx, s.end = context.WithCancel(context.Background())
@@ -145,7 +146,7 @@ func (s *sorter) await(party netip.Addr) error {
 	s.mu.Lock()
 	if s.queued[party] >= maxQueued/4+1 && !party.IsLoopback() {
 		s.mu.Unlock()
-		return errFull
+		return budget.ErrFull
 	}
 	s.queued[party]++
 	s.mu.Unlock()
@@ -156,7 +157,7 @@ func (s *sorter) await(party netip.Addr) error {
 			delete(s.queued, party)
 		}
 	}()
-	return s.conns.take(s.ctx, party, 1)
+	return s.conns.Take(s.ctx, party, 1)
 }
 
 func (s *sorter) refuse(conn net.Conn, why error) {
@@ -189,7 +190,7 @@ func (s *sorter) sort(a *admitted) {
 	size, err := a.begin()
 	s.remove(a.Conn)
 	if err == nil && size > 0 {
-		if err = s.bytes.take(s.ctx, a.party, size); err == nil {
+		if err = s.bytes.Take(s.ctx, a.party, size); err == nil {
 			a.bytes = size
 		} else {
 			s.refuse(a.Conn, err)
@@ -305,9 +306,9 @@ func (a *admitted) Close() error {
 func (a *admitted) release() {
 	a.once.Do(func() {
 		if a.bytes > 0 {
-			a.sorter.bytes.give(a.party, a.bytes)
+			a.sorter.bytes.Give(a.party, a.bytes)
 		}
-		a.sorter.conns.give(a.party, 1)
+		a.sorter.conns.Give(a.party, 1)
 		<-a.sorter.slots
 	})
 }

@@ -1,4 +1,4 @@
-package gossip
+package budget
 
 import (
 	"errors"
@@ -19,7 +19,7 @@ func party(n byte) netip.Addr {
 
 // taker asks a budget from goroutines, and notes who was given something.
 type taker struct {
-	*budget
+	*Budget
 	t  *testing.T
 	wg sync.WaitGroup
 
@@ -30,7 +30,7 @@ type taker struct {
 
 func (tk *taker) wants(who netip.Addr, n int64) {
 	tk.wg.Go(func() {
-		err := tk.take(tk.t.Context(), who, n)
+		err := tk.Take(tk.t.Context(), who, n)
 		tk.mu.Lock()
 		defer tk.mu.Unlock()
 		if err != nil {
@@ -55,7 +55,7 @@ func (tk *taker) want(why string, given ...string) {
 
 func withBudget(t *testing.T, total int64, waiting int, story func(*taker)) {
 	synctest.Test(t, func(t *testing.T) {
-		tk := &taker{budget: newBudget(total, waiting, 10*time.Second), t: t}
+		tk := &taker{Budget: New(total, waiting, 10*time.Second), t: t}
 		story(tk)
 		tk.wg.Wait()
 	})
@@ -71,9 +71,9 @@ func TestOneAddressHasAQuarterAndTheOthersTheRest(t *testing.T) {
 		b.want("its first share may be larger", "2:60")
 		b.wants(party(3), 10)
 		b.want("what one address waits for holds up no other", "3:10")
-		b.give(party(1), 10)
+		b.Give(party(1), 10)
 		b.want("what it gives back it may have again", "1:10")
-		b.give(party(2), 60)
+		b.Give(party(2), 60)
 		b.want("it keeps to its quarter though there is more")
 		b.wants(netip.MustParseAddr("127.0.0.1"), 40)
 		b.wants(netip.MustParseAddr("127.0.0.1"), 30)
@@ -90,10 +90,10 @@ func TestAddressesTakeTurns(t *testing.T) {
 		}
 		b.want("nothing is left")
 		for range 5 {
-			b.give(party(9), 5)
+			b.Give(party(9), 5)
 			synctest.Wait()
 		}
-		b.give(party(1), 5)
+		b.Give(party(1), 5)
 		b.want("each address once, then again", "1:5", "2:5", "3:5", "1:5", "1:5")
 	})
 }
@@ -105,9 +105,9 @@ func TestSmallSharesDoNotStarveALargeOne(t *testing.T) {
 		b.wants(party(3), 30)
 		b.wants(party(4), 1)
 		b.want("the large one is next", "1:10", "2:10")
-		b.give(party(1), 10)
+		b.Give(party(1), 10)
 		b.want("the large one has enough", "3:30")
-		b.give(party(2), 10)
+		b.Give(party(2), 10)
 		b.want("then the small one", "4:1")
 	})
 }
@@ -122,14 +122,14 @@ func TestNobodyWaitsForEver(t *testing.T) {
 		b.wants(party(4), 1)
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
-		for i, want := range []error{errTooLarge, errFull, errOverdue, errOverdue} {
+		for i, want := range []error{ErrTooLarge, ErrFull, ErrOverdue, ErrOverdue} {
 			if len(b.errs) != 4 || !errors.Is(b.errs[i], want) {
 				t.Fatalf("refused with %v", b.errs)
 			}
 		}
-		b.give(party(1), 10)
+		b.Give(party(1), 10)
 		if b.used != 0 || b.queued != 0 || len(b.by)+len(b.queues)+len(b.order) != 0 {
-			t.Errorf("something is left: %+v", b.budget)
+			t.Errorf("something is left: %+v", b.Budget)
 		}
 	})
 }

@@ -1,4 +1,5 @@
-package gossip
+// Package budget bounds what connections may cost before they have shown whose they are.
+package budget
 
 import (
 	"context"
@@ -9,11 +10,10 @@ import (
 	"time"
 )
 
-// budget is a bounded amount that connections share before anything has shown that they
-// are a member's. Who finds no room waits. Addresses take turns, and one address has at
+// Budget is a bounded amount that connections share. Who finds no room waits. Addresses take turns, and one address has at
 // most a quarter of the whole at a time, or one share that is larger; this machine's own
 // is not limited. Any goroutine may call its methods.
-type budget struct {
+type Budget struct {
 	total   int64
 	waiting int           // who may wait at once
 	most    time.Duration // for how long
@@ -32,27 +32,28 @@ type turn struct {
 	given chan struct{} // closed once it has its share
 }
 
-// The reasons for which nothing is given.
+// The reasons for which Take gives nothing.
 var (
-	errFull     = errors.New("too many connections wait for their turn")
-	errOverdue  = errors.New("there was no room in time")
-	errTooLarge = errors.New("it is larger than all there is room for")
+	ErrFull     = errors.New("too many connections wait for their turn")
+	ErrOverdue  = errors.New("there was no room in time")
+	ErrTooLarge = errors.New("it is larger than all there is room for")
 )
 
-func newBudget(total int64, waiting int, most time.Duration) *budget {
-	return &budget{total: total, waiting: waiting, most: most, by: make(map[netip.Addr]int64), queues: make(map[netip.Addr][]*turn)}
+// New returns a budget of total, for which so many may wait at once, for most each.
+func New(total int64, waiting int, most time.Duration) *Budget {
+	return &Budget{total: total, waiting: waiting, most: most, by: make(map[netip.Addr]int64), queues: make(map[netip.Addr][]*turn)}
 }
 
-// take returns once n was given to the party, which gives it back.
-func (b *budget) take(ctx context.Context, party netip.Addr, n int64) error {
+// Take returns once n was given to the party, which gives it back.
+func (b *Budget) Take(ctx context.Context, party netip.Addr, n int64) error {
 	b.mu.Lock()
 	switch {
 	case n > b.total:
 		b.mu.Unlock()
-		return errTooLarge
+		return ErrTooLarge
 	case b.queued >= b.waiting:
 		b.mu.Unlock()
-		return errFull
+		return ErrFull
 	}
 	t := &turn{n: n, given: make(chan struct{})}
 	if len(b.queues[party]) == 0 {
@@ -68,14 +69,14 @@ func (b *budget) take(ctx context.Context, party netip.Addr, n int64) error {
 	case <-t.given:
 		return nil
 	case <-timer.C:
-		return b.leave(party, t, errOverdue)
+		return b.leave(party, t, ErrOverdue)
 	case <-ctx.Done():
 		return b.leave(party, t, ctx.Err())
 	}
 }
 
 // leave takes back a wish, unless it was fulfilled just now.
-func (b *budget) leave(party netip.Addr, t *turn, why error) error {
+func (b *Budget) leave(party netip.Addr, t *turn, why error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	i := slices.Index(b.queues[party], t)
@@ -87,8 +88,8 @@ func (b *budget) leave(party netip.Addr, t *turn, why error) error {
 	return why
 }
 
-// give gives n back.
-func (b *budget) give(party netip.Addr, n int64) {
+// Give gives n back.
+func (b *Budget) Give(party netip.Addr, n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.used -= n
@@ -100,7 +101,7 @@ func (b *budget) give(party netip.Addr, n int64) {
 
 // serve gives what there is. One that is next and finds too little keeps what comes for
 // itself, so that the small ones do not starve the large. The caller holds mu.
-func (b *budget) serve() {
+func (b *Budget) serve() {
 	for i := 0; i < len(b.order); {
 		party := b.order[i]
 		t := b.queues[party][0]
@@ -124,12 +125,12 @@ func (b *budget) serve() {
 }
 
 // mayHave reports whether the party's own share has room for n. The caller holds mu.
-func (b *budget) mayHave(party netip.Addr, n int64) bool {
+func (b *Budget) mayHave(party netip.Addr, n int64) bool {
 	return party.IsLoopback() || !party.IsValid() || b.by[party] == 0 || b.by[party]+n <= b.total/4
 }
 
 // drop removes a wish. The caller holds mu.
-func (b *budget) drop(party netip.Addr, i int) {
+func (b *Budget) drop(party netip.Addr, i int) {
 	b.queued--
 	if b.queues[party] = slices.Delete(b.queues[party], i, i+1); len(b.queues[party]) == 0 {
 		delete(b.queues, party)
