@@ -34,7 +34,8 @@ type Access struct {
 	Connections int // most of one address at each port; 0 stands for middleware.DefaultMaxConnections
 
 	// The bounds of discovery, see xds.Options; 0: its defaults.
-	Clients, Streams, Names int
+	Clients, Streams, Names, NameBytes int
+	RequestBytes                       int64
 
 	Decisions int // most in force; 0 stands for override.DefaultMaxInForce
 	Readers   int // most of events; 0 stands for events.DefaultMaxReaders

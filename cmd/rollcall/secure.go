@@ -75,6 +75,8 @@ func (a *accessFlags) add(fs *pflag.FlagSet) {
 	fs.IntVar(&x.Clients, "xds-max-clients", xds.DefaultMaxClients, "most streams and polling clients at a time")
 	fs.IntVar(&x.Streams, "xds-max-streams", xds.DefaultMaxStreams, "most streams of one connection; further ones wait")
 	fs.IntVar(&x.Names, "xds-max-names", xds.DefaultMaxNames, "most services in one stream's subscription")
+	fs.IntVar(&x.NameBytes, "xds-max-name-bytes", xds.DefaultMaxNameBytes, "most bytes of their names")
+	fs.Int64Var(&x.RequestBytes, "max-request-bytes", xds.DefaultMaxRequestBytes, "most bytes of discovery requests that are being read")
 	fs.IntVar(&x.Decisions, "max-overrides", override.DefaultMaxInForce, "most decisions of operators in force")
 	fs.IntVar(&x.Readers, "max-event-readers", events.DefaultMaxReaders, "most readers of GET /events at a time")
 	certFlags(fs, &a.access.HTTP, "http", "the HTTP port")
@@ -128,6 +130,11 @@ func (a *accessFlags) checkLimits() error {
 		"max-overrides": a.access.Decisions, "max-event-readers": a.access.Readers, "max-connections": a.access.Connections} {
 		if n < 1 || n > 1_000_000 {
 			return fmt.Errorf("--%s is %d, give 1 to 1000000", flag, n)
+		}
+	}
+	for flag, n := range map[string]int64{"xds-max-name-bytes": int64(a.access.NameBytes), "max-request-bytes": a.access.RequestBytes} {
+		if n < 1<<16 || n > 1<<40 {
+			return fmt.Errorf("--%s is %d, give 65536 (64 KiB) or more", flag, n)
 		}
 	}
 	if a.access.HTTP.PeerCA == "" && len(a.access.Viewers)+len(a.access.Operators) > 0 {

@@ -18,6 +18,7 @@ const (
 	refusedNames  = "xds_names"
 	refusedRead   = "xds_policy"
 	refusedCert   = "xds_certificate"
+	refusedBytes  = "request_bytes"
 )
 
 // allowed returns an error that names the first service that the client may not read.

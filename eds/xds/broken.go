@@ -21,6 +21,9 @@ func (t *clients) close(c *client, broke bool, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.streams, c)
+	if t.from[c.from]--; t.from[c.from] <= 0 {
+		delete(t.from, c.from)
+	}
 	t.counted(c, -1)
 	for len(t.broken) > 0 && t.broken[0].past(now) { // oldest first
 		t.broken[0], t.broken = nil, t.broken[1:]

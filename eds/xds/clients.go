@@ -2,6 +2,7 @@ package xds
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"maps"
 	"math"
 	"net/netip"
@@ -66,16 +67,25 @@ const (
 	minPollLife = 60 * time.Second // a REST client without a poll for so long is gone,
 	missedPolls = 3                // or, once it has polled for as long, comeBack after so many missed ones
 
+	// One address may have half of all streams. It may be that of many Envoys, each with
+	// a stream for each of a thousand clusters.
+	streamShare     = 2
+	minStreamsAHost = 16
+
 	// Anybody who can send a request can be many REST clients.
 	pollersShare    = 2  // one client in so many may poll, so that there is room for streams
 	hostShare       = 10 // and one in so many from one address,
 	minPollersAHost = 16
+	maxHostNames    = 16 << 20 // bytes of all their names
 )
+
+// pollShare is what the REST clients of an address have.
+type pollShare struct{ pollers, bytes int }
 
 // client is one row. Its identity never changes after the first request.
 type client struct {
 	transport string
-	from      netip.Addr // of a REST client, as it is bounded
+	from      netip.Addr // as it is bounded
 	acks      acks
 
 	// Guarded by clients.mu.
@@ -92,7 +102,11 @@ type client struct {
 
 // poller tells REST clients apart. The address without the port is in it, so that
 // two nodes that share an id do not acknowledge for each other.
-type poller struct{ transport, node, host, names string }
+type poller struct {
+	transport, node, host string
+	names                 [sha256.Size]byte // digest
+	size                  int               // bytes of the names
+}
 
 // from is the address that a poller's connections count for.
 func (p poller) from() netip.Addr {
@@ -108,7 +122,8 @@ type clients struct {
 	mu      sync.Mutex
 	streams map[*client]struct{}
 	pollers map[poller]*client
-	hosts   map[netip.Addr]int // pollers of each address
+	from    map[netip.Addr]int // streams of each address
+	hosts   map[netip.Addr]pollShare
 	held    map[netip.Addr]int // polls of each address that are held now
 	broken  []*client          // streams that broke lately, oldest first
 	count   Count
@@ -123,7 +138,7 @@ type Count struct {
 }
 
 func newClients(limit, names int) *clients {
-	return &clients{max: limit, names: names, streams: make(map[*client]struct{}), pollers: make(map[poller]*client), hosts: make(map[netip.Addr]int), held: make(map[netip.Addr]int),
+	return &clients{max: limit, names: names, streams: make(map[*client]struct{}), pollers: make(map[poller]*client), from: make(map[netip.Addr]int), hosts: make(map[netip.Addr]pollShare), held: make(map[netip.Addr]int),
 		count: Count{Transports: make(map[string]int)}}
 }
 
@@ -148,11 +163,13 @@ func (t *clients) counted(c *client, n int) {
 func (t *clients) open(transport, peer string, now time.Time) (*client, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.room(now) {
+	from := partyOf(peer)
+	if !t.room(now) || t.from[from] >= max(minStreamsAHost, t.max/streamShare) {
 		return nil, false
 	}
-	c := &client{acks: acks{most: t.names}, transport: transport, peer: peer, connected: now, seen: now}
+	c := &client{acks: acks{most: t.names}, transport: transport, from: from, peer: peer, connected: now, seen: now}
 	t.streams[c] = struct{}{}
+	t.from[from]++
 	t.counted(c, 1)
 	return c, true
 }
@@ -170,12 +187,12 @@ func (t *clients) poll(key poller, peer string, now time.Time) (*client, bool) {
 	if c != nil {
 		t.drop(key, c)
 	}
-	if !t.room(now) || !t.roomToPoll(key.from(), now) {
+	if !t.room(now) || !t.roomToPoll(key, now) {
 		return nil, false
 	}
 	c = &client{acks: acks{most: t.names}, transport: key.transport, from: key.from(), peer: peer, connected: now, seen: now}
 	t.pollers[key] = c
-	t.hosts[key.from()]++
+	t.share(key, 1)
 	t.counted(c, 1)
 	return c, true
 }
@@ -183,11 +200,19 @@ func (t *clients) poll(key poller, peer string, now time.Time) (*client, bool) {
 // drop forgets a REST client. The caller holds mu.
 func (t *clients) drop(key poller, c *client) {
 	delete(t.pollers, key)
+	t.share(key, -1)
+	t.counted(c, -1)
+}
+
+// share counts a REST client of an address in, with n 1, or out, with -1. The caller holds
+// mu.
+func (t *clients) share(key poller, n int) {
 	from := key.from()
-	if t.hosts[from]--; t.hosts[from] == 0 {
+	s := t.hosts[from]
+	s.pollers, s.bytes = s.pollers+n, s.bytes+n*key.size
+	if t.hosts[from] = s; s.pollers == 0 {
 		delete(t.hosts, from)
 	}
-	t.counted(c, -1)
 }
 
 // heard notes a request. It returns r with what the table knows: who the client
@@ -328,12 +353,16 @@ func (t *clients) room(now time.Time) bool {
 }
 
 // roomToPoll is room among the REST clients, and among those from one address.
-func (t *clients) roomToPoll(host netip.Addr, now time.Time) bool {
-	all, each := max(1, t.max/pollersShare), max(minPollersAHost, t.max/hostShare)
-	if len(t.pollers) >= all || t.hosts[host] >= each {
+func (t *clients) roomToPoll(key poller, now time.Time) bool {
+	all, each, from := max(1, t.max/pollersShare), max(minPollersAHost, t.max/hostShare), key.from()
+	room := func() bool {
+		s := t.hosts[from]
+		return len(t.pollers) < all && s.pollers < each && s.bytes+key.size <= maxHostNames
+	}
+	if !room() {
 		t.sweep(now)
 	}
-	return len(t.pollers) < all && t.hosts[host] < each
+	return room()
 }
 
 func (t *clients) sweep(now time.Time) {

@@ -11,7 +11,7 @@ import (
 // polls polls as from a host under n node ids and returns how many were let in.
 func polls(cs *clients, host string, n int) (in int) {
 	for i := range n {
-		if _, ok := cs.poll(poller{TransportREST, fmt.Sprint("node-", i), host, `["web"]`}, host+":1", time.Now()); ok {
+		if _, ok := cs.poll(poller{transport: TransportREST, node: fmt.Sprint("node-", i), host: host}, host+":1", time.Now()); ok {
 			in++
 		}
 	}

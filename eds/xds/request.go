@@ -1,12 +1,22 @@
 package xds
 
 import (
+	"strings"
 	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+)
+
+// What is kept of a request besides its names, in bytes: versions and nonces that are
+// longer are none of this server's, and compare as such.
+const (
+	maxTypeURL = 256
+	maxVersion = 256
+	maxNonce   = 64
 )
 
 // The numbers of the fields that are read here.
@@ -24,12 +34,53 @@ const (
 func requestReader(v any) func([]byte) bool {
 	switch req := v.(type) {
 	case *discoveryv3.DiscoveryRequest:
-		return func(b []byte) (ok bool) { req.Node, ok = readRequest(b, fieldNode, req); return ok }
+		return func(b []byte) (ok bool) {
+			req.Node, ok = readRequest(b, fieldNode, req)
+			trim(req)
+			return ok
+		}
 	case *discoveryv3.DeltaDiscoveryRequest:
-		return func(b []byte) (ok bool) { req.Node, ok = readRequest(b, fieldDeltaNode, req); return ok }
+		return func(b []byte) (ok bool) {
+			req.Node, ok = readRequest(b, fieldDeltaNode, req)
+			trimDelta(req)
+			return ok
+		}
 	default:
 		return nil
 	}
+}
+
+// trim cuts what a client may make as long as it likes, and go-control-plane keeps until
+// its next request: this is the one list of what is kept.
+func trim(r *discoveryv3.DiscoveryRequest) {
+	r.VersionInfo, r.ResponseNonce, r.TypeUrl = clip(r.VersionInfo, maxVersion), clip(r.ResponseNonce, maxNonce), clip(r.TypeUrl, maxTypeURL+1)
+	r.ErrorDetail, r.ResourceLocators = trimDetail(r.ErrorDetail), nil
+	r.ProtoReflect().SetUnknown(nil)
+}
+
+// trimDelta does so for delta.
+func trimDelta(r *discoveryv3.DeltaDiscoveryRequest) {
+	r.ResponseNonce, r.TypeUrl = clip(r.ResponseNonce, maxNonce), clip(r.TypeUrl, maxTypeURL+1)
+	for name, version := range r.InitialResourceVersions {
+		r.InitialResourceVersions[name] = clip(version, maxVersion)
+	}
+	r.ErrorDetail, r.ResourceLocatorsSubscribe, r.ResourceLocatorsUnsubscribe = trimDetail(r.ErrorDetail), nil, nil
+	r.ProtoReflect().SetUnknown(nil)
+}
+
+func trimDetail(d *status.Status) *status.Status {
+	if d == nil {
+		return nil
+	}
+	return &status.Status{Code: d.Code, Message: clip(d.Message, maxDetail)}
+}
+
+// clip cuts s to n bytes of valid UTF-8, without keeping the rest in memory.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.Clone(shorten(s, n))
 }
 
 // readRequest reads b into m but for the node, the field of that number, which it
@@ -50,7 +101,7 @@ func readRequest(b []byte, node protowire.Number, m proto.Message) (n *corev3.No
 			if !ok || merge.Unmarshal(b[rest:at], m) != nil {
 				return nil, false
 			}
-			n, rest = &corev3.Node{Id: shorten(id, maxNameLen)}, at+size
+			n, rest = &corev3.Node{Id: clip(id, maxNameLen)}, at+size
 		}
 		at += size
 	}

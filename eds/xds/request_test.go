@@ -26,7 +26,7 @@ func longest() (names []string, versions map[string]string) {
 }
 
 func TestAClientMayReconnectWithAsManyNamesAsItMayAskFor(t *testing.T) {
-	s := start(t, Options{})
+	s := start(t, Options{MaxNameBytes: DefaultMaxNames * fleet.MaxServiceName})
 	s.Update(settled())
 	names, versions := longest()
 	fat := &corev3.Node{Id: "envoy-1"}
@@ -53,7 +53,7 @@ func TestARequestThatIsTooLargeIsRefused(t *testing.T) {
 	s := start(t, Options{MaxNames: 10})
 	s.Update(settled())
 	c := openADS(t, s.conn)
-	c.send(&discoveryv3.DiscoveryRequest{ResourceNames: []string{strings.Repeat("x", requestSize(10))}})
+	c.send(&discoveryv3.DiscoveryRequest{ResourceNames: []string{strings.Repeat("x", requestSize(10, DefaultMaxNameBytes))}})
 	wantEnd(t, c, codes.ResourceExhausted, "larger than max")
 }
 

@@ -3,6 +3,7 @@ package xds
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,22 +11,28 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
+	statusv1 "google.golang.org/genproto/googleapis/rpc/status"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // The bounds of a poll. Envoy asks for one name.
 const (
-	maxBody      = 1 << 20 // bytes
-	maxPollNames = 100
+	maxBody          = 1 << 20 // bytes
+	maxPollNames     = 100
+	maxPollNameBytes = 32 << 10 // of all of them
+	bodyWait         = 5 * time.Second
 )
 
 // flavor is a version of the REST API.
@@ -47,12 +54,14 @@ func (s *Server) ServeRESTv3(w http.ResponseWriter, r *http.Request) { s.serveRE
 func (s *Server) ServeRESTv2(w http.ResponseWriter, r *http.Request) { s.serveREST(w, r, flavorV2) }
 
 func (s *Server) serveREST(w http.ResponseWriter, r *http.Request, f flavor) {
-	body, status, err := readBody(w, r)
+	body, give, status, err := s.readBody(w, r)
 	if err != nil {
 		refuse(w, status, err)
 		return
 	}
 	req, err := s.repeats.decode(body, f.typeURL)
+	body = nil
+	give()
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err)
 		return
@@ -138,37 +147,99 @@ func (f flavor) poller(req *discoveryv3.DiscoveryRequest, address string) poller
 		host = address
 	}
 	names := strings.Join(req.GetResourceNames(), "\xff") // in no UTF-8 string
-	return poller{transport: f.transport, node: shorten(req.GetNode().GetId(), maxNode), host: host, names: names}
+	return poller{
+		transport: f.transport, node: clip(req.GetNode().GetId(), maxNode), host: strings.Clone(host),
+		names: sha256.Sum256([]byte(names)), size: len(names),
+	}
 }
 
-// readBody reads the body of a poll; with an error it says which status fits.
-func readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int, err error) {
+// readBody reads the body of a poll; with an error it says which status fits. The caller
+// gives back the room that the body has.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, give func(), status int, err error) {
+	none := func() {}
 	if ct := r.Header.Get("Content-Type"); ct != "" && ct != "application/json" {
 		if mediaType, _, err := mime.ParseMediaType(ct); err != nil || mediaType != "application/json" {
-			return nil, http.StatusUnsupportedMediaType, fmt.Errorf("content type is %q, send application/json", shorten(ct, maxNode))
+			return nil, none, http.StatusUnsupportedMediaType, fmt.Errorf("content type is %q, send application/json", shorten(ct, maxNode))
 		}
 	}
+	size, party := r.ContentLength, partyOf(r.RemoteAddr)
+	if size < 0 || size > maxBody {
+		size = maxBody
+	}
+	if err := s.room.Take(r.Context(), party, size); err != nil {
+		s.opts.Refused(refusedBytes)
+		return nil, none, http.StatusServiceUnavailable, fmt.Errorf("read the body: %w", err)
+	}
+	give = sync.OnceFunc(func() { s.room.Give(party, size) })
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyWait)) // not every test can
 	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	_ = control.SetReadDeadline(time.Time{}) // or a poll that is held would end with it
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the body is larger than %d bytes", maxBody)
+		status, err = http.StatusRequestEntityTooLarge, fmt.Errorf("the body is larger than %d bytes", maxBody)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		status, err = http.StatusRequestTimeout, fmt.Errorf("the body took more than %s", bodyWait)
 	case err != nil:
-		return nil, http.StatusBadRequest, fmt.Errorf("read the body: %w", err)
+		status, err = http.StatusBadRequest, fmt.Errorf("read the body: %w", err)
 	}
-	return body, 0, nil
+	if err != nil {
+		give()
+		return nil, none, status, err
+	}
+	return body, give, 0, nil
+}
+
+func partyOf(address string) netip.Addr {
+	addr, _ := netip.ParseAddrPort(address) // all of those that have none share one allowance
+	return fleet.Party(addr.Addr())
+}
+
+// pollRequest is what is read of a DiscoveryRequest as JSON, with fields in either of
+// their spellings (ProtoJSON). All else is passed over: an Envoy's node has 500 extensions,
+// and a tree of them takes many times the bytes of the body.
+type pollRequest struct {
+	Version  string    `json:"version_info"`
+	Version2 string    `json:"versionInfo"`
+	Node     pollNode  `json:"node"`
+	Names    []string  `json:"resource_names"`
+	Names2   []string  `json:"resourceNames"`
+	TypeURL  string    `json:"type_url"`
+	TypeURL2 string    `json:"typeUrl"`
+	Refusal  *pollNACK `json:"error_detail"`
+	Refusal2 *pollNACK `json:"errorDetail"`
+}
+
+type pollNode struct {
+	ID string `json:"id"`
+}
+
+type pollNACK struct {
+	Message string `json:"message"`
 }
 
 // decodePoll reads a DiscoveryRequest, from an Envoy of any age: fields that are
 // unknown here, be they new or long gone, mean nothing. Its names are sorted and
 // without repeats, at least one.
 func decodePoll(body []byte, typeURL string) (*discoveryv3.DiscoveryRequest, error) {
-	var req discoveryv3.DiscoveryRequest
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true, Resolver: anyMessage{protoregistry.GlobalTypes}}).Unmarshal(body, &req); err != nil {
-		return nil, fmt.Errorf("the body is not a DiscoveryRequest as JSON: %s", protoError(err))
+	var read pollRequest
+	err := json.Unmarshal(body, &read)
+	if err == nil && !utf8.Valid(body) {
+		err = errors.New("it is not UTF-8")
 	}
-	if got := req.GetTypeUrl(); got != "" && got != typeURL {
+	if err != nil {
+		return nil, fmt.Errorf("the body is not a DiscoveryRequest as JSON: %w", err)
+	}
+	if got := cmp.Or(read.TypeURL, read.TypeURL2); got != "" && got != typeURL {
 		return nil, fmt.Errorf("type_url is %q, this path serves %s", shorten(got, maxNode), typeURL)
+	}
+	req := &discoveryv3.DiscoveryRequest{
+		VersionInfo: clip(cmp.Or(read.Version, read.Version2), maxVersion), TypeUrl: typeURL,
+		Node: &corev3.Node{Id: clip(read.Node.ID, maxNameLen)}, ResourceNames: append(read.Names, read.Names2...),
+	}
+	if e := cmp.Or(read.Refusal, read.Refusal2); e != nil {
+		req.ErrorDetail = &statusv1.Status{Message: clip(e.Message, maxDetail)}
 	}
 	if len(req.GetResourceNames()) == 0 {
 		return nil, errors.New("resource_names is empty: name the services to answer with")
@@ -178,21 +249,12 @@ func decodePoll(body []byte, typeURL string) (*discoveryv3.DiscoveryRequest, err
 	}
 	slices.Sort(req.ResourceNames)
 	req.ResourceNames = slices.Compact(req.ResourceNames)
-	return &req, errors.Join(checkCount(len(req.ResourceNames), maxPollNames), checkNames(req.ResourceNames))
+	size := 0
+	for _, name := range req.ResourceNames {
+		size += len(name)
+	}
+	return req, errors.Join(checkCount(len(req.ResourceNames), maxPollNames), checkSize(size, maxPollNameBytes), checkNames(req.ResourceNames))
 }
-
-// anyMessage takes each Any for a message without fields: nothing here reads one, be its
-// type known or not. Those of error_detail come from extensions of every kind.
-type anyMessage struct{ *protoregistry.Types }
-
-// FindMessageByURL finds a message for every URL.
-func (anyMessage) FindMessageByURL(string) (protoreflect.MessageType, error) {
-	return (*corev3.AggregatedConfigSource)(nil).ProtoReflect().Type(), nil
-}
-
-// protoError is err with ordinary white space: protobuf's messages vary theirs on
-// purpose, so that nobody compares them.
-func protoError(err error) string { return strings.ReplaceAll(err.Error(), "\u00a0", " ") }
 
 // restResponse is a DiscoveryResponse as JSON, in pieces around the shared
 // assignments.

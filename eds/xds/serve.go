@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -23,7 +26,7 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
-	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/budget"
 )
 
 // The settings of the gRPC server.
@@ -34,18 +37,20 @@ const (
 	pingTimeout   = 5 * time.Second
 	minClientPing = time.Second // below any interval that an Envoy is set to ping at
 	stopTimeout   = 2 * time.Second
+	maxHeaders    = 64 << 10 // bytes of a stream's; Envoy sends less than 1 KiB
 )
 
 // What a request may hold: with its first one a client that reconnects over delta says
 // each name twice, once with the version that it holds.
 const (
 	nodeRoom    = 1 << 20 // bytes; Envoy's node, with 500 extensions, takes 50 KB
-	nameRoom    = 2 * (fleet.MaxServiceName + 8)
 	versionRoom = 64
+	fieldRoom   = 16 // of a name and of a version
 )
 
-// requestSize is the most bytes that a request of so many names may have.
-func requestSize(names int) int { return nodeRoom + names*(nameRoom+versionRoom) }
+// requestSize is the most bytes that a request of so many names, of so many bytes, may
+// have.
+func requestSize(names, size int) int { return nodeRoom + 2*size + names*(versionRoom+2*fieldRoom) }
 
 // Serve serves gRPC on lis until ctx ends, and closes lis. It returns once every
 // stream has ended, at most five seconds later: nil then, an error if lis broke.
@@ -80,15 +85,16 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 		transport = credentials.NewTLS(s.opts.TLS)
 	}
 	server := grpc.NewServer(
-		grpc.Creds(transport),
+		grpc.Creds(metered{transport, s.room}),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxConcurrentStreams(uint32(s.opts.MaxStreams)),
-		grpc.MaxRecvMsgSize(requestSize(s.opts.MaxNames)),
+		grpc.MaxRecvMsgSize(requestSize(s.opts.MaxNames, s.opts.MaxNameBytes)),
+		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.ReadBufferSize(readBuffer),
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minClientPing, PermitWithoutStream: true}),
-		grpc.ChainStreamInterceptor(catchStream(s.opts.Panics), endWith(ctx)),
+		grpc.ChainStreamInterceptor(catchStream(s.opts.Panics), s.boundOthers(), endWith(ctx)),
 		grpc.UnaryInterceptor(catchCall(s.opts.Panics)),
 	)
 	endpointservicev3.RegisterEndpointDiscoveryServiceServer(server, endpointService{server: s})
@@ -157,8 +163,8 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 	c, ok := s.clients.open(transport, address, time.Now())
 	if !ok {
 		s.opts.Refused(refusedClient)
-		s.logger.Warn("stream refused: too many clients", "peer", address, "max", s.clients.max)
-		return status.Errorf(codes.ResourceExhausted, "more than %d clients", s.clients.max)
+		s.logger.Warn("stream refused: too many clients, in all or of one address", "peer", address, "max", s.clients.max)
+		return status.Errorf(codes.ResourceExhausted, "more than %d clients, or more than half of them from this address", s.clients.max)
 	}
 	st := s.newStream(c, typeURL)
 	st.id = id
@@ -174,6 +180,32 @@ func (s *Server) end(st *stream) {
 	s.cache.forget(st.watcher)
 	s.clients.close(st.client, !st.closed.Load(), time.Now())
 	s.lookSoon()
+}
+
+// maxOtherStreams are open at once of health and of reflection, a quarter of them of one
+// address. They wait for nothing but changes of health.
+const maxOtherStreams = 1000
+
+// boundOthers bounds the streams that are not of discovery, which the table of clients
+// bounds.
+func (s *Server) boundOthers() grpc.StreamServerInterceptor {
+	discovery := []string{"/envoy.service.endpoint.v3.EndpointDiscoveryService/", "/envoy.service.discovery.v3.AggregatedDiscoveryService/"}
+	room := budget.New(maxOtherStreams, maxOtherStreams, 0)
+	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if slices.ContainsFunc(discovery, func(prefix string) bool { return strings.HasPrefix(info.FullMethod, prefix) }) {
+			return handler(srv, stream)
+		}
+		var from netip.Addr
+		if p, ok := peer.FromContext(stream.Context()); ok {
+			from = partyOf(p.Addr.String())
+		}
+		if room.Take(stream.Context(), from, 1) != nil {
+			s.opts.Refused(refusedClient)
+			return status.Errorf(codes.ResourceExhausted, "more than %d streams of health and reflection, or more than a quarter of them from this address", maxOtherStreams)
+		}
+		defer room.Give(from, 1)
+		return handler(srv, stream)
+	}
 }
 
 // endWith makes streams end with ctx too, of whatever service they are: health

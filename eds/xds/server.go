@@ -18,6 +18,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/eds/registry"
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/budget"
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
@@ -26,7 +27,11 @@ const (
 	DefaultMaxClients = 100_000 // streams and REST clients together
 	DefaultMaxStreams = 10_000  // of one connection: an Envoy without ADS opens one for each cluster
 	DefaultMaxNames   = 10_000  // in the subscription of one stream
-	DefaultMaxHeld    = 500     // polls of one address that wait for news
+
+	DefaultMaxNameBytes = 1 << 20 // of the names in it
+
+	DefaultMaxRequestBytes = 256 << 20 // of requests that are being read
+	DefaultMaxHeld         = 500       // polls of one address that wait for news
 )
 
 // Options are what a Server needs.
@@ -40,6 +45,13 @@ type Options struct {
 
 	MaxStreams int // of one connection; 0 means 10,000; further ones wait
 	MaxNames   int // in one stream's subscription; 0 means 10,000; past it the stream ends with INVALID_ARGUMENT
+
+	MaxNameBytes int // of the names in it; 0 means 1 MiB; likewise
+
+	// MaxRequestBytes bounds what there is in memory of requests that are being read, of
+	// all clients; 0 means 256 MiB. One address has a quarter of it at most. A connection
+	// that finds no room within 5 s is closed, a poll refused with 503.
+	MaxRequestBytes int64
 
 	// MaxHeld bounds the polls of one address that are held at a time until there is
 	// news, each with a connection of its own; 0 means 500. Past it they are answered
@@ -71,6 +83,7 @@ type Server struct {
 	health  *health.Server
 	names   lastList
 	repeats repeats
+	room    *budget.Budget // for requests that have not been read yet
 
 	farewell time.Duration // how long a host is served as unhealthy at most; 0 for not at all
 
@@ -108,6 +121,12 @@ func New(opts Options) *Server {
 	if opts.MaxNames == 0 {
 		opts.MaxNames = DefaultMaxNames
 	}
+	if opts.MaxRequestBytes == 0 {
+		opts.MaxRequestBytes = DefaultMaxRequestBytes
+	}
+	if opts.MaxNameBytes == 0 {
+		opts.MaxNameBytes = DefaultMaxNameBytes
+	}
 	if opts.MaxHeld == 0 {
 		opts.MaxHeld = DefaultMaxHeld
 	}
@@ -119,7 +138,7 @@ func New(opts Options) *Server {
 		health: health.NewServer(), farewell: farewellMost,
 		services: make(map[string]*serving), leaving: make(map[string]*serving),
 		books: make(map[string]*book), closing: make(map[string]*book), moved: make(chan struct{}, 1),
-		holdless: make(chan struct{}),
+		holdless: make(chan struct{}), room: budget.New(opts.MaxRequestBytes, budgetWaiters, messageWait),
 	}
 	s.cache.claims.logger = opts.Logger
 	if opts.Claims > 0 {

@@ -74,6 +74,9 @@ func (s *stream) ours(typeURL string) (bool, error) {
 	if _, ok := s.others[typeURL]; ok {
 		return false, nil
 	}
+	if len(typeURL) > maxTypeURL {
+		return false, status.Errorf(codes.InvalidArgument, "the type URL is longer than %d bytes", maxTypeURL)
+	}
 	if len(s.others) == maxTypes {
 		return false, status.Errorf(codes.InvalidArgument, "more than %d resource types on one stream", maxTypes)
 	}
@@ -85,7 +88,11 @@ func (s *stream) ours(typeURL string) (bool, error) {
 // interest brings the watcher and the acknowledgements in line with a request and
 // opens a watch.
 func (s *stream) interest(ch change, notify func()) (cancel func(), err error) {
-	if err := s.within(max(len(s.subscribed.names), len(ch.held)), ch.add); err != nil {
+	size := 0
+	if len(ch.add) > 0 {
+		size = s.subscribed.names.size()
+	}
+	if err := s.within(max(len(s.subscribed.names), len(ch.held)), size, ch.add); err != nil {
 		return nil, err
 	}
 	if err := s.server.allowed(s.id, ch.add, ch.all); err != nil {
@@ -111,16 +118,21 @@ func (s *stream) interest(ch change, notify func()) (cancel func(), err error) {
 // is refused before it costs anything.
 func (s *stream) ask(a asked) error {
 	s.asked = a
-	if err := s.within(len(a.names), nil); err != nil {
+	size := 0
+	for _, name := range a.names {
+		size += len(name)
+	}
+	if err := s.within(len(a.names), size, nil); err != nil {
 		return err
 	}
 	shared(a.names)
 	return nil
 }
 
-// within refuses so many names, and those among names that cannot be a service.
-func (s *stream) within(count int, names []string) error {
-	if err := errors.Join(checkCount(count, s.server.opts.MaxNames), checkNames(names)); err != nil {
+// within refuses so many names of so many bytes, and those among names that cannot be a
+// service.
+func (s *stream) within(count, size int, names []string) error {
+	if err := errors.Join(checkCount(count, s.server.opts.MaxNames), checkSize(size, s.server.opts.MaxNameBytes), checkNames(names)); err != nil {
 		s.server.opts.Refused(refusedNames)
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -196,6 +208,13 @@ func (answer) GetContext() context.Context { return context.Background() }
 func checkCount(n, limit int) error {
 	if n > limit {
 		return fmt.Errorf("%d resource names, at most %d are allowed", n, limit)
+	}
+	return nil
+}
+
+func checkSize(n, limit int) error {
+	if n > limit {
+		return fmt.Errorf("resource names of %d bytes, at most %d are allowed", n, limit)
 	}
 	return nil
 }

@@ -32,6 +32,14 @@ func (l nameList) search(name string) (int, bool) {
 	return slices.BinarySearchFunc(l, name, func(h unique.Handle[string], name string) int { return strings.Compare(h.Value(), name) })
 }
 
+// size is how many bytes the names have.
+func (l nameList) size() (n int) {
+	for _, h := range l {
+		n += len(h.Value())
+	}
+	return n
+}
+
 func (l nameList) has(name string) bool {
 	_, ok := l.search(name)
 	return ok
