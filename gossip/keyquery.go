@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/memberlist"
+
+	"github.com/rollcall-fleet/rollcall/internal/text"
 )
 
 // KeyOp is what to do with a key.
@@ -136,6 +138,6 @@ func decodeKeyAnswer(b []byte) (a KeyAnswer, nonce uuid.UUID, err error) {
 		a.Keys = append(a.Keys, Fingerprint(rest[:8]))
 		rest = rest[8:]
 	}
-	a.Problem = string(rest)
+	a.Problem = text.Clean(string(rest))
 	return a, nonce, nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/text"
 )
 
 // The most that a message between members may take, in bytes, and one from an EDS
@@ -122,7 +123,7 @@ func decodeReceipt(b []byte) (Receipt, error) {
 	}
 	r := Receipt{
 		Revision: binary.BigEndian.Uint64(b), State: ReceiptState(b[8]),
-		Clients: int(binary.BigEndian.Uint32(b[9:])), Behind: string(b[receiptSize:]),
+		Clients: int(binary.BigEndian.Uint32(b[9:])), Behind: text.Clean(string(b[receiptSize:])),
 	}
 	if r.State < Pending || r.State > Denied {
 		return Receipt{}, fmt.Errorf("receipt has the unknown state %d", r.State)

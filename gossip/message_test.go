@@ -74,3 +74,14 @@ func FuzzReceiptsAndWords(f *testing.F) {
 		}
 	})
 }
+
+func TestTextOfOthersIsCleanedAsItComes(t *testing.T) {
+	a, _, err := decodeKeyAnswer(KeyAnswer{Problem: "a\xff\x1b[2J\u202e\nb"}.encode(uuid.New()))
+	if want := "a\ufffd\ufffd[2J\ufffd b"; err != nil || a.Problem != want {
+		t.Errorf("a problem is %q, %v, want %q", a.Problem, err, want)
+	}
+	r, err := decodeReceipt(Receipt{State: Denied, Behind: "x\xc3\x1b"}.encode())
+	if want := "x\ufffd\ufffd"; err != nil || r.Behind != want {
+		t.Errorf("a reason is %q, %v, want %q", r.Behind, err, want)
+	}
+}

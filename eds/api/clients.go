@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/eds/xds"
+	"github.com/rollcall-fleet/rollcall/internal/text"
 )
 
 type clientView struct {
@@ -33,7 +34,7 @@ type nackView struct {
 
 func viewClient(c xds.Client) clientView {
 	v := clientView{
-		Node: c.Node, Transport: c.Transport, Peer: c.Peer, Connected: c.Connected, Seen: c.Seen,
+		Node: text.Name(c.Node), Transport: c.Transport, Peer: c.Peer, Connected: c.Connected, Seen: c.Seen,
 		Services: make([]clientServiceView, 0, len(c.Services)),
 	}
 	for _, s := range c.Services {

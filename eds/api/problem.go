@@ -43,6 +43,7 @@ func (a *api) edge(h handler) http.Handler {
 		a.countRefusal(err)
 		p := asProblem(err)
 		if p.Status == http.StatusInternalServerError {
+			p = failed(r)
 			a.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 		}
 		if p.Status == http.StatusServiceUnavailable {
@@ -92,7 +93,16 @@ func asProblem(err error) *problem {
 	case errors.Is(err, override.ErrTooLong):
 		return problemf(http.StatusRequestEntityTooLarge, "%v", err)
 	}
-	return problemf(http.StatusInternalServerError, "the server failed and changed nothing, its log says why")
+	return problemf(http.StatusInternalServerError, "the server failed, its log says why")
+}
+
+// failed is what a request is told that ended by a fault of the server: it may have come
+// after the change.
+func failed(r *http.Request) *problem {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return asProblem(nil)
+	}
+	return problemf(http.StatusInternalServerError, "the server failed and may have changed something before: read what is there before you ask again; its log says why")
 }
 
 func notFound(_ http.ResponseWriter, r *http.Request) error {
@@ -119,7 +129,7 @@ func methodNotAllowed(router *mux.Router) handler {
 
 // answer writes v as JSON, and status (200 when 0).
 func answer(w http.ResponseWriter, status int, v any) error {
-	b, err := json.Marshal(v, json.Deterministic(true))
+	b, err := json.Marshal(v, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return fmt.Errorf("encode answer: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"google.golang.org/grpc/credentials"
@@ -19,6 +20,7 @@ const (
 	refusedRead   = "xds_policy"
 	refusedCert   = "xds_certificate"
 	refusedBytes  = "request_bytes"
+	refusedNode   = "xds_node"
 )
 
 // allowed returns an error that names the first service that the client may not read.
@@ -32,7 +34,7 @@ func (s *Server) allowed(id string, names []string, all bool) error {
 	for _, name := range names {
 		if !s.opts.Allows(id, name) {
 			s.opts.Refused(refusedRead)
-			s.logger.Warn("client may not read a service", "id", shorten(id, maxNode), "service", shorten(name, maxNode))
+			s.logRefusal(slog.LevelWarn, "client may not read a service", "id", shorten(id, maxNode), "service", shorten(name, maxNode))
 			return fmt.Errorf("%q may not read service %q: the policy of this EDS server does not list it", shorten(id, maxNode), shorten(name, maxNode))
 		}
 	}

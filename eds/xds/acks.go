@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/rollcall-fleet/rollcall/internal/text"
 )
 
 // The bounds of what is kept of a client's words.
@@ -142,7 +144,7 @@ func (a *acks) reject(nonce, detail string, at time.Time) (sent, bool) {
 	defer a.mu.Unlock()
 	s, ok := a.take(nonce)
 	if ok {
-		a.nack = &NACK{Version: s.version, Detail: shorten(detail, maxDetail), At: at}
+		a.nack = &NACK{Version: s.version, Detail: text.Clean(clip(detail, maxDetail)), At: at}
 	}
 	return s, ok
 }
@@ -151,7 +153,7 @@ func (a *acks) reject(nonce, detail string, at time.Time) (sent, bool) {
 func (a *acks) refuse(version, detail string, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.nack = &NACK{Version: version, Detail: shorten(detail, maxDetail), At: at}
+	a.nack = &NACK{Version: version, Detail: text.Clean(clip(detail, maxDetail)), At: at}
 }
 
 // holds notes what a poll over REST says, where a client has no nonce and tells

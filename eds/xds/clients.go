@@ -96,6 +96,7 @@ type client struct {
 	interval  time.Duration // from the end of a poll to the next one, on the long side; 0 for a stream
 	held      int           // polls that are held now
 	said      uint64        // digest of its last request
+	lines     logLines      // of the log
 	broke     time.Time     // when its stream broke; zero while it is open
 	refused   bool          // it has answered with a NACK
 }
@@ -236,6 +237,9 @@ func (t *clients) heard(c *client, r request, now time.Time) request {
 	r.node, r.peer, r.transport = c.node, c.peer, c.transport
 	r.repeated = r.repeated || c.said == said
 	c.seen, c.said = now, said
+	if !r.repeated {
+		r.silenced, r.leftOut = c.lines.spend(now)
+	}
 	return r
 }
 

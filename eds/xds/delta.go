@@ -22,10 +22,14 @@ func (s *stream) OnStreamDeltaRequest(_ int64, req *discoveryv3.DeltaDiscoveryRe
 	if ok, err := s.ours(req.GetTypeUrl()); !ok {
 		return err
 	}
+	node, err := s.meet(req.GetNode())
+	if err != nil {
+		return err
+	}
 	if err := s.ask(asks); err != nil {
 		return err
 	}
-	r := request{names: asks.names, dropped: asks.dropped, verdict: verdictSubscribe}
+	r := request{node: node, names: asks.names, dropped: asks.dropped, verdict: verdictSubscribe}
 	if e := req.GetErrorDetail(); e != nil {
 		sent, pending := s.client.acks.reject(req.GetResponseNonce(), e.GetMessage(), time.Now())
 		r.verdict, r.reason, r.version, r.repeated = verdictNACK, e.GetMessage(), sent.version, !pending
@@ -34,7 +38,7 @@ func (s *stream) OnStreamDeltaRequest(_ int64, req *discoveryv3.DeltaDiscoveryRe
 		r.verdict, r.version, r.names = verdictACK, sent.version, sent.names()
 		s.finish(sent)
 	}
-	s.heard(req.GetNode(), r)
+	s.heard(r)
 	return nil
 }
 

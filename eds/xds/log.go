@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/envoyproxy/go-control-plane/pkg/log"
 )
@@ -32,6 +33,8 @@ type request struct {
 	verdict   string
 	reason    string // of a NACK
 	repeated  bool   // says nothing new
+	silenced  bool   // the client has said much lately
+	leftOut   int    // requests before it that were silenced
 }
 
 // digest is equal for requests of one client that say the same.
@@ -47,10 +50,11 @@ func (r request) digest() uint64 {
 	return h.Sum64()
 }
 
-// logRequest logs a discovery request, a repeated one at debug level.
+// logRequest logs a discovery request, at debug level one that says the same again, or is
+// one of too many.
 func (s *Server) logRequest(r request) {
 	level := slog.LevelInfo
-	if r.repeated {
+	if r.repeated || r.silenced {
 		level = slog.LevelDebug
 	}
 	if !s.logger.Enabled(context.Background(), level) {
@@ -59,6 +63,9 @@ func (s *Server) logRequest(r request) {
 	attrs := []slog.Attr{
 		slog.String("node", r.node), slog.String("transport", r.transport), slog.String("peer", r.peer),
 		slog.String("says", r.verdict), slog.Any("names", firstFew(r.names)), slog.String("version", shorten(r.version, maxNode)),
+	}
+	if r.leftOut > 0 {
+		attrs = append(attrs, slog.Int("left_out", r.leftOut))
 	}
 	if len(r.dropped) > 0 {
 		attrs = append(attrs, slog.Any("dropped", firstFew(r.dropped)))
@@ -89,4 +96,42 @@ func libraryLogger(l *slog.Logger) log.Logger {
 		WarnFunc:  func(f string, args ...any) { l.Warn(fmt.Sprintf(f, args...)) },
 		ErrorFunc: func(f string, args ...any) { l.Error(fmt.Sprintf(f, args...)) },
 	}
+}
+
+// linesASecond are logged of one client's requests.
+const linesASecond = 10
+
+// logLines bounds what is logged of one client.
+type logLines struct {
+	second  time.Time
+	logged  int // since then
+	leftOut int // since the last one that was logged
+}
+
+// spend reports whether a line is one too many, and if not, how many were before it.
+func (l *logLines) spend(now time.Time) (silenced bool, leftOut int) {
+	if now.Sub(l.second) >= time.Second {
+		l.second, l.logged = now, 0
+	}
+	if l.logged >= linesASecond {
+		l.leftOut++
+		return true, 0
+	}
+	l.logged++
+	leftOut, l.leftOut = l.leftOut, 0
+	return false, leftOut
+}
+
+// logRefusal logs, as one client's requests are bounded, what all clients are refused.
+func (s *Server) logRefusal(level slog.Level, message string, attrs ...any) {
+	s.refusing.Lock()
+	silenced, leftOut := s.refusals.spend(time.Now())
+	s.refusing.Unlock()
+	if silenced {
+		return
+	}
+	if leftOut > 0 {
+		attrs = append(attrs, "left_out", leftOut)
+	}
+	s.logger.Log(context.Background(), level, message, attrs...)
 }

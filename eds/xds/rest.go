@@ -253,7 +253,7 @@ func decodePoll(body []byte, typeURL string) (*discoveryv3.DiscoveryRequest, err
 	for _, name := range req.ResourceNames {
 		size += len(name)
 	}
-	return req, errors.Join(checkCount(len(req.ResourceNames), maxPollNames), checkSize(size, maxPollNameBytes), checkNames(req.ResourceNames))
+	return req, errors.Join(checkNode(req.GetNode().GetId()), checkCount(len(req.ResourceNames), maxPollNames), checkSize(size, maxPollNameBytes), checkNames(req.ResourceNames))
 }
 
 // restResponse is a DiscoveryResponse as JSON, in pieces around the shared

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -157,13 +158,13 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 	id, err := certID(ctx)
 	if err != nil {
 		s.opts.Refused(refusedCert)
-		s.logger.Warn("stream refused for its certificate", "peer", address, "error", err)
+		s.logRefusal(slog.LevelWarn, "stream refused for its certificate", "peer", address, "error", err)
 		return status.Error(codes.Unauthenticated, err.Error())
 	}
 	c, ok := s.clients.open(transport, address, time.Now())
 	if !ok {
 		s.opts.Refused(refusedClient)
-		s.logger.Warn("stream refused: too many clients, in all or of one address", "peer", address, "max", s.clients.max)
+		s.logRefusal(slog.LevelWarn, "stream refused: too many clients, in all or of one address", "peer", address, "max", s.clients.max)
 		return status.Errorf(codes.ResourceExhausted, "more than %d clients, or more than half of them from this address", s.clients.max)
 	}
 	st := s.newStream(c, typeURL)

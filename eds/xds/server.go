@@ -76,14 +76,17 @@ type Options struct {
 // Server serves the latest snapshot. Its methods may be called from any
 // goroutine, but for Update.
 type Server struct {
-	opts    Options // as New completed them
-	logger  *slog.Logger
-	cache   *cache
-	clients *clients
-	health  *health.Server
-	names   lastList
-	repeats repeats
-	room    *budget.Budget // for requests that have not been read yet
+	opts     Options // as New completed them
+	logger   *slog.Logger
+	cache    *cache
+	clients  *clients
+	health   *health.Server
+	names    lastList
+	repeats  repeats
+	refusing sync.Mutex
+	refusals logLines // guarded by refusing
+
+	room *budget.Budget // for requests that have not been read yet
 
 	farewell time.Duration // how long a host is served as unhealthy at most; 0 for not at all
 

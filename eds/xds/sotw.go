@@ -17,10 +17,14 @@ func (s *stream) OnStreamRequest(_ int64, req *discoveryv3.DiscoveryRequest) err
 	if ok, err := s.ours(req.GetTypeUrl()); !ok {
 		return err
 	}
+	node, err := s.meet(req.GetNode())
+	if err != nil {
+		return err
+	}
 	if err := s.ask(asks); err != nil {
 		return err
 	}
-	r := request{names: asks.names, version: req.GetVersionInfo(), verdict: verdictSubscribe}
+	r := request{node: node, names: asks.names, version: req.GetVersionInfo(), verdict: verdictSubscribe}
 	if e := req.GetErrorDetail(); e != nil {
 		sent, pending := s.client.acks.reject(req.GetResponseNonce(), e.GetMessage(), time.Now())
 		r.verdict, r.reason, r.version, r.repeated = verdictNACK, e.GetMessage(), sent.version, !pending
@@ -30,7 +34,7 @@ func (s *stream) OnStreamRequest(_ int64, req *discoveryv3.DiscoveryRequest) err
 		r.verdict = verdictACK
 		s.finish(sent)
 	}
-	s.heard(req.GetNode(), r)
+	s.heard(r)
 	return nil
 }
 

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
 	"unique"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"github.com/rollcall-fleet/rollcall/internal/text"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -81,7 +83,7 @@ func (s *stream) ours(typeURL string) (bool, error) {
 		return false, status.Errorf(codes.InvalidArgument, "more than %d resource types on one stream", maxTypes)
 	}
 	s.others[typeURL] = struct{}{}
-	s.server.logger.Info("discovery request for a type that is not served", "transport", s.client.transport, "type", shorten(typeURL, maxNode))
+	s.server.logRefusal(slog.LevelInfo, "discovery request for a type that is not served", "transport", s.client.transport, "type", shorten(typeURL, maxNode))
 	return false, nil
 }
 
@@ -112,6 +114,23 @@ func (s *stream) interest(ch change, notify func()) (cancel func(), err error) {
 	cancel = s.server.cache.watch(s.watcher, ch, notify)
 	s.server.lookSoon()
 	return cancel, nil
+}
+
+// checkNode refuses ids that no operator could write down.
+func checkNode(id string) error {
+	if text.HasControls(id) {
+		return errors.New("the node id has control characters, or is not UTF-8")
+	}
+	return nil
+}
+
+// meet notes who speaks.
+func (s *stream) meet(node *corev3.Node) (id string, err error) {
+	if err := checkNode(node.GetId()); err != nil {
+		s.server.opts.Refused(refusedNode)
+		return "", status.Error(codes.InvalidArgument, err.Error())
+	}
+	return node.GetId(), nil
 }
 
 // ask keeps what a request asks for until its watch is opened. What is out of bounds
@@ -166,8 +185,7 @@ func (s *stream) pushed(nonce string, replaces bool) {
 
 // heard notes a request and logs it: at debug level when it only says again
 // what the one before it said.
-func (s *stream) heard(node *corev3.Node, r request) {
-	r.node = node.GetId()
+func (s *stream) heard(r request) {
 	s.id = cmp.Or(s.id, r.node)
 	s.server.logRequest(s.server.clients.heard(s.client, r, time.Now()))
 }
