@@ -64,14 +64,14 @@ type admission struct {
 
 // newAdmission reads the keys of services. ask challenges a member; known ones were
 // proven before a restart.
-func newAdmission(t Trust, fleetName string, ask func(context.Context, *fleet.Member) bool, known []*fleet.Member, logger *slog.Logger) (*admission, error) {
+func newAdmission(t Trust, fleetName string, local bool, ask func(context.Context, *fleet.Member) bool, known []*fleet.Member, logger *slog.Logger) (*admission, error) {
 	owners, err := newOwners(t.ServiceKeys, logger)
 	if err != nil {
 		return nil, Mistake{err}
 	}
 	a := &admission{voucher: vouch.New(ask, known), owners: owners, logger: logger, total: newRefusals()}
 	a.gate = admit.New(admit.Options{
-		Fleet: cmp.Or(fleetName, gossip.DefaultFleet), Allow: t.AllowAddresses, Owners: owners.current, Proofs: a.voucher,
+		Fleet: cmp.Or(fleetName, gossip.DefaultFleet), Allow: t.AllowAddresses, Local: local, Owners: owners.current, Proofs: a.voucher,
 		MaxServices: t.MaxServices, MaxEndpoints: t.MaxEndpoints,
 	})
 	a.refused.Store(&map[admit.Cause]int{})

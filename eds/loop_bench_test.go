@@ -66,7 +66,7 @@ func BenchmarkOneOfManyChanges(b *testing.B) {
 	before := heap()
 	c := newCrowd(members)
 	quiet := slog.New(slog.DiscardHandler)
-	admission, err := newAdmission(Trust{MaxEndpoints: members}, "", func(context.Context, *fleet.Member) bool { return true }, c.members, quiet)
+	admission, err := newAdmission(Trust{MaxEndpoints: members}, "", true, func(context.Context, *fleet.Member) bool { return true }, c.members, quiet)
 	if err != nil {
 		b.Fatal(err)
 	}

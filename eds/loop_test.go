@@ -118,7 +118,7 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *node {
 	prober := probe.New(probe.Options{
 		Dial: w.endpoints.dial, Ping: func(ctx context.Context, t probe.Target) bool { return s.pool.Ping(ctx, t.ID, t.Gossip) },
 	})
-	admission, err := newAdmission(w.trust, opts.Fleet, s.pool.Vouch, remembered, slog.New(slog.DiscardHandler))
+	admission, err := newAdmission(w.trust, opts.Fleet, true, s.pool.Vouch, remembered, slog.New(slog.DiscardHandler))
 	if err != nil {
 		w.t.Fatal(err)
 	}

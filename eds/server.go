@@ -103,7 +103,7 @@ func (s *server) join() (err error) {
 		return err
 	}
 	s.stops.addSlow("gossip", leaveStop+stopStep, func() error { return leave(s.members) })
-	s.admission, err = newAdmission(opts.Trust, opts.Fleet, s.members.Vouch, s.remembered, opts.Logger)
+	s.admission, err = newAdmission(opts.Trust, opts.Fleet, s.members.Self().Gossip.Addr().IsLoopback(), s.members.Vouch, s.remembered, opts.Logger)
 	return err
 }
 

@@ -49,7 +49,7 @@ func TestChangesThatFollowEachOtherCloselyAreActedUponTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		quiet := slog.New(slog.DiscardHandler)
-		admission, err := newAdmission(Trust{}, "", func(context.Context, *fleet.Member) bool { return true }, nil, quiet)
+		admission, err := newAdmission(Trust{}, "", true, func(context.Context, *fleet.Member) bool { return true }, nil, quiet)
 		if err != nil {
 			t.Fatal(err)
 		}

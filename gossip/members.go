@@ -50,7 +50,7 @@ type record struct {
 	hidden        bool // gone for longer than keepGone
 
 	// While Member is ahead of gossip, by a word that came directly: what gossip said
-	// last, and when the word came.
+	// last, and when the first such word came.
 	behind *fleet.Member
 	heard  time.Time
 }
@@ -179,10 +179,10 @@ func (ms *members) hear(word fleet.Member) {
 	if ms.closed || old == nil || old.Liveness != fleet.Alive || word.Revision <= old.Revision || word.Role != old.Role {
 		return
 	}
-	if old.behind == nil {
-		old.behind = old.Member
-	}
 	word.Gossip, word.Liveness, word.Since = old.Gossip, fleet.Alive, time.Now()
+	if old.behind == nil { // further words, which may be made up too, win it no time
+		old.behind, old.heard = old.Member, word.Since
+	}
 	if old.Endpoint.Health == fleet.Healthy && word.Endpoint.Health != fleet.Healthy {
 		defer func() {
 			select {
@@ -191,7 +191,7 @@ func (ms *members) hear(word fleet.Member) {
 			}
 		}()
 	}
-	old.Member, old.heard = &word, word.Since
+	old.Member = &word
 	ms.roster.note(word.ID.String(), word.ID)
 	ms.signal()
 }

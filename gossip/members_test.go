@@ -112,15 +112,17 @@ func TestAWordThatGossipDoesNotBearOutIsTakenBack(t *testing.T) {
 		ms.NotifyJoin(n)
 		said, _ := ms.find(uuid.MustParse(n.Name))
 		word := *said
-		word.Revision, word.Endpoint.Health = math.MaxUint64, fleet.Draining
+		word.Revision, word.Endpoint.Health = math.MaxUint64-9, fleet.Draining
 		ms.hear(word)
 		for range 2 { // gossip repeats itself meanwhile
 			if got, _ := ms.find(said.ID); got.Endpoint.Health != fleet.Draining {
 				t.Fatalf("the word is not heeded: %+v", got)
 			}
 			ms.NotifyUpdate(n)
+			time.Sleep(wordKeeps / 2) // and so does who made it up
+			word.Revision++
+			ms.hear(word)
 		}
-		time.Sleep(wordKeeps)
 		ms.sweep(time.Now())
 		if got, _ := ms.find(said.ID); got.Endpoint.Health != fleet.Healthy || got.Revision != said.Revision {
 			t.Errorf("after %s it is %+v", wordKeeps, got)

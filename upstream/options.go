@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
 )
@@ -21,6 +23,7 @@ const (
 type Option func(*options)
 
 type options struct {
+	id        uuid.UUID      // zero: a new one
 	advertise netip.AddrPort // of the endpoint; invalid: the listener's own address
 	probe     fleet.Probe
 	health    func(context.Context) error // nil: always healthy
@@ -49,6 +52,12 @@ func newOptions(opts []Option) options {
 		opt(&o)
 	}
 	return o
+}
+
+// WithID sets the id that the registration begins with, which must be new: a process that
+// starts again under an id is taken for the one before.
+func WithID(id uuid.UUID) Option {
+	return func(o *options) { o.id = id }
 }
 
 // WithSeeds names members to join through, as host:port or ip:port; usually the

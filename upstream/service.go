@@ -31,8 +31,12 @@ func newMember(ln net.Addr, svc Service, opts options) (fleet.Member, error) {
 	if err != nil {
 		return fleet.Member{}, err
 	}
+	id := opts.id
+	if id == uuid.Nil {
+		id = uuid.New()
+	}
 	m := fleet.Member{
-		ID: uuid.New(), Role: fleet.RoleUpstream, Version: fleet.FormatVersion,
+		ID: id, Role: fleet.RoleUpstream, Version: fleet.FormatVersion,
 		Started: now(),
 		Service: svc.Name,
 		Endpoint: fleet.Endpoint{

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,7 @@ func newEDS() *cobra.Command {
 		logs   logFlags
 		access accessFlags
 		trust  edsTrust
+		strict bool
 	)
 	c := &cobra.Command{
 		Use:         "eds",
@@ -38,7 +40,7 @@ console is at the root of the HTTP address.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			opts.Logger = logs.logger()
-			if err := checkFiles(opts.Logger.Warn, append(access.files(), append(trust.files(), file{"--gossip-key-file", pool.keyFile, true})...)...); err != nil {
+			if err := checkFiles(opts.Logger.Warn, strict, slices.Concat(access.files(), trust.files(), dataFiles(opts.DataDir), []file{{"--gossip-key-file", pool.keyFile, true}})...); err != nil {
 				return err
 			}
 			if opts.Keys, err = pool.keys(); err != nil {
@@ -71,6 +73,7 @@ console is at the root of the HTTP address.`,
 			return err
 		},
 	}
+	strictFlag(c.Flags(), &strict)
 	addrPortVar(c.Flags(), &opts.HTTP, "http", "127.0.0.1:8080", "address of the API, the console and REST discovery")
 	addrPortVar(c.Flags(), &opts.XDS, "xds", "127.0.0.1:18000", "address of gRPC discovery")
 	addrPortVar(c.Flags(), &opts.Debug, "debug", "", "loopback address of Go's profiles and gRPC's channelz")
@@ -103,6 +106,16 @@ func checkEDS(opts *eds.Options) error {
 		return usageError{err}
 	}
 	return nil
+}
+
+// dataFiles are the data folder and what is in it, as far as they are there.
+func dataFiles(dir string) (files []file) {
+	for _, f := range []file{{"--data-dir", dir, false}, {"--data-dir", filepath.Join(dir, database.File), true}} {
+		if _, err := os.Stat(f.path); err == nil {
+			files = append(files, f)
+		}
+	}
+	return files
 }
 
 // defaultDataDir follows the XDG base directory specification.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rollcall-fleet/rollcall/envoy"
+	"github.com/rollcall-fleet/rollcall/exposure"
 )
 
 func newEnvoy() *cobra.Command {
@@ -58,6 +59,8 @@ func newEnvoyRun() *cobra.Command {
 		flags bootstrapFlags
 		opts  envoy.RunOptions
 		path  string
+
+		insecure bool
 	)
 	c := &cobra.Command{
 		Use:         "run",
@@ -70,10 +73,13 @@ for at --envoy, $ENVOY, on the PATH, and in the cache that make envoy fills.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			warn := func(said string, _ ...any) { fmt.Fprintln(c.ErrOrStderr(), "rollcall: "+said) }
-			if err := checkFiles(warn, append(flags.files(), file{"--bootstrap", opts.BootstrapFile, false})...); err != nil {
+			if err := checkFiles(warn, false, append(flags.files(), file{"--bootstrap", opts.BootstrapFile, false})...); err != nil {
 				return err
 			}
 			if opts.BootstrapFile == "" {
+				if _, err := exposure.Check(insecure, exposure.Address{Flag: "--admin", Addr: flags.opts.Admin.Addr(), Lock: lockAdmin}); err != nil {
+					return usageError{err}
+				}
 				opts.Bootstrap, err = flags.bootstrap(c.Flags())
 			} else {
 				err = flags.unused(c.Flags())
@@ -98,12 +104,17 @@ for at --envoy, $ENVOY, on the PATH, and in the cache that make envoy fills.`,
 		},
 	}
 	flags.add(c.Flags())
+	c.Flags().BoolVar(&insecure, "insecure", false, "open Envoy's admin interface, which has no lock, to other machines")
 	c.Flags().StringVar(&path, "envoy", "", "the Envoy binary")
 	shutdownTimeoutVar(c.Flags(), &opts.StopTimeout, envoy.DefaultStopTimeout, "for Envoy to end, between SIGTERM and SIGKILL")
 	c.Flags().StringVar(&opts.BootstrapFile, "bootstrap", "", "a bootstrap file to run with, in place of what the flags say")
 	choiceVar(c.Flags(), &opts.LogLevel, "log-level", envoy.DefaultLogLevel, "Envoy's own log level: trace, debug, info, warning, error, critical or off", envoy.LogLevels()...)
 	return c
 }
+
+// lockAdmin is what to do about an open admin interface: it can stop Envoy, and shows what
+// passes through it.
+const lockAdmin = "--admin with a loopback address, since Envoy's admin interface has no lock"
 
 // findEnvoy is envoy.Find, of which a place that was named and has none is a mistake.
 func findEnvoy(path string) (string, error) {

@@ -64,6 +64,7 @@ type memberFlags struct {
 	trust        memberTrust
 	logs         logFlags
 	insecure     insecureFlag
+	strict       bool
 
 	given  func(flag string) bool
 	gossip netip.AddrPort // where the registration gossips, known by endpoint
@@ -81,6 +82,7 @@ func (m *memberFlags) add(fs *pflag.FlagSet) {
 	m.trust.add(fs)
 	m.logs.add(fs)
 	m.insecure.add(fs)
+	strictFlag(fs, &m.strict)
 	m.given = fs.Changed
 }
 
@@ -98,7 +100,7 @@ func (m *memberFlags) endpoint(ctx context.Context, addr netip.AddrPort) (run.En
 		e.HealthTimeout = 0
 	}
 	e.Logger = m.logs.logger()
-	if err := checkFiles(e.Logger.Warn, file{"--gossip-key-file", m.pool.keyFile, true}, file{"--service-key", m.trust.serviceKey, true}); err != nil {
+	if err := checkFiles(e.Logger.Warn, m.strict, file{"--gossip-key-file", m.pool.keyFile, true}, file{"--service-key", m.trust.serviceKey, true}); err != nil {
 		return e, err
 	}
 	keys, err := m.pool.keys()

@@ -172,7 +172,7 @@ func (r *remoteFlags) done(out io.Writer, said string) error {
 func (r *remoteFlags) asks(ask func(ctx context.Context, c *client.Client, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		warn := func(said string, _ ...any) { fmt.Fprintln(cmd.ErrOrStderr(), "rollcall: "+said) }
-		if err := checkFiles(warn, file{"--token-file", r.token, true}, file{"--key", r.certs.Key, true}, file{"--cert", r.certs.Cert, false}, file{"--ca", r.certs.PeerCA, false}); err != nil {
+		if err := checkFiles(warn, false, file{"--token-file", r.token, true}, file{"--key", r.certs.Key, true}, file{"--cert", r.certs.Cert, false}, file{"--ca", r.certs.PeerCA, false}); err != nil {
 			return err
 		}
 		var once sync.Once

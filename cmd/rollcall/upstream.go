@@ -20,6 +20,7 @@ func newUpstream() *cobra.Command {
 		address  = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 		listen   netip.Addr
 		trust    memberTrust
+		strict   bool
 	)
 	c := &cobra.Command{
 		Use:         "upstream",
@@ -33,7 +34,7 @@ what it serves. SIGTERM drains it: no request is lost.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			opts.Logger = logs.logger()
-			if err := checkFiles(opts.Logger.Warn, file{"--gossip-key-file", pool.keyFile, true}, file{"--service-key", trust.serviceKey, true}); err != nil {
+			if err := checkFiles(opts.Logger.Warn, strict, file{"--gossip-key-file", pool.keyFile, true}, file{"--service-key", trust.serviceKey, true}); err != nil {
 				return err
 			}
 			if opts.Keys, err = pool.keys(); err != nil {
@@ -81,5 +82,6 @@ what it serves. SIGTERM drains it: no request is lost.`,
 	trust.add(fs)
 	logs.add(fs)
 	insecure.add(fs)
+	strictFlag(fs, &strict)
 	return c
 }

@@ -155,15 +155,55 @@ func TestAFileThatHoldsSomethingElseIsAMistakeOnTheCommandLine(t *testing.T) {
 
 func TestASecretThatEverybodyCanReadIsToldOf(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gossip.key")
-	for mode, want := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o604: true, 0o602: true, 0o644: true} {
+	for mode, want := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o604: true, 0o644: true} {
 		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chmod(path, mode)); err != nil {
 			t.Fatal(err)
 		}
 		var said []string
 		warn := func(s string, _ ...any) { said = append(said, s) }
-		err := checkFiles(warn, file{"--gossip-key-file", path, true}, file{"--ca", path, false}, file{"--key", "", true})
+		err := checkFiles(warn, false, file{"--gossip-key-file", path, true}, file{"--ca", path, false}, file{"--key", "", true})
 		if err != nil || (len(said) == 1) != want || want && !strings.Contains(said[0], "--gossip-key-file "+path+", a secret: chmod 600 "+path) {
 			t.Errorf("of mode %o it says %q, %v", mode, said, err)
+		}
+	}
+}
+
+func TestWhatEverybodyCanWriteIsToldOfAndRefusedIfStrict(t *testing.T) {
+	dir := t.TempDir()
+	policy, folder, shared := filepath.Join(dir, "policy"), filepath.Join(dir, "data"), filepath.Join(dir, "tmp")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(errors.Join(os.WriteFile(policy, nil, 0o600), os.Mkdir(folder, 0o700), os.Mkdir(shared, 0o700), os.Chmod(shared, 0o777|os.ModeSticky)))
+	files := []file{{"--xds-policy", policy, false}, {"--data-dir", folder, false}, {"--data-dir", shared, false}}
+	said := 0
+	warn := func(string, ...any) { said++ }
+	must(checkFiles(warn, true, files...))
+	must(errors.Join(os.Chmod(policy, 0o602), os.Chmod(folder, 0o777)))
+	must(checkFiles(warn, false, files...))
+	if said != 2 {
+		t.Errorf("%d files are warned of, want 2", said)
+	}
+	err := checkFiles(warn, true, files...)
+	var usage usageError
+	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "--xds-policy "+policy+": chmod o-w "+policy) || !strings.Contains(err.Error(), folder) || said != 2 {
+		t.Errorf("strict: %v", err)
+	}
+}
+
+func TestEnvoysAdminInterfaceIsOpenedOnPurposeOnly(t *testing.T) {
+	var usage usageError
+	_, err := invoke(t, "envoy", "run", "--admin", "0.0.0.0:9901", "--envoy", "/nonexistent")
+	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "--admin 0.0.0.0 can be reached from other machines") || !strings.Contains(err.Error(), "--insecure") {
+		t.Errorf("error %v", err)
+	}
+	for _, flags := range [][]string{{"--admin", "127.0.0.1:9901"}, {"--admin", "0.0.0.0:9901", "--insecure"}} {
+		_, err := invoke(t, append([]string{"envoy", "run", "--envoy", "/nonexistent"}, flags...)...)
+		if err == nil || strings.Contains(err.Error(), "--insecure") {
+			t.Errorf("%v: error %v", flags, err)
 		}
 	}
 }

@@ -45,6 +45,7 @@ type Owners interface {
 type Options struct {
 	Fleet        string         // as members sign it
 	Allow        []netip.Prefix // where endpoints may be whose member gossips elsewhere
+	Local        bool           // this server gossips at a loopback address, and so may others
 	Owners       func() Owners  // as they are now: another one when something changed; called once for each Admit
 	Proofs       Proofs
 	MaxServices  int // 0 stands for the default

@@ -84,6 +84,7 @@ func TestAMemberSpeaksForItsOwnAddressOnly(t *testing.T) {
 		{"said to be its own, and silent", "10.0.9.9:7946", "10.0.9.9:5432", vouch.Silent, nil, "has not answered this server at its gossip address 10.0.9.9:7946", Unproven},
 		{"not asked yet", "10.0.0.7:7946", "10.0.0.7:8080", vouch.Unasked, nil, "has not answered", Unproven},
 		{"on loopback", "127.0.0.1:7946", "127.0.0.5:8080", vouch.Proven, nil, "", ""},
+		{"loopback of whoever asks", "127.0.0.1:7946", "10.0.9.9:5432", vouch.Proven, allow, "an address of every machine", Address},
 		{"this machine's from elsewhere", "10.0.0.7:7946", "127.0.0.1:5432", vouch.Proven, nil, "--allow-address 127.0.0.1/32", Address},
 	} {
 		g := gate(Options{Allow: c.allow, Proofs: &proofs{state: c.state}})

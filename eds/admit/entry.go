@@ -62,6 +62,9 @@ func (g *Gate) verdict(e *entry, m *fleet.Member) verdict {
 		return verdict{Signature, signatureReason(m, keys)}
 	}
 	endpoint := m.Endpoint.Addr.Addr()
+	if gossips := m.Gossip.Addr(); gossips.IsLoopback() && !endpoint.IsLoopback() && !g.opts.Local {
+		return verdict{Address, fmt.Sprintf("it gossips at %s, which is an address of every machine: start it with --gossip at one of its own", gossips)}
+	}
 	if slices.ContainsFunc(g.opts.Allow, func(p netip.Prefix) bool { return p.Contains(endpoint) }) {
 		return verdict{}
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
@@ -389,15 +388,4 @@ func (c *client) gone(now time.Time) bool {
 		return now.Sub(c.seen) > missed+comeBack
 	}
 	return now.Sub(c.seen) > max(minPollLife, missed)
-}
-
-// shorten cuts s to at most n bytes of valid UTF-8.
-func shorten(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n]
 }

@@ -83,6 +83,17 @@ func clip(s string, n int) string {
 	return strings.Clone(shorten(s, n))
 }
 
+// shorten cuts s to at most n bytes of valid UTF-8.
+func shorten(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
 // readRequest reads b into m but for the node, the field of that number, which it
 // returns. What lies between nodes is merged, as protobuf merges what is concatenated.
 func readRequest(b []byte, node protowire.Number, m proto.Message) (n *corev3.Node, ok bool) {

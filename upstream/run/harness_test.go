@@ -32,7 +32,7 @@ import (
 const patience = 30 * time.Second
 
 // asProgram makes the test binary play the program that is named in it.
-const asProgram = "ROLLCALL_TEST_PROGRAM"
+const asProgram = "TEST_TEST_PROGRAM"
 
 // TestMain fails when any test leaves a goroutine behind. A probe of memberlist's
 // that was under way at the shutdown may go on for some seconds.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -45,6 +47,15 @@ type program struct {
 	ended chan exit // capacity one
 }
 
+// environment is this process's without what it was configured with, which may be
+// secret, and is no business of a program that starts rollcall itself. Instead it says
+// who the program is in the fleet.
+func (o *Options) environment(own []string) []string {
+	const prefix = "ROLLCALL_"
+	env := slices.DeleteFunc(own, func(v string) bool { return strings.HasPrefix(v, prefix) })
+	return append(env, prefix+"ID="+o.id.String(), prefix+"SERVICE="+o.Service.Name, prefix+"ADDRESS="+o.Address.String())
+}
+
 func startProgram(o *Options) (process, error) {
 	cmd := exec.Command(o.Program[0], o.Program[1:]...)
 	if o.Stdin != nil {
@@ -57,6 +68,7 @@ func startProgram(o *Options) (process, error) {
 		cmd.Stderr = o.Stderr
 	}
 	cmd.SysProcAttr = sysProcAttr()
+	cmd.Env = o.environment(os.Environ())
 	p := &program{cmd: cmd, ended: make(chan exit, 1)}
 	started := make(chan error, 1)
 	go p.run(started)

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
@@ -58,6 +60,8 @@ type Options struct {
 	// one stops as the end of the context does, the second one cuts the drain short,
 	// the third one kills. It may be nil.
 	Signals <-chan os.Signal
+
+	id uuid.UUID // of the registration, at first
 }
 
 // Run runs the program until it ends for good, registered whenever it is healthy,
@@ -66,6 +70,8 @@ type Options struct {
 // left the pool when it returns, and nothing of the program's process group is
 // left. An error says what went wrong besides; the exit code is 1 then, 127 when there
 // is no such program, and 126 when it cannot be executed.
+// The program's environment has ROLLCALL_ID, the id of its member, ROLLCALL_SERVICE and
+// ROLLCALL_ADDRESS, and no other variable of rollcall's.
 // It starts nothing when another process answers at the address already, and nothing
 // again for as long as one does.
 func Run(ctx context.Context, o Options) (exitCode int, err error) {
@@ -108,6 +114,8 @@ func (o *Options) prepare() error {
 	// The program is asked here alone, at its operator's interval: it may serve one
 	// connection at a time. EDS servers ask this process.
 	o.Health.Probe = fleet.Probe{Kind: fleet.ProbeNone}
+	o.id = uuid.New()
+	o.Pool = append(slices.Clone(o.Pool), upstream.WithID(o.id))
 	return o.Endpoint.prepare()
 }
 

@@ -171,6 +171,33 @@ func TestTheProgramEndsWithTheProcessThatRunsIt(t *testing.T) {
 	gone(t, pid)
 }
 
+func TestAProgramIsToldWhoItIsAndNothingElse(t *testing.T) {
+	o, addr := observe(t), unused(t)
+	t.Setenv("ROLLCALL_GOSSIP_KEY_FILE", "secret")
+	t.Setenv("ROLLCALL_PORT", "1")
+	path := filepath.Join(t.TempDir(), "env")
+	r := start(t, "", run.Options{
+		Endpoint: endpoint(addr, "exec:test -s "+path, o.seed(), upstream.WithDrainTimeout(0)),
+		Program:  []string{"/bin/sh", "-c", "env > " + path + "; exec sleep 60"},
+	})
+	m := o.await(t, "healthy", is(fleet.Healthy))
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]bool{
+		"ROLLCALL_ID=" + m.ID.String(): true, "ROLLCALL_SERVICE=" + m.Service: true, "ROLLCALL_ADDRESS=" + addr.String(): true,
+		"secret": false, "ROLLCALL_PORT": false,
+	} {
+		if strings.Contains(string(text), line) != want {
+			t.Errorf("%s is in its environment: %v, want %v", line, !want, want)
+		}
+	}
+	r.joins(t)
+	r.signals <- syscall.SIGTERM
+	r.ends(t, 143, "")
+}
+
 func TestAPythonProgramNeedsNoChange(t *testing.T) {
 	t.Parallel()
 	python, err := exec.LookPath("python3")
