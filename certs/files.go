@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rollcall-fleet/rollcall/reload"
 )
@@ -127,6 +128,25 @@ var (
 	errTwoIDs   = errors.New("the client certificate has a SPIFFE id and another URI: it may have one URI alone (SPIFFE X509-SVID, section 2)")
 	errFalseURI = errors.New("the common name of the client certificate is a URI: an id with :// counts as a URI SAN alone")
 )
+
+// Expired returns an error once the certificate of a verified connection's client has
+// ended. TLS asks only as the connection begins.
+func Expired(state *tls.ConnectionState, now time.Time) error {
+	end := Ends(state)
+	if end.IsZero() || now.Before(end) {
+		return nil
+	}
+	return fmt.Errorf("the client certificate expired at %s: connect again with another one", end.UTC().Format(time.RFC3339))
+}
+
+// Ends returns when the certificate of a verified connection's client ends; zero without
+// one.
+func Ends(state *tls.ConnectionState) time.Time {
+	if state == nil || len(state.VerifiedChains) == 0 {
+		return time.Time{}
+	}
+	return state.PeerCertificates[0].NotAfter
+}
 
 // ID returns who a verified connection's client is: the SPIFFE id in its
 // certificate (SPIFFE X509-SVID, section 2: the one URI SAN), else the common

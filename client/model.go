@@ -156,6 +156,8 @@ type Follower struct {
 	Seen      time.Time  `json:"seen"`
 	Services  []Followed `json:"services"`
 	NACK      *NACK      `json:"last_nack,omitempty"`
+
+	CertExpired time.Time `json:"certificate_expired,omitzero"`
 }
 
 // Followed is a service that an xDS client follows.

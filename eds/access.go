@@ -36,6 +36,7 @@ type Access struct {
 	// The bounds of discovery, see xds.Options; 0: its defaults.
 	Clients, Streams, Names, NameBytes int
 	RequestBytes                       int64
+	CutExpired                         bool
 
 	Decisions int // most in force; 0 stands for override.DefaultMaxInForce
 	Readers   int // most of events; 0 stands for events.DefaultMaxReaders

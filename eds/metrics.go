@@ -24,6 +24,7 @@ var (
 	descIsolated  = prometheus.NewDesc("rollcall_isolated", "1 while no endpoint is heard at all.", nil, nil)
 	descOverrides = prometheus.NewDesc("rollcall_overrides", "Services with a manual list.", []string{"mode"}, nil)
 	descClients   = prometheus.NewDesc("rollcall_xds_clients", "Connected xDS clients.", []string{"transport"}, nil)
+	descExpired   = prometheus.NewDesc("rollcall_xds_clients_certificate_expired", "xDS clients whose certificate has ended since they connected.", nil, nil)
 	descNACKs     = prometheus.NewDesc("rollcall_xds_clients_nacking", "xDS clients whose last answer was a NACK.", nil, nil)
 )
 
@@ -68,7 +69,7 @@ func counterOf(name, help string, read func() int) prometheus.Collector {
 
 // Describe implements prometheus.Collector.
 func (m metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSettled, descMembers, descBad, descEndpoints, descHeld, descAlive, descIsolated, descOverrides, descClients, descNACKs} {
+	for _, d := range []*prometheus.Desc{descSettled, descMembers, descBad, descEndpoints, descHeld, descAlive, descIsolated, descOverrides, descClients, descNACKs, descExpired} {
 		ch <- d
 	}
 }
@@ -119,6 +120,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	counts(descClients, clients, 1)
 	gauge(descBad, float64(bad))
 	gauge(descNACKs, float64(count.NACKing))
+	gauge(descExpired, float64(count.Expired))
 }
 
 func number(b bool) float64 {

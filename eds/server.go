@@ -113,7 +113,7 @@ func (s *server) connect() error {
 	s.discovery = xds.New(xds.Options{
 		Logger: opts.Logger, TLS: s.enter.xdsTLS, Allows: s.enter.allows, Refused: s.enter.count, Panics: s.panics,
 		MaxClients: opts.Access.Clients, MaxStreams: opts.Access.Streams, MaxNames: opts.Access.Names,
-		MaxNameBytes: opts.Access.NameBytes, MaxRequestBytes: opts.Access.RequestBytes,
+		MaxNameBytes: opts.Access.NameBytes, MaxRequestBytes: opts.Access.RequestBytes, CutExpired: opts.Access.CutExpired,
 		MaxHeld: max(1, cmp.Or(opts.Access.Connections, middleware.DefaultMaxConnections)/2), // each needs a connection
 		Claims:  claimsMost,
 	})

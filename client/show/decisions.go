@@ -83,6 +83,9 @@ func Clients(w io.Writer, now time.Time, clients []client.Follower) error {
 		if c.NACK != nil {
 			refused = age(now, c.NACK.At) + " ago: " + c.NACK.Detail
 		}
+		if !c.CertExpired.IsZero() {
+			refused = strings.TrimPrefix(refused+"; certificate expired "+age(now, c.CertExpired)+" ago", "; ")
+		}
 		t.row(c.Node, c.Transport, c.Peer, age(now, c.Connected), age(now, c.Seen), strings.Join(names, ","), strings.Join(behind, ","), refused)
 	}
 	_, err := t.WriteTo(w)

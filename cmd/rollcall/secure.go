@@ -77,6 +77,7 @@ func (a *accessFlags) add(fs *pflag.FlagSet) {
 	fs.IntVar(&x.Names, "xds-max-names", xds.DefaultMaxNames, "most services in one stream's subscription")
 	fs.IntVar(&x.NameBytes, "xds-max-name-bytes", xds.DefaultMaxNameBytes, "most bytes of their names")
 	fs.Int64Var(&x.RequestBytes, "max-request-bytes", xds.DefaultMaxRequestBytes, "most bytes of discovery requests that are being read")
+	fs.BoolVar(&x.CutExpired, "xds-cut-expired", false, "end the streams of clients whose certificate has expired, which are kept otherwise")
 	fs.IntVar(&x.Decisions, "max-overrides", override.DefaultMaxInForce, "most decisions of operators in force")
 	fs.IntVar(&x.Readers, "max-event-readers", events.DefaultMaxReaders, "most readers of GET /events at a time")
 	certFlags(fs, &a.access.HTTP, "http", "the HTTP port")

@@ -16,6 +16,8 @@ type clientView struct {
 	Seen      time.Time           `json:"seen"`
 	Services  []clientServiceView `json:"services"`
 	NACK      *nackView           `json:"last_nack,omitzero"`
+
+	CertExpired time.Time `json:"certificate_expired,omitzero"`
 }
 
 type clientServiceView struct {
@@ -34,7 +36,7 @@ type nackView struct {
 
 func viewClient(c xds.Client) clientView {
 	v := clientView{
-		Node: text.Name(c.Node), Transport: c.Transport, Peer: c.Peer, Connected: c.Connected, Seen: c.Seen,
+		Node: text.Name(c.Node), Transport: c.Transport, Peer: c.Peer, Connected: c.Connected, Seen: c.Seen, CertExpired: c.CertExpired,
 		Services: make([]clientServiceView, 0, len(c.Services)),
 	}
 	for _, s := range c.Services {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/rollcall-fleet/rollcall/certs"
 	"github.com/rollcall-fleet/rollcall/reload"
@@ -77,6 +78,9 @@ func (a *Authenticator) Identify(r *http.Request) (Identity, error) {
 			return Identity{}, errToken
 		}
 		return id, nil
+	}
+	if err := certs.Expired(r.TLS, time.Now()); err != nil {
+		return Identity{}, err
 	}
 	name, err := certs.ID(r.TLS)
 	return Identity{Name: name, Role: a.certs[name]}, err

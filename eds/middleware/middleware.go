@@ -6,12 +6,14 @@
 package middleware
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/eds/auth"
@@ -88,6 +90,8 @@ func (g *guarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		no.answer(w)
 		return
 	}
+	r, stop := g.recheck(r)
+	defer stop()
 	if g.MaxBody > 0 {
 		r.Body = http.MaxBytesReader(w, r.Body, g.MaxBody)
 	}
@@ -129,22 +133,70 @@ func (g *guarded) check(r *http.Request) *refusal {
 	return g.authorize(r, kind)
 }
 
+// recheckEvery is how often one who waits for an answer, or listens, is looked at again.
+const recheckEvery = 800 * time.Millisecond
+
+// recheck ends the context of a request whose author may not ask it any more: a token was
+// revoked, or a certificate has expired.
+func (g *guarded) recheck(r *http.Request) (_ *http.Request, stop func()) {
+	kind := kindOf(r)
+	if g.Auth == nil || kind == public {
+		return r, func() {}
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	var mu sync.Mutex
+	var timer *time.Timer
+	stopped := false
+	look := func() {
+		_, no := g.identify(r, kind)
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case stopped:
+		case no == nil:
+			timer.Reset(recheckEvery)
+		default:
+			g.Refused(no.reason)
+			g.Logger.Info("a request was ended, its author may not ask it any more", "remote", r.RemoteAddr, "path", r.URL.Path, "reason", no.detail)
+			cancel()
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(recheckEvery, look)
+	return r.WithContext(ctx), func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		timer.Stop()
+		cancel()
+	}
+}
+
 func (g *guarded) authorize(r *http.Request, kind kind) *refusal {
+	id, no := g.identify(r, kind)
+	if no == nil && kind != public {
+		r.Header.Set(ActorHeader, id.Name)
+	}
+	return no
+}
+
+// identify returns who asks, or why that one may not.
+func (g *guarded) identify(r *http.Request, kind kind) (auth.Identity, *refusal) {
 	id, err := g.Auth.Identify(r)
 	switch {
 	case kind == public:
-		return nil
+		return id, nil
 	case err != nil:
-		return &refusal{http.StatusUnauthorized, RefusedIdentity, err.Error()}
+		return id, &refusal{http.StatusUnauthorized, RefusedIdentity, err.Error()}
 	case id.Name == "":
-		return &refusal{http.StatusUnauthorized, RefusedIdentity, "who is asking? Send a token (Authorization: Bearer TOKEN) or a client certificate"}
+		return id, &refusal{http.StatusUnauthorized, RefusedIdentity, "who is asking? Send a token (Authorization: Bearer TOKEN) or a client certificate"}
 	case kind == reading && !id.Role.May(auth.Viewer):
-		return &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s has no role here: it takes viewer or operator", id.Name)}
+		return id, &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s has no role here: it takes viewer or operator", id.Name)}
 	case kind == deciding && !id.Role.May(auth.Operator):
-		return &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s may not do that: it takes an operator", id.Name)}
+		return id, &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s may not do that: it takes an operator", id.Name)}
 	}
-	r.Header.Set(ActorHeader, id.Name)
-	return nil
+	return id, nil
 }
 
 func remote(r *http.Request) netip.Addr {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
@@ -54,6 +55,16 @@ func certID(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	return named(certs.ID(&info.State))
+}
+
+// certEnd is when a stream's client certificate ends; zero without one.
+func certEnd(ctx context.Context) time.Time {
+	if p, ok := peer.FromContext(ctx); ok {
+		if info, ok := p.AuthInfo.(credentials.TLSInfo); ok {
+			return certs.Ends(&info.State)
+		}
+	}
+	return time.Time{}
 }
 
 func requestID(r *http.Request) (string, error) { return named(certs.ID(r.TLS)) }

@@ -74,3 +74,15 @@ func (a *acks) shares(other *acks) bool {
 		return asked
 	})
 }
+
+// expire notes that a client's certificate ended, and returns its node id.
+func (t *clients) expire(c *client, end time.Time) (node string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.streams[c]; ok && c.expired.IsZero() {
+		t.counted(c, -1)
+		c.expired = end
+		t.counted(c, 1)
+	}
+	return c.node
+}

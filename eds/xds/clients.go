@@ -34,6 +34,8 @@ type Client struct {
 	Seen      time.Time       // its latest request, or the answer to it where that was held
 	Services  []ClientService // what it asked for, sorted by name
 	NACK      *NACK           // the last one on this stream; nil if there was none
+
+	CertExpired time.Time // when its certificate ended; zero while it is good, or without one
 }
 
 // ClientService is how far a client is with one service.
@@ -98,6 +100,7 @@ type client struct {
 	lines     logLines      // of the log
 	broke     time.Time     // when its stream broke; zero while it is open
 	refused   bool          // it has answered with a NACK
+	expired   time.Time     // when its certificate ended
 }
 
 // poller tells REST clients apart. The address without the port is in it, so that
@@ -135,6 +138,7 @@ type clients struct {
 type Count struct {
 	Transports map[string]int // by transport
 	NACKing    int            // of them, those with a NACK
+	Expired    int            // and those whose certificate has ended
 }
 
 func newClients(limit, names int) *clients {
@@ -147,7 +151,7 @@ func (t *clients) counts(now time.Time) Count {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sweep(now)
-	return Count{Transports: maps.Clone(t.count.Transports), NACKing: t.count.NACKing}
+	return Count{Transports: maps.Clone(t.count.Transports), NACKing: t.count.NACKing, Expired: t.count.Expired}
 }
 
 // counted counts a client in, with n 1, or out, with -1. The caller holds mu.
@@ -156,6 +160,9 @@ func (t *clients) counted(c *client, n int) {
 	t.count.Transports[c.transport] += n
 	if c.refused {
 		t.count.NACKing += n
+	}
+	if !c.expired.IsZero() {
+		t.count.Expired += n
 	}
 }
 
@@ -289,7 +296,7 @@ func (t *clients) views(now time.Time) (list []Client, acked []*acks) {
 	defer t.mu.Unlock()
 	t.sweep(now)
 	add := func(c *client) {
-		list = append(list, Client{Node: c.node, Transport: c.transport, Peer: c.peer, Connected: c.connected, Seen: c.seen})
+		list = append(list, Client{Node: c.node, Transport: c.transport, Peer: c.peer, Connected: c.connected, Seen: c.seen, CertExpired: c.expired})
 		acked = append(acked, &c.acks)
 	}
 	list, acked = make([]Client, 0, len(t.streams)+len(t.pollers)), make([]*acks, 0, len(t.streams)+len(t.pollers))

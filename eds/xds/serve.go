@@ -167,14 +167,39 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 		s.logRefusal(slog.LevelWarn, "stream refused: too many clients, in all or of one address", "peer", address, "max", s.clients.max)
 		return status.Errorf(codes.ResourceExhausted, "more than %d clients, or more than half of them from this address", s.clients.max)
 	}
+	if end := certEnd(ctx); !end.IsZero() {
+		defer s.expires(ctx, c, end).Stop()
+	}
 	st := s.newStream(c, typeURL)
 	st.id = id
 	defer s.end(st)
 	s.logger.Debug("stream opened", "transport", transport, "peer", address)
 	err = handle(st)
 	s.logger.Debug("stream closed", "transport", transport, "peer", address, "error", err)
+	if context.Cause(ctx) == errCutExpired {
+		return errCutExpired
+	}
 	return err
 }
+
+// errCutExpired ends a stream whose client's certificate has ended, if Options say so.
+var errCutExpired = status.Error(codes.Unauthenticated, "the client certificate has expired")
+
+// expires has c marked once its certificate has ended. Its stream stays, unless Options
+// say otherwise: an Envoy reads its certificate only as it starts, and one that is cut off
+// is left with what it has.
+func (s *Server) expires(ctx context.Context, c *client, end time.Time) *time.Timer {
+	return time.AfterFunc(time.Until(end), func() {
+		node := s.clients.expire(c, end)
+		s.logRefusal(slog.LevelWarn, "the certificate of a client has expired, renew it", "node", node, "peer", c.peer, "expired", end.UTC().Format(time.RFC3339), "cut", s.opts.CutExpired)
+		if cut, ok := ctx.Value(cutKey{}).(context.CancelCauseFunc); ok && s.opts.CutExpired {
+			cut(errCutExpired)
+		}
+	})
+}
+
+// cutKey is of the function in a stream's context that ends it.
+type cutKey struct{}
 
 // end forgets a stream; one that the client did not close itself broke.
 func (s *Server) end(st *stream) {
@@ -213,10 +238,10 @@ func (s *Server) boundOthers() grpc.StreamServerInterceptor {
 // and reflection know of nothing but their stream's own context.
 func endWith(ctx context.Context) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		both, cancel := context.WithCancel(stream.Context())
-		defer cancel()
-		defer context.AfterFunc(ctx, cancel)()
-		return handler(srv, ending{stream, both})
+		both, cancel := context.WithCancelCause(stream.Context())
+		defer cancel(nil)
+		defer context.AfterFunc(ctx, func() { cancel(nil) })()
+		return handler(srv, ending{stream, context.WithValue(both, cutKey{}, cancel)})
 	}
 }
 

@@ -69,6 +69,10 @@ type Options struct {
 	// client's certificate, without one the node id that it says it has.
 	Allows func(id, service string) bool
 
+	// CutExpired ends streams whose client's certificate has ended. They are kept
+	// otherwise, with a warning, and shown in Clients.
+	CutExpired bool
+
 	Refused func(reason string) // called for each refusal; nil: nobody
 	Panics  panics.Catcher      // of panics in streams, each of which ends its stream
 }
