@@ -78,6 +78,7 @@ func bounds(opts Options, files *descriptors.Descriptors) map[string]int {
 		"xds_names":           cmp.Or(a.Names, xds.DefaultMaxNames),
 		"xds_name_bytes":      cmp.Or(a.NameBytes, xds.DefaultMaxNameBytes),
 		"request_bytes":       int(cmp.Or(a.RequestBytes, xds.DefaultMaxRequestBytes)),
+		"overrides_ended":     cmp.Or(a.Decisions, override.DefaultMaxInForce),
 		"overrides":           cmp.Or(a.Decisions, override.DefaultMaxInForce),
 		"probe_connections":   files.Most(),
 		"event_readers":       cmp.Or(a.Readers, events.DefaultMaxReaders),

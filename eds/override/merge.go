@@ -45,6 +45,13 @@ func (b *batch) merge(o Override) (won bool, err error) {
 		b.overtake(o, was)
 		return false, nil
 	}
+	if was.Stamp.IsZero() && b.ended(o) {
+		if !o.InForce(b.now) {
+			return false, nil
+		}
+		err := b.end(o)
+		return err == nil, err
+	}
 	if err := b.room(o); err != nil {
 		return false, err
 	}

@@ -81,6 +81,7 @@ type Store struct {
 	writing   sync.Mutex
 	clock     clock
 	keptAudit auditSize
+	evicted   Stamp // see evict.go
 
 	mu       sync.RWMutex // guards what follows; the writer alone changes it
 	all      map[Key]record
@@ -138,6 +139,7 @@ func (s *Store) read(tx *bbolt.Tx) error {
 	if err := s.readServer(meta); err != nil {
 		return err
 	}
+	s.readEvicted(meta)
 	if err := s.keptAudit.read(tx); err != nil {
 		return err
 	}

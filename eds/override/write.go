@@ -111,7 +111,7 @@ func (s *Store) write(apply func(*batch) error) (uint64, error) {
 
 // commit writes what is queued to disk, then to memory. The caller holds writing.
 func (s *Store) commit(queue []*write) {
-	b := &batch{store: s, now: s.now(), clock: &s.clock, at: make(map[Key]int), tags: make(map[string]etag)}
+	b := &batch{store: s, now: s.now(), clock: &s.clock, at: make(map[Key]int), tags: make(map[string]etag), evicted: s.evicted}
 	for _, w := range queue {
 		w.done = true
 	}
@@ -126,7 +126,7 @@ func (s *Store) commit(queue []*write) {
 		for _, w := range queue {
 			w.err = fmt.Errorf("keep the decision: %w", err) // what it was refused for may not be so
 		}
-		b.puts = b.puts[:expired] // the time of those is over all the same
+		b.puts, b.evicted = b.puts[:expired], s.evicted // the time of those is over all the same
 	}
 	first := s.publish(b)
 	for i, w := range queue {
@@ -139,6 +139,7 @@ func (s *Store) publish(b *batch) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	first := s.revision
+	s.evicted = b.evicted
 	for _, p := range b.puts {
 		if p.forget {
 			s.remove(p.Key)
@@ -175,7 +176,9 @@ type batch struct {
 	force int // how many more are in force
 	audit []Entry
 
-	rescanned bool // expired ones were looked for
+	evicted   Stamp   // the highest of what was evicted
+	oldest    *oldest // what may be evicted next; nil until there is a need
+	rescanned bool    // expired ones were looked for
 }
 
 type put struct {
@@ -213,22 +216,13 @@ func (b *batch) decide(o Override) (Override, error) {
 	if err := o.Check(); err != nil {
 		return Override{}, err
 	}
-	if err := errors.Join(b.room(o), o.checkSize()); err != nil {
+	if err := o.checkSize(); err != nil {
+		return Override{}, err
+	}
+	if err := b.room(o); err != nil {
 		return Override{}, err
 	}
 	return b.take(o, true), nil
-}
-
-// room reports whether o fits in.
-func (b *batch) room(o Override) error {
-	was := b.get(o.Key)
-	switch {
-	case was.Stamp.IsZero() && len(b.store.all)+b.keys >= 2*b.store.most:
-		return fmt.Errorf("%s: %w: %d are kept, ended ones included", o.Key.Name(), ErrFull, 2*b.store.most)
-	case !was.inForce && o.InForce(b.now) && b.store.force+b.force >= b.store.most:
-		return fmt.Errorf("%s: %w: %d are in force", o.Key.Name(), ErrFull, b.store.most)
-	}
-	return nil
 }
 
 // take puts o in place of what is known of its key, and into the audit.
@@ -263,6 +257,9 @@ func (b *batch) put(p put) {
 	b.tags[p.Service] = tag
 	b.at[p.Key] = len(b.puts)
 	b.puts = append(b.puts, p)
+	if b.oldest != nil {
+		b.age(p)
+	}
 }
 
 // save writes b to disk, unless there is nothing to write.
@@ -287,6 +284,9 @@ func (b *batch) save() error {
 			if err := bk.Put(diskKey(p.Key), v); err != nil {
 				return err
 			}
+		}
+		if err := b.saveEvicted(tx); err != nil {
+			return err
 		}
 		return size.append(tx, b.audit, b.now)
 	})
