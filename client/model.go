@@ -233,6 +233,13 @@ type Keys struct {
 	Keys     []Key        `json:"keys"`
 	Silent   []string     `json:"silent"` // members that did not answer
 	Problems []KeyProblem `json:"problems"`
+	Holders  []KeyHolder  `json:"holders"` // who has which
+}
+
+// KeyHolder is a member and its keys, the one that it encrypts with first.
+type KeyHolder struct {
+	Member string   `json:"member"`
+	Keys   []string `json:"keys"`
 }
 
 // Key is one key, and how many members have it.

@@ -145,25 +145,28 @@ func (c *Client) Keys(ctx context.Context) (Answer[Keys], error) {
 	return get[Keys](ctx, c, "/keys", nil, "")
 }
 
-// AddKey has every member accept key too, which is 16, 24 or 32 bytes long.
-func (c *Client) AddKey(ctx context.Context, key []byte) (Answer[Keys], error) {
-	return fetch[Keys](ctx, c, request{method: http.MethodPost, path: "/keys", body: map[string][]byte{"key": key}}, "")
-}
-
 // UseKey has every member encrypt with the key whose fingerprint begins so. It is
-// refused while one lacks that key.
-func (c *Client) UseKey(ctx context.Context, fingerprint string) (Answer[Keys], error) {
-	return fetch[Keys](ctx, c, request{method: http.MethodPut, path: keyPath(fingerprint)}, "")
+// refused while one lacks that key or does not answer, but for those whose ids are in
+// without: these may be locked out.
+func (c *Client) UseKey(ctx context.Context, fingerprint string, without ...string) (Answer[Keys], error) {
+	return fetch[Keys](ctx, c, request{method: http.MethodPut, path: keyPath(fingerprint), query: withoutQuery(without)}, "")
 }
 
 // RemoveKey has every member forget the key whose fingerprint begins so. It is
-// refused while one encrypts with it.
-func (c *Client) RemoveKey(ctx context.Context, fingerprint string) (Answer[Keys], error) {
-	return fetch[Keys](ctx, c, request{method: http.MethodDelete, path: keyPath(fingerprint)}, "")
+// refused while one encrypts with it, as UseKey is.
+func (c *Client) RemoveKey(ctx context.Context, fingerprint string, without ...string) (Answer[Keys], error) {
+	return fetch[Keys](ctx, c, request{method: http.MethodDelete, path: keyPath(fingerprint), query: withoutQuery(without)}, "")
 }
 
 func keyPath(fingerprint string) string {
 	return "/keys/" + url.PathEscape(strings.ToLower(fingerprint))
+}
+
+func withoutQuery(members []string) url.Values {
+	if len(members) == 0 {
+		return nil
+	}
+	return url.Values{"without": {strings.Join(members, ",")}}
 }
 
 func servicePath(name string) string { return "/edsservice/" + url.PathEscape(name) }

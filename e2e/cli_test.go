@@ -89,7 +89,7 @@ func TestTakenAddressEndsTheProcessAndIsNamed(t *testing.T) {
 
 func TestEveryVerbHelps(t *testing.T) {
 	t.Parallel()
-	for _, verb := range []string{"", "eds", "upstream", "run", "register", "envoy", "envoy bootstrap", "envoy run", "keygen", "keygen gossip", "keygen service", "keygen eds", "keys", "keys list", "keys add", "keys use", "keys remove", "guards", "guards release", "demo", "version"} {
+	for _, verb := range []string{"", "eds", "upstream", "run", "register", "envoy", "envoy bootstrap", "envoy run", "keygen", "keygen gossip", "keygen service", "keygen eds", "keys", "keys list", "keys use", "keys remove", "guards", "guards release", "demo", "version"} {
 		t.Run("rollcall "+verb, func(t *testing.T) {
 			t.Parallel()
 			code, out := rollcall(t, append(strings.Fields(verb), "--help")...)

@@ -1,14 +1,25 @@
 package e2e
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/envoy"
+	words "github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip"
 )
 
 func TestTheGossipKeyIsRotatedUnderLoadAndNobodyIsLost(t *testing.T) {
@@ -51,12 +62,20 @@ func TestTheGossipKeyIsRotatedUnderLoadAndNobodyIsLost(t *testing.T) {
 	}
 	fingerprint := func(out string, row int) string { return strings.Fields(strings.Split(out, "\n")[1+row])[0] }
 	first := fingerprint(keys(true, "list"), 0)
-	keys(true, "add", next)
-	out := keys(true, "list")
-	second := fingerprint(out, 0)
-	if second == first {
-		second = fingerprint(out, 1)
+	added := must2(os.ReadFile(next))(t)
+	if out := keys(false, "use", gossip.FingerprintOf(must2(gossip.ReadKeyFile(next))(t)[0]).String()); !strings.Contains(out, "no key has a fingerprint") {
+		t.Errorf("using a key that nobody has says %s", out)
 	}
+	for _, path := range []string{edsFile, upstreamFile} {
+		must(t, 0, os.WriteFile(path, append(slices.Clone(old), added...), 0o600))
+	}
+	second := gossip.FingerprintOf(must2(gossip.ReadKeyFile(next))(t)[0]).String()
+	h.eventually("the files are followed", func(context.Context) error {
+		if out := keys(true, "list"); strings.Count(out, second) != 3 { // and who has it
+			return errors.New(out)
+		}
+		return nil
+	})
 	if out := keys(false, "remove", first); !strings.Contains(out, "2 of 2 members encrypt with key") {
 		t.Errorf("removing a key in use says %s", out)
 	}
@@ -79,5 +98,70 @@ func TestTheGossipKeyIsRotatedUnderLoadAndNobodyIsLost(t *testing.T) {
 		if b, err := os.ReadFile(path); err != nil || strings.Contains(string(b), strings.TrimSpace(string(old))) {
 			t.Errorf("%s still has the old key (%v)", filepath.Base(path), err)
 		}
+	}
+}
+
+// Somebody has the key, which leaked, and keeps to itself: it is told no other, and its
+// silence stops no rotation that names it.
+func TestAHolderOfALeakedKeyIsLockedOutByARotation(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	s, next := newSecrets(t), must2(gossip.NewKey())(t)
+	file := filepath.Join(s.dir, "gossip.key")
+	h.eds(s.member()...)
+	thief := must2(gossip.Start(gossip.Options{
+		Member: words.Member{
+			ID: uuid.New(), Role: words.RoleUpstream, Started: time.Now(), Version: words.FormatVersion, Service: h.Service, Probe: words.Probe{Kind: words.ProbeTCP},
+			Endpoint: words.Endpoint{Addr: netip.MustParseAddrPort("127.0.0.1:9"), Weight: 1, Health: words.Healthy},
+		},
+		Fleet: h.Pool, Bind: netip.MustParseAddrPort("127.0.0.1:0"), Keys: [][]byte{s.raw}, Seeds: []string{h.Addresses.Gossip}, Logger: slog.New(slog.DiscardHandler),
+	}))(t)
+	t.Cleanup(func() { _ = thief.Close() })
+	id := thief.Self().ID.String()
+	keys := func(code int, args ...string) string {
+		t.Helper()
+		got, out := rollcall(t, append(append([]string{"keys"}, args...), "--server", "http://"+h.Addresses.HTTP)...)
+		if got != code {
+			t.Fatalf("keys %v: exit code %d, want %d: %s", args, got, code, out)
+		}
+		return out
+	}
+	h.eventually("it is a member", func(context.Context) error {
+		if out := keys(0, "list"); !strings.Contains(out, id) {
+			return errors.New(out)
+		}
+		return nil
+	})
+	leaked := gossip.FingerprintOf(s.raw).String()
+	must(t, 0, os.WriteFile(file, append(must2(os.ReadFile(file))(t), next+"\n"...), 0o600))
+	second := gossip.FingerprintOf(must2(gossip.ReadKeyFile(file))(t)[1]).String()
+	h.eventually("the file is followed", func(context.Context) error {
+		if out := keys(0, "list"); !strings.Contains(out, second) {
+			return errors.New(out)
+		}
+		return nil
+	})
+	if out := keys(4, "use", second); !strings.Contains(out, id) {
+		t.Errorf("who stops the rotation is not named: %s", out)
+	}
+	keys(2, "use", second, "--without", id)
+	keys(0, "use", second, "--without", id, "--yes")
+	keys(0, "remove", leaked, "--without", id, "--yes")
+	h.eventually("it is gone", func(ctx context.Context) error {
+		var got struct {
+			Members []struct{ ID, Liveness string }
+		}
+		if err := h.API.Get(ctx, "/members", &got); err != nil {
+			return err
+		}
+		for _, m := range got.Members {
+			if m.ID == id && m.Liveness == string(words.Alive) {
+				return fmt.Errorf("it is %s", m.Liveness)
+			}
+		}
+		return nil
+	})
+	if out := keys(0, "list"); strings.Contains(out, leaked) || strings.Contains(out, id) {
+		t.Errorf("the keys are %s", out)
 	}
 }

@@ -17,13 +17,18 @@ import (
 type holders struct {
 	keys   map[uuid.UUID][]gossip.Fingerprint
 	silent uuid.UUID
+	server uuid.UUID // which of them is an EDS server
 	asked  []gossip.KeyOp
 }
 
 func (h *holders) Members() []*fleet.Member {
 	var all []*fleet.Member
 	for id := range h.keys {
-		all = append(all, &fleet.Member{ID: id, Liveness: fleet.Alive})
+		m := &fleet.Member{ID: id, Role: fleet.RoleUpstream, Liveness: fleet.Alive}
+		if id == h.server {
+			m.Role = fleet.RoleEDS
+		}
+		all = append(all, m)
 	}
 	return all
 }
@@ -68,7 +73,7 @@ func TestNobodyIsLockedOutByARotation(t *testing.T) {
 		if c.remove {
 			do, op = k.Remove, gossip.RemoveKey
 		}
-		got, err := do(t.Context(), c.key)
+		got, err := do(t.Context(), c.key, nil)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error is %v, want %q", c.name, err, c.want)
 		}
@@ -87,10 +92,26 @@ func TestNobodyIsLockedOutByARotation(t *testing.T) {
 	}
 }
 
-func TestAKeyThatIsAddedIsNamed(t *testing.T) {
-	key := make([]byte, 32)
-	got, err := keyring{&holders{}}.Add(t.Context(), key)
-	if want := gossip.FingerprintOf(key).String(); err != nil || got.Changed != want {
-		t.Errorf("it is called %q, %v, want %s", got.Changed, err, want)
+// A member that is not to be in the pool has the old key and no other, or says nothing.
+func TestAMemberIsLockedOutOnPurpose(t *testing.T) {
+	a, b := uuid.UUID{1}, uuid.UUID{2}
+	old, next := gossip.Fingerprint{0x11}, gossip.Fingerprint{0x22}
+	for _, c := range []struct {
+		name    string
+		of      holders
+		without string
+		want    string
+	}{
+		{"one that has not the key", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, next}, b: {old}}}, b.String(), ""},
+		{"one that is silent", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, next}, b: {old}}, silent: b}, b.String(), ""},
+		{"nobody", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, next}, b: {old}}, silent: b}, uuid.New().String(), "of no member"},
+		{"another one", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, next}, b: {old}}}, a.String(), "1 of 2 members have key 22"},
+		{"an EDS server", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, next}, b: {old}}, server: b}, b.String(), "stop it first"},
+		{"an EDS server that is silent", holders{keys: map[uuid.UUID][]gossip.Fingerprint{a: {old, next}, b: {old}}, server: b, silent: b}, b.String(), ""},
+	} {
+		_, err := keyring{&c.of}.Use(t.Context(), "22", []string{c.without})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error is %v, want %q", c.name, err, c.want)
+		}
 	}
 }

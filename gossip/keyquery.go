@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
-	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/internal/text"
 )
@@ -16,7 +15,7 @@ type KeyOp byte
 // The operations.
 const (
 	ListKeys  KeyOp = 1
-	AddKey    KeyOp = 2 // accept it
+	AddKey    KeyOp = 2 // accept it: of older versions, and refused
 	UseKey    KeyOp = 3 // encrypt with it
 	RemoveKey KeyOp = 4 // accept it no more
 )
@@ -40,7 +39,6 @@ func (o KeyOp) String() string {
 // KeyQuery says what members are to do with their keys.
 type KeyQuery struct {
 	Op          KeyOp
-	Key         []byte      // with AddKey: 16, 24 or 32 bytes
 	Fingerprint Fingerprint // with UseKey and RemoveKey
 	nonce       uuid.UUID
 }
@@ -68,21 +66,12 @@ const (
 	keyAnswerHead = 16 + 1 + 1
 )
 
-func (q KeyQuery) fingerprint() Fingerprint {
-	if q.Op == AddKey {
-		return FingerprintOf(q.Key)
-	}
-	return q.Fingerprint
-}
-
 func (q KeyQuery) encode() []byte {
 	b := append(append(make([]byte, 0, 64), q.nonce[:]...), byte(q.Op))
 	switch q.Op {
-	case AddKey:
-		b = append(b, q.Key...)
 	case UseKey, RemoveKey:
 		b = append(b, q.Fingerprint[:]...)
-	case ListKeys:
+	case ListKeys, AddKey:
 	}
 	return b
 }
@@ -101,10 +90,7 @@ func decodeKeyQuery(b []byte) (KeyQuery, error) {
 			return q, errors.New("key query is too long")
 		}
 	case AddKey:
-		if memberlist.ValidateKey(rest) != nil {
-			return q, fmt.Errorf("key is %d bytes long, give 16, 24 or 32", len(rest))
-		}
-		q.Key = append([]byte(nil), rest...)
+		// The key that it brings is not read.
 	case UseKey, RemoveKey:
 		if len(rest) != len(q.Fingerprint) {
 			return q, errors.New("key query names no key")

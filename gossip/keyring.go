@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/memberlist"
@@ -45,12 +46,25 @@ func ParseFingerprint(s string) (Fingerprint, error) {
 // String is in hexadecimal.
 func (f Fingerprint) String() string { return hex.EncodeToString(f[:]) }
 
-// keyring is this member's keys, and the file that they come from. Its methods but
-// fingerprints are called from one goroutine.
+// keyring is this member's keys, and the file that they come from, which it follows. Its
+// methods but fingerprints are called with Pool.keying held.
 type keyring struct {
 	ring *memberlist.Keyring // nil: gossip is not encrypted
-	file string              // "": there is none to write to
+	file string              // "": there is none to follow or write to
+	seen fileState           // of the file, as it was read or written last
 }
+
+// fileState tells whether a file is another one than before.
+type fileState struct {
+	modified time.Time
+	size     int64
+	missing  bool
+}
+
+// followEvery is how often the key file is looked at.
+const followEvery = time.Second
+
+var errTravels = errors.New("keys do not travel over the network any more: add the key to its --gossip-key-file, which it follows")
 
 var errNotEncrypted = errors.New("its gossip is not encrypted: start it with --gossip-key-file")
 
@@ -64,7 +78,7 @@ func (k *keyring) do(q KeyQuery) (Saved, error) {
 	case ListKeys:
 		return NoFile, nil
 	case AddKey:
-		err = k.add(q.Key)
+		err = errTravels // an EDS server of an older version asks
 	case UseKey, RemoveKey:
 		var key []byte
 		if key, err = k.find(q.Fingerprint); err != nil {
@@ -89,7 +103,7 @@ func (k *keyring) do(q KeyQuery) (Saved, error) {
 
 func (k *keyring) add(key []byte) error {
 	keys := k.ring.GetKeys()
-	if slices.ContainsFunc(keys, func(have []byte) bool { return bytes.Equal(have, key) }) {
+	if holdsKey(keys, key) {
 		return nil
 	}
 	if len(keys) >= maxKeysHeld {
@@ -119,6 +133,50 @@ func (k *keyring) fingerprints() []Fingerprint {
 	return all
 }
 
+// follow brings the keys in line with the file if that has changed, and reports whether it
+// has. A key that the file has no more is not accepted any more; the one to encrypt with
+// stays the same as long as it is there.
+func (k *keyring) follow() (changed bool, err error) {
+	if k.ring == nil || k.file == "" {
+		return false, nil
+	}
+	var now fileState
+	if info, err := os.Stat(k.file); err == nil {
+		now = fileState{modified: info.ModTime(), size: info.Size()}
+	} else {
+		now.missing = true
+	}
+	if now == k.seen {
+		return false, nil
+	}
+	k.seen = now
+	keys, err := ReadKeyFile(k.file)
+	if err != nil {
+		return false, err
+	}
+	before := k.fingerprints()
+	for _, key := range keys {
+		if err := k.add(key); err != nil {
+			return true, err
+		}
+	}
+	if !holdsKey(keys, k.ring.GetPrimaryKey()) {
+		if err := k.ring.UseKey(keys[0]); err != nil {
+			return true, err
+		}
+	}
+	for _, key := range k.ring.GetKeys() {
+		if !holdsKey(keys, key) {
+			err = errors.Join(err, k.ring.RemoveKey(key))
+		}
+	}
+	return !slices.Equal(before, k.fingerprints()), err
+}
+
+func holdsKey(keys [][]byte, key []byte) bool {
+	return slices.ContainsFunc(keys, func(have []byte) bool { return bytes.Equal(have, key) })
+}
+
 // save replaces the file at once or not at all.
 func (k *keyring) save() error {
 	text := bytes.NewBufferString("# The pool's keys, the one to encrypt with first. Written by rollcall keys.\n")
@@ -140,15 +198,33 @@ func (k *keyring) save() error {
 	return nil
 }
 
-// keyKeeper answers queries one after the other until the pool is shut down.
+// keyKeeper follows the key file, and answers queries one after the other, until the pool
+// is shut down.
 func (p *Pool) keyKeeper() {
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
 	for {
 		select {
 		case <-p.ctx.Done():
 			return
 		case m := <-p.queries:
 			p.answerKeys(m)
+		case <-tick.C:
+			p.followKeys()
 		}
+	}
+}
+
+// followKeys reads the key file again if it has changed.
+func (p *Pool) followKeys() {
+	p.keying.Lock()
+	defer p.keying.Unlock()
+	changed, err := p.keyring.follow()
+	if err != nil {
+		p.log.Warn("the gossip key file cannot be followed, the keys stay as they are", "error", err)
+	}
+	if changed {
+		p.log.Info("gossip keys", "asked_to", "follow the file", "keys", p.keyring.fingerprints())
 	}
 }
 
@@ -179,7 +255,7 @@ func (p *Pool) carryOut(q KeyQuery) KeyAnswer {
 	}
 	a.Keys = p.keyring.fingerprints()
 	if q.Op != ListKeys {
-		p.log.Info("gossip keys", "asked_to", q.Op, "key", q.fingerprint(), "keys", a.Keys, "problem", a.Problem)
+		p.log.Info("gossip keys", "asked_to", q.Op, "key", q.Fingerprint, "keys", a.Keys, "problem", a.Problem)
 	}
 	return a
 }

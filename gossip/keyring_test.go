@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"encoding/base64"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
@@ -38,12 +42,16 @@ func TestAKeyIsRotatedUnderLoadAndNoMemberIsLost(t *testing.T) {
 	t.Parallel()
 	old, next := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
 	key, pub := newKey(1)
-	file := filepath.Join(t.TempDir(), "gossip.key")
-	server := open(t, Options{Member: edsMember(), Keys: [][]byte{old}, KeyFile: file, SigningKey: key, EDSKeys: keysOf(pub)})
 	const n = 6
+	var files []string
+	for range n + 1 {
+		files = append(files, keyFile(t, old))
+	}
+	file := files[n]
+	server := open(t, Options{Member: edsMember(), Keys: [][]byte{old}, KeyFile: file, SigningKey: key, EDSKeys: keysOf(pub)})
 	var ups []*Pool
-	for range n {
-		ups = append(ups, open(t, Options{Keys: [][]byte{old}, EDSKeys: keysOf(pub), Seeds: seedOf(server)}))
+	for i := range n {
+		ups = append(ups, open(t, Options{Keys: [][]byte{old}, KeyFile: files[i], EDSKeys: keysOf(pub), Seeds: seedOf(server)}))
 	}
 	for _, u := range ups {
 		sees(t, server, u.Self().ID, is(fleet.Alive))
@@ -62,7 +70,12 @@ func TestAKeyIsRotatedUnderLoadAndNoMemberIsLost(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}()
-	ask(t, server, KeyQuery{Op: AddKey, Key: next}, n+1)
+	for _, f := range files {
+		writeKeys(t, f, old, next)
+	}
+	eventually(t, func() bool {
+		return !slices.ContainsFunc(ask(t, server, KeyQuery{Op: ListKeys}, n+1), func(a KeyAnswer) bool { return len(a.Keys) != 2 || a.Keys[0] != FingerprintOf(old) })
+	}, "the files are not followed")
 	ask(t, server, KeyQuery{Op: UseKey, Fingerprint: FingerprintOf(next)}, n+1)
 	ask(t, server, KeyQuery{Op: RemoveKey, Fingerprint: FingerprintOf(old)}, n+1)
 	for _, a := range ask(t, server, KeyQuery{Op: ListKeys}, n+1) {
@@ -108,7 +121,7 @@ func TestOnlyAnEDSServerAsksForKeys(t *testing.T) {
 		sees(t, thief, p.Self().ID, is(fleet.Alive))
 		sees(t, p, thief.Self().ID, is(fleet.Alive))
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-		if answers := thief.AskKeys(ctx, KeyQuery{Op: AddKey, Key: bytes.Repeat([]byte{9}, 32)}); len(answers) != 1 {
+		if answers := thief.AskKeys(ctx, KeyQuery{Op: ListKeys}); len(answers) != 1 {
 			t.Errorf("%s is answered: %+v", name, answers)
 		}
 		cancel()
@@ -128,18 +141,75 @@ func TestAKeyringRefusesWhatWouldLockItOut(t *testing.T) {
 	if a := p.carryOut(KeyQuery{Op: UseKey, Fingerprint: Fingerprint{1}}); a.Problem == "" {
 		t.Errorf("a key that is not there is used: %+v", a)
 	}
-	for i := range maxKeysHeld + 2 {
-		a := p.carryOut(KeyQuery{Op: AddKey, Key: bytes.Repeat([]byte{byte(i + 1)}, 32)})
-		if i == 1 && (a.Saved != NotSaved || a.Problem == "" || len(a.Keys) != 2) {
-			t.Errorf("a key that is added and not saved: %+v", a)
-		}
-		if len(a.Keys) > maxKeysHeld {
-			t.Fatalf("there are %d keys", len(a.Keys))
-		}
+	if a := p.carryOut(KeyQuery{Op: AddKey}); !strings.Contains(a.Problem, "--gossip-key-file") || len(a.Keys) != 1 {
+		t.Errorf("an older EDS server adds a key: %+v", a)
+	}
+	if a := p.carryOut(KeyQuery{Op: UseKey, Fingerprint: FingerprintOf(old)}); a.Saved != NotSaved || a.Problem == "" {
+		t.Errorf("what cannot be saved: %+v", a)
 	}
 	plain := open(t, Options{})
-	if a := plain.carryOut(KeyQuery{Op: AddKey, Key: old}); a.Problem == "" {
-		t.Errorf("a pool without encryption takes a key: %+v", a)
+	if a := plain.carryOut(KeyQuery{Op: UseKey, Fingerprint: FingerprintOf(old)}); a.Problem == "" {
+		t.Errorf("a pool without encryption uses a key: %+v", a)
+	}
+}
+
+// keyFile writes keys to a file of their own.
+func keyFile(t *testing.T, keys ...[]byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "gossip.key")
+	writeKeys(t, path, keys...)
+	return path
+}
+
+func writeKeys(t *testing.T, path string, keys ...[]byte) {
+	t.Helper()
+	var text []byte
+	for _, k := range keys {
+		text = append(base64.StdEncoding.AppendEncode(text, k), '\n')
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAKeyringFollowsItsFile(t *testing.T) {
+	key := func(n byte) []byte { return bytes.Repeat([]byte{n}, 32) }
+	var many [][]byte
+	for i := range maxKeysHeld + 1 {
+		many = append(many, key(byte(i+1)))
+	}
+	for name, tt := range map[string]struct {
+		file, want [][]byte
+		err        bool
+	}{
+		"as it was":                       {[][]byte{key(1)}, [][]byte{key(1)}, false},
+		"one more":                        {[][]byte{key(1), key(2)}, [][]byte{key(1), key(2)}, false},
+		"one more, before it":             {[][]byte{key(2), key(1)}, [][]byte{key(1), key(2)}, false},
+		"another one in its place":        {[][]byte{key(2), key(3)}, [][]byte{key(2), key(3)}, false},
+		"none, which changes nothing":     {nil, [][]byte{key(1)}, true},
+		"too many, as far as they fit in": {many, many[:maxKeysHeld], true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := keyFile(t, tt.file...)
+			ring, err := memberlist.NewKeyring([][]byte{key(1)}, key(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			k := keyring{ring: ring, file: path}
+			if _, err := k.follow(); (err != nil) != tt.err {
+				t.Errorf("error %v", err)
+			}
+			var want []Fingerprint
+			for _, key := range tt.want {
+				want = append(want, FingerprintOf(key))
+			}
+			if got := k.fingerprints(); !slices.Equal(got, want) {
+				t.Errorf("it has %v, want %v", got, want)
+			}
+			if changed, err := k.follow(); changed || err != nil {
+				t.Errorf("nothing has changed: %v, %v", changed, err)
+			}
+		})
 	}
 }
 

@@ -3,6 +3,7 @@ package show
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/rollcall-fleet/rollcall/client"
 )
@@ -17,6 +18,18 @@ func Keys(w io.Writer, keys client.Keys) error {
 	}
 	if _, err := t.WriteTo(w); err != nil {
 		return err
+	}
+	if len(keys.Holders) > 0 {
+		holders := newTable("MEMBER", "KEYS (THE FIRST ENCRYPTS)")
+		for _, h := range keys.Holders {
+			holders.row(h.Member, strings.Join(h.Keys, ","))
+		}
+		if _, err := fmt.Fprintln(w); err != nil {
+			return err
+		}
+		if _, err := holders.WriteTo(w); err != nil {
+			return err
+		}
 	}
 	for _, p := range keys.Problems {
 		if _, err := fmt.Fprintf(w, "member %s: %s\n", client.Printable(p.Member), client.Printable(p.Problem)); err != nil {

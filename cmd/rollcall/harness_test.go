@@ -69,16 +69,15 @@ func (m *merged) Confirm(_ context.Context, service string) (bool, error) {
 // ring is a keyring of one key, 0123456789abcdef, that not all have.
 type ring struct{}
 
-func (ring) List(context.Context) (api.Keys, error)        { return api.Keys{}, nil }
-func (ring) Add(context.Context, []byte) (api.Keys, error) { return api.Keys{}, nil }
-func (ring) Use(_ context.Context, fingerprint string) (api.Keys, error) {
+func (ring) List(context.Context) (api.Keys, error) { return api.Keys{}, nil }
+func (ring) Use(_ context.Context, fingerprint string, _ []string) (api.Keys, error) {
 	if strings.HasPrefix("0123456789abcdef", fingerprint) {
 		return api.Keys{}, api.KeyRefused("not all have it")
 	}
 	return api.Keys{}, api.KeyUnknown("no key has it")
 }
-func (r ring) Remove(ctx context.Context, fingerprint string) (api.Keys, error) {
-	return r.Use(ctx, fingerprint)
+func (r ring) Remove(ctx context.Context, fingerprint string, _ []string) (api.Keys, error) {
+	return r.Use(ctx, fingerprint, nil)
 }
 
 // rig is the API on a real store, with two hosts of "web" and one of "other".

@@ -2,16 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/client"
 	"github.com/rollcall-fleet/rollcall/client/show"
-	"github.com/rollcall-fleet/rollcall/gossip"
 )
 
 // keysTimeout is for one call: members have 5 s to answer, some calls ask them twice.
@@ -23,12 +25,12 @@ func newKeys() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "keys",
 		Short: "List and rotate the pool's encryption keys while it runs",
-		Long: `Asks every member of the pool through an EDS server. To rotate: add a new key, use it,
-remove the old one, and give the new key file to members that are yet to start. A
-key is named by the beginning of its fingerprint. A member that has a
---gossip-key-file writes its keys back to it.`,
-		Example: `  (umask 077; rollcall keygen gossip > new.key)
-  rollcall keys add new.key
+		Long: `Asks every member of the pool through an EDS server. To rotate: add the new key as a
+second line to the --gossip-key-file of each member, which follows it; use it; remove the
+old one. A key is named by the beginning of its fingerprint, and never sent. Members
+write to their files which key they use, and that one is gone. One that does not answer,
+or lacks the key, stops a rotation, unless it is named with --without: it is locked out.`,
+		Example: `  (umask 077; rollcall keygen gossip >> gossip.key)   # on each machine, the same key
   rollcall keys list
   rollcall keys use 3f2a
   rollcall keys remove 91c0`,
@@ -36,24 +38,19 @@ key is named by the beginning of its fingerprint. A member that has a
 		RunE: help,
 	}
 	c.AddCommand(
-		newKeysVerb("list", "  rollcall keys list", "Show the keys' fingerprints, and how many members have and use each", noArgs,
-			func(ctx context.Context, c *client.Client, _ []string) (keysAnswer, error) { return c.Keys(ctx) }),
-		newKeysVerb("add KEYFILE", "  rollcall keys add new.key", "Have all members accept the first key of a file", nArgs(1, 1),
-			func(ctx context.Context, c *client.Client, args []string) (keysAnswer, error) {
-				keys, err := gossip.ReadKeyFile(args[0])
-				if err != nil {
-					return keysAnswer{}, usageError{err}
-				}
-				return c.AddKey(ctx, keys[0])
-			}),
+		newKeysVerb("list", "  rollcall keys list", "Show the keys' fingerprints, and which members have and use each", noArgs,
+			func(ctx context.Context, c *client.Client, _, _ []string) (keysAnswer, error) { return c.Keys(ctx) }),
 		newKeysVerb("use FINGERPRINT", "  rollcall keys use 3f2a", "Have all members encrypt with a key that all have", oneFingerprint,
-			func(ctx context.Context, c *client.Client, args []string) (keysAnswer, error) {
-				return c.UseKey(ctx, args[0])
+			func(ctx context.Context, c *client.Client, args, without []string) (keysAnswer, error) {
+				return c.UseKey(ctx, args[0], without...)
 			}),
 		newKeysVerb("remove FINGERPRINT", "  rollcall keys remove 91c0", "Have all members forget a key that nobody encrypts with", oneFingerprint,
-			func(ctx context.Context, c *client.Client, args []string) (keysAnswer, error) {
-				return c.RemoveKey(ctx, args[0])
+			func(ctx context.Context, c *client.Client, args, without []string) (keysAnswer, error) {
+				return c.RemoveKey(ctx, args[0], without...)
 			}),
+		&cobra.Command{Use: "add", Hidden: true, Example: "  rollcall keys add new.key", Short: "Of earlier versions: keys do not travel", DisableFlagParsing: true, RunE: func(*cobra.Command, []string) error {
+			return usageError{errors.New("keys do not travel over the network any more: add the key as a line to the --gossip-key-file of each member, which follows it, then rollcall keys use")}
+		}},
 	)
 	return c
 }
@@ -71,19 +68,26 @@ func oneFingerprint(c *cobra.Command, args []string) error {
 	return nil
 }
 
-func newKeysVerb(use, example, short string, args cobra.PositionalArgs, call func(context.Context, *client.Client, []string) (keysAnswer, error)) *cobra.Command {
+func newKeysVerb(use, example, short string, args cobra.PositionalArgs, call func(ctx context.Context, c *client.Client, args, without []string) (keysAnswer, error)) *cobra.Command {
 	flags := remoteFlags{timeout: keysTimeout}
+	var (
+		without []string
+		yes     bool
+	)
 	c := &cobra.Command{
 		Use: use, Short: short, Example: example, Args: args,
 		RunE: flags.asks(func(ctx context.Context, c *client.Client, out io.Writer, args []string) error {
-			got, err := call(ctx, c, args)
+			if len(without) > 0 && !yes {
+				return usageError{fmt.Errorf("--without locks %s out: pass --yes, too, if that is meant", strings.Join(without, ", "))}
+			}
+			got, err := call(ctx, c, args, without)
 			if err != nil {
 				return err
 			}
 			if err := flags.print(out, got.JSON, func(w io.Writer, _ time.Time) error { return show.Keys(w, got.Value) }); err != nil {
 				return err
 			}
-			if n := len(got.Value.Problems) + len(got.Value.Silent); n > 0 {
+			if n := troubled(got.Value, without); n > 0 {
 				return fmt.Errorf("%d of %d members have a problem with their keys", n, got.Value.Members)
 			}
 			return nil
@@ -91,8 +95,25 @@ func newKeysVerb(use, example, short string, args cobra.PositionalArgs, call fun
 	}
 	flags.add(c)
 	if c.Name() != "list" {
+		c.Flags().StringSliceVar(&without, "without", nil, "id of a member that may be locked out, repeated for several; never an EDS server that answers")
+		c.Flags().BoolVar(&yes, "yes", false, "lock out those of --without")
 		flags.addActor(c.Flags())
 		_ = c.RegisterFlagCompletionFunc("actor", cobra.NoFileCompletions)
 	}
 	return c
+}
+
+// troubled is how many members have a problem, or say nothing, that are not given up.
+func troubled(k client.Keys, without []string) (n int) {
+	for _, p := range k.Problems {
+		if !slices.Contains(without, p.Member) {
+			n++
+		}
+	}
+	for _, id := range k.Silent {
+		if !slices.Contains(without, id) {
+			n++
+		}
+	}
+	return n
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -85,7 +84,8 @@ func TestWhatWentWrongIsInTheExitCode(t *testing.T) {
 		step{"undo 0123456789abcdef", exitNotFound, "no decision in force has the id"},
 		step{"unpin web", exitNotFound, "nothing manual is there"},
 		step{"pin web 99990000-2222-4333-8444-555555555555", exitNotFound, "no host of service"},
-		step{"keys add " + filepath.Join(r.TempDir(), "none"), exitUsage, "no such file"},
+		step{"keys add new.key", exitUsage, "--gossip-key-file of each member"},
+		step{"keys use 0123 --without someone", exitUsage, "pass --yes"},
 		step{"keys use zz", exitUsage, "not the beginning of a fingerprint"},
 		step{"keys use 99", exitNotFound, "no key"},
 		step{"keys remove 99", exitNotFound, "no key"},

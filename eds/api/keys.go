@@ -2,12 +2,11 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
-	"github.com/go-json-experiment/json"
 	"github.com/gorilla/mux"
 
 	"github.com/rollcall-fleet/rollcall/eds/override"
@@ -18,9 +17,10 @@ import (
 // nothing was done is a KeyRefused, a KeyUnknown or a KeyAmbiguous.
 type Keyring interface {
 	List(ctx context.Context) (Keys, error)
-	Add(ctx context.Context, key []byte) (Keys, error)
-	Use(ctx context.Context, fingerprint string) (Keys, error)
-	Remove(ctx context.Context, fingerprint string) (Keys, error)
+
+	// Without are the ids of members that may be locked out.
+	Use(ctx context.Context, fingerprint string, without []string) (Keys, error)
+	Remove(ctx context.Context, fingerprint string, without []string) (Keys, error)
 }
 
 // Keys are what the members of the pool say of their keys.
@@ -29,8 +29,9 @@ type Keys struct {
 	Keys     []Key        `json:"keys"`
 	Silent   []string     `json:"silent,omitempty"` // members that did not answer
 	Problems []KeyProblem `json:"problems,omitempty"`
+	Holders  []KeyHolder  `json:"holders,omitempty"` // who has which
 
-	Changed string `json:"-"` // the fingerprint of the key that was added, used or removed
+	Changed string `json:"-"` // the fingerprint of the key that was used or removed
 }
 
 // Key is one key, and how many members have it.
@@ -38,6 +39,27 @@ type Key struct {
 	Fingerprint string `json:"fingerprint"`
 	Members     int    `json:"members"` // that accept it
 	Primary     int    `json:"primary"` // that encrypt with it
+}
+
+// KeyHolder is a member and its keys, the one that it encrypts with first.
+type KeyHolder struct {
+	Member string   `json:"member"`
+	Keys   []string `json:"keys"`
+
+	Left bool `json:"-"` // it may be locked out
+}
+
+// With is how many members have a key.
+func (k *Keys) With(fingerprint string) int { return k.find(fingerprint).Members }
+
+// Using is how many members encrypt with a key.
+func (k *Keys) Using(fingerprint string) int { return k.find(fingerprint).Primary }
+
+func (k *Keys) find(fingerprint string) Key {
+	if i := slices.IndexFunc(k.Keys, func(key Key) bool { return key.Fingerprint == fingerprint }); i >= 0 {
+		return k.Keys[i]
+	}
+	return Key{}
 }
 
 // KeyProblem is why a member did not do as it was asked, or not for good.
@@ -96,47 +118,38 @@ func (a *api) listKeys(w http.ResponseWriter, r *http.Request) error {
 	return a.keys(a.Keys.List)(w, r)
 }
 
-// addKey takes {"key": base64}, 16, 24 or 32 bytes.
-func (a *api) addKey(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r, "application/json")
-	if err != nil {
-		return err
-	}
-	var v struct {
-		Key string `json:"key"`
-	}
-	if err := json.Unmarshal(body, &v, json.RejectUnknownMembers(true)); err != nil {
-		return problemf(http.StatusBadRequest, "%v", explain(err))
-	}
-	key, err := base64.StdEncoding.DecodeString(v.Key)
-	if err != nil || len(key) != 16 && len(key) != 24 && len(key) != 32 {
-		return problemf(http.StatusBadRequest, "key is not base64 of 16, 24 or 32 bytes, which rollcall keygen gossip makes")
-	}
-	return a.changeKeys(w, r, override.KeyAdded, func(ctx context.Context) (Keys, error) { return a.Keys.Add(ctx, key) })
+// addKey is of earlier versions, and says what to do instead.
+func (a *api) addKey(http.ResponseWriter, *http.Request) error {
+	return problemf(http.StatusGone, "keys do not travel over the network any more: add the key to the --gossip-key-file of each member, which follows it, then PUT /keys/{fingerprint}")
 }
 
 func (a *api) useKey(w http.ResponseWriter, r *http.Request) error {
-	fingerprint := mux.Vars(r)["fingerprint"]
-	return a.changeKeys(w, r, override.KeyUsed, func(ctx context.Context) (Keys, error) { return a.Keys.Use(ctx, fingerprint) })
+	return a.changeKeys(w, r, override.KeyUsed, a.Keys.Use)
 }
 
 func (a *api) removeKey(w http.ResponseWriter, r *http.Request) error {
-	fingerprint := mux.Vars(r)["fingerprint"]
-	return a.changeKeys(w, r, override.KeyRemoved, func(ctx context.Context) (Keys, error) { return a.Keys.Remove(ctx, fingerprint) })
+	return a.changeKeys(w, r, override.KeyRemoved, a.Keys.Remove)
 }
 
-// changeKeys answers with what change comes to, once the audit has it.
-func (a *api) changeKeys(w http.ResponseWriter, r *http.Request, action override.Action, change func(context.Context) (Keys, error)) error {
+// changeKeys answers with what change comes to, once the audit has it. The parameter
+// without names members that may be locked out, with commas between their ids.
+func (a *api) changeKeys(w http.ResponseWriter, r *http.Request, action override.Action, change func(ctx context.Context, fingerprint string, without []string) (Keys, error)) error {
 	by, err := actor(r)
 	if err != nil {
 		return err
 	}
+	query, err := readQuery(r, "without")
+	if err != nil {
+		return err
+	}
+	fingerprint := mux.Vars(r)["fingerprint"]
+	without := strings.FieldsFunc(query.Get("without"), func(r rune) bool { return r == ',' })
 	return a.keys(func(ctx context.Context) (Keys, error) {
-		keys, err := change(ctx)
+		keys, err := change(ctx, fingerprint, without)
 		if err != nil {
 			return keys, err
 		}
-		a.Logger.Info("gossip keys were changed by an operator", "action", action, "fingerprint", keys.Changed, "actor", by, "remote", r.RemoteAddr)
+		a.Logger.Info("gossip keys were changed by an operator", "action", action, "fingerprint", keys.Changed, "without", without, "actor", by, "remote", r.RemoteAddr)
 		if err := a.Overrides.Note(override.Done{Action: action, Key: keys.Changed, Actor: by}); err != nil {
 			return keys, fmt.Errorf("the keys were changed, and the audit does not say so: %w", err)
 		}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,18 +11,14 @@ import (
 )
 
 // ring has one key, and refuses what a real one would.
-type ring struct{ added int }
+type ring struct{ without []string }
 
 func (r *ring) List(context.Context) (Keys, error) {
 	k := Keys{Members: 2, Silent: []string{"c"}, Problems: []KeyProblem{{Member: "a", Problem: "no"}}}
 	k.Count("0123456789abcdef", true)
 	k.Count("0123456789abcdef", false)
+	k.Holders = []KeyHolder{{Member: "a", Keys: []string{"0123456789abcdef"}}}
 	return k, nil
-}
-
-func (r *ring) Add(_ context.Context, key []byte) (Keys, error) {
-	r.added = len(key)
-	return r.changed("0123456789abcdef")
 }
 
 func (r *ring) changed(fingerprint string) (Keys, error) {
@@ -30,7 +27,8 @@ func (r *ring) changed(fingerprint string) (Keys, error) {
 	return k, err
 }
 
-func (r *ring) Use(_ context.Context, fingerprint string) (Keys, error) {
+func (r *ring) Use(_ context.Context, fingerprint string, without []string) (Keys, error) {
+	r.without = without
 	switch fingerprint {
 	case "fe":
 		return r.changed("fedcba9876543210")
@@ -42,22 +40,20 @@ func (r *ring) Use(_ context.Context, fingerprint string) (Keys, error) {
 	return Keys{}, KeyRefused("not all have it")
 }
 
-func (r *ring) Remove(_ context.Context, fingerprint string) (Keys, error) {
+func (r *ring) Remove(_ context.Context, fingerprint string, _ []string) (Keys, error) {
 	if fingerprint == "9" {
 		return Keys{}, KeyUnknown("no key has it")
 	}
 	return Keys{}, KeyRefused("it is in use")
 }
 
-func TestKeysAreListedAddedAndNotTakenAwayFromWhoUsesThem(t *testing.T) {
+func TestKeysAreListedAndNotTakenAwayFromWhoUsesThem(t *testing.T) {
 	r := newRig(t)
 	keys := r.opts.Keys.(*ring)
 	check := r.form()
 	for _, step := range []answers{
 		{200, "GET", "/keys", ""},
-		{200, "POST", "/keys", `{"key":"` + strings.Repeat("A", 43) + `="}`},
-		{400, "POST", "/keys", `{"key":"AAAA"}`},
-		{400, "POST", "/keys", `{"kee":"AAAA"}`},
+		{410, "POST", "/keys", ""},
 		{409, "PUT", "/keys/0123", ""},
 		{409, "DELETE", "/keys/0123", ""},
 		{404, "PUT", "/keys/9", ""},
@@ -66,18 +62,14 @@ func TestKeysAreListedAddedAndNotTakenAwayFromWhoUsesThem(t *testing.T) {
 	} {
 		check(step)
 	}
-	if keys.added != 32 {
-		t.Errorf("a key of %d bytes was added", keys.added)
+	r.must(200, "PUT", "/keys/fe?without=a,b", "")
+	if !slices.Equal(keys.without, []string{"a", "b"}) {
+		t.Errorf("it may be without %v", keys.without)
 	}
-	check(answers{200, "GET", "/audit", ""})
-	if body := r.must(200, "GET", "/audit", "").body; strings.Count(body, `"action"`) != 1 || !strings.Contains(body, `"action":"key added"`) {
-		t.Errorf("the audit is %s", body)
-	}
-	r.must(200, "PUT", "/keys/fe", "")
+	r.must(400, "PUT", "/keys/fe?others=a", "")
 	check(answers{200, "GET", "/audit", ""})
 	entries, _ := r.store.Audit(time.Time{}, 10, "")
-	if len(entries) != 2 || entries[0].Key != "fedcba9876543210" || entries[0].Action != override.KeyUsed || entries[0].Override.Reason != "" ||
-		entries[1].Key != "0123456789abcdef" || entries[1].Action != override.KeyAdded {
+	if len(entries) != 1 || entries[0].Key != "fedcba9876543210" || entries[0].Action != override.KeyUsed || entries[0].Override.Reason != "" {
 		t.Errorf("the audit has %+v", entries)
 	}
 	if body := r.must(200, "GET", "/audit", "").body; strings.Count(body, `"key":"fedcba9876543210"`) != 1 {
