@@ -19,14 +19,17 @@ import (
 // fromEnvironment sets each flag that is not on the command line from its
 // variable, ROLLCALL_ and the flag's name in capitals. An empty variable counts as
 // not given.
-func fromEnvironment(c *cobra.Command) error {
+func fromEnvironment(c *cobra.Command) error { return environmentOf(c, os.Getenv) }
+
+// environmentOf does so with the variables of any environment.
+func environmentOf(c *cobra.Command, getenv func(string) string) error {
 	var (
 		err     error
 		ignored []*pflag.Flag
 	)
 	c.Flags().VisitAll(func(f *pflag.Flag) {
 		name := envName(f.Name)
-		value := os.Getenv(name)
+		value := getenv(name)
 		if f.Changed || value == "" || f.Name == "help" || f.Name == "version" || err != nil {
 			return
 		}
@@ -39,7 +42,7 @@ func fromEnvironment(c *cobra.Command) error {
 		}
 	})
 	for _, f := range ignored {
-		loggerOf(c).Warn("variable ignored: Kubernetes sets it for a Service of this name", "variable", envName(f.Name), "value", os.Getenv(envName(f.Name)),
+		loggerOf(c).Warn("variable ignored: Kubernetes sets it for a Service of this name", "variable", envName(f.Name), "value", getenv(envName(f.Name)),
 			"do", "pass --"+f.Name+", rename the Service, or set enableServiceLinks: false")
 	}
 	return err

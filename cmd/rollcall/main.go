@@ -91,7 +91,7 @@ not given.`,
 	root.SetFlagErrorFunc(flagError)
 	root.Version = versionLine()
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(newEDS(), newUpstream(), newRun(), newRegister(), newEnvoy(), newKeygen(), newKeys(), newCerts(), newDemo(), newVersion())
+	root.AddCommand(newEDS(), newUpstream(), newRun(), newRegister(), newEnvoy(), newKeygen(), newKeys(), newCerts(), newSecurity(), newDemo(), newVersion())
 	root.AddCommand(newServices(), newHosts(), newDrain(), newExclude(), newForce(), newUndrain(), newWeight(), newUndo(), newPin(), newUnpin(),
 		newOverrides(), newAudit(), newGuards(), newClients(), newMembers(), newWatch())
 	strictCompletion(root)
