@@ -1,7 +1,7 @@
 # demo and test are the two commands; each does its own set-up on a machine with
 # Go 1.26, make, and Python 3 with pip.
 
-.PHONY: demo test test-long build envoy setup lint bench bench-fanout bench-gossip fuzz
+.PHONY: demo test test-long build envoy setup lint bench bench-fanout bench-gossip fuzz audit
 
 demo: build envoy
 	bin/rollcall demo $(ARGS)
@@ -36,6 +36,11 @@ fuzz:
 
 lint:
 	scripts/lint.sh
+
+# What the binary is made of, and what is known against it: by the database of
+# vulnerabilities at VULNDB, a folder or a URL, or the one on the network.
+audit:
+	scripts/audit.sh $(VULNDB)
 
 bench: setup build envoy
 	go run ./e2e/bench $(ARGS)

@@ -14,6 +14,7 @@ go tool staticcheck ./...
 go tool staticcheck -tags long ./e2e
 fixes=$(go fix -diff ./... 2>/dev/null || true)
 [ -z "$fixes" ] || { echo "$fixes"; fail "go fix wants to change the above"; }
+go mod verify >/dev/null || fail "a module is not what go.sum says"
 go mod tidy -diff >/dev/null || fail "go.mod is not tidy: run go mod tidy"
 go test ./envoy -run Samples -count=1 >/dev/null || fail "the sample files in envoy/ are not what the code writes: go test ./envoy -run Samples -update"
 # gosec works on the sources alone. What is left out: G104 (errors that are dropped
