@@ -133,3 +133,13 @@ func TestNoFileIsOver400Lines(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// gRPC decompresses only what is linked in, so that a request costs no more memory than
+// the bytes that arrive.
+func TestNoDecompressorIsPartOfTheBinary(t *testing.T) {
+	for _, dep := range packages(t)["cmd/rollcall"].Deps {
+		if strings.HasPrefix(dep, "google.golang.org/grpc/encoding/gzip") || strings.Contains(dep, "snappy") || strings.Contains(dep, "zstd") {
+			t.Errorf("the binary has %s", dep)
+		}
+	}
+}

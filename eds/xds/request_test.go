@@ -7,9 +7,12 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
@@ -86,8 +89,8 @@ func reread(t *testing.T, in, out proto.Message) {
 	must(t, newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, out))
 }
 
-// A request is read as protobuf reads it, but for its node: whatever is refused or
-// accepted outside of it stays so.
+// A request is read as protobuf reads it, but for its node and for what is cut: whatever
+// is refused or accepted outside of it stays so.
 func FuzzRequestsAreReadAsProtobufWould(f *testing.F) {
 	node := &corev3.Node{Id: "a", Cluster: "b", Extensions: []*corev3.Extension{{Name: "c"}}}
 	for _, m := range []proto.Message{
@@ -111,6 +114,12 @@ func FuzzRequestsAreReadAsProtobufWould(f *testing.F) {
 				continue // a node that is never read may be wrong
 			}
 			must(t, newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, got))
+			switch want := want.(type) { // what is cut is cut here, too
+			case *discoveryv3.DiscoveryRequest:
+				trim(want)
+			case *discoveryv3.DeltaDiscoveryRequest:
+				trimDelta(want)
+			}
 			if gotID, wantID := idOf(got), shorten(idOf(want), maxNameLen); gotID != wantID {
 				t.Errorf("the id is %q, want %q", gotID, wantID)
 			}
@@ -119,6 +128,28 @@ func FuzzRequestsAreReadAsProtobufWould(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestWhatIsKeptOfARequestIsBounded(t *testing.T) {
+	long := strings.Repeat("ü", 10_000)
+	sotw, delta := new(discoveryv3.DiscoveryRequest), new(discoveryv3.DeltaDiscoveryRequest)
+	detail := &rpcstatus.Status{Code: 3, Message: long, Details: []*anypb.Any{{TypeUrl: long}}}
+	reread(t, &discoveryv3.DiscoveryRequest{VersionInfo: long, ResponseNonce: long, TypeUrl: long, ErrorDetail: detail}, sotw)
+	reread(t, &discoveryv3.DeltaDiscoveryRequest{ResponseNonce: long, TypeUrl: long, ErrorDetail: detail, InitialResourceVersions: map[string]string{"x": long}}, delta)
+	for _, m := range []proto.Message{sotw, delta} {
+		if n := proto.Size(m); n > 4000 {
+			t.Errorf("%d bytes are kept", n)
+		}
+	}
+	if sotw.GetErrorDetail() == nil || delta.GetErrorDetail() == nil || len(delta.GetInitialResourceVersions()) != 1 {
+		t.Error("more is gone than was to be")
+	}
+	m := &discoveryv3.DiscoveryRequest{VersionInfo: "1"}
+	m.ProtoReflect().SetUnknown(protowire.AppendTag(nil, 1000, protowire.BytesType))
+	trim(m)
+	if len(m.ProtoReflect().GetUnknown()) > 0 {
+		t.Error("fields that are not known are kept")
+	}
 }
 
 func idOf(m proto.Message) string { return m.(interface{ GetNode() *corev3.Node }).GetNode().GetId() }
