@@ -19,7 +19,7 @@ import (
 // gRPC collects a message of each stream in memory until all of it is there, and has no
 // bound for all of them together: a connection with thousands of streams may begin as
 // many large ones. So what arrives is read here first: parts of messages that are not
-// complete count against a budget.
+// complete count against a budget. Most messages are, in one frame.
 
 const (
 	frameHead     = 9  // bytes: length, type, flags, stream (RFC 9113, section 4.1)
@@ -29,7 +29,6 @@ const (
 	frameReset    = 0x3
 	flagEnd       = 0x1
 	flagPadded    = 0x8
-	smallMessage  = 16 << 10        // bytes of which one is not counted: most are a few hundred
 	messageWait   = 5 * time.Second // for room for what arrives
 	maxHalfTold   = 100_000         // streams of one connection with a message that is not complete
 	budgetWaiters = 10_000          // connections and polls
@@ -40,7 +39,8 @@ var errHalfTold = errors.New("too many messages of one connection are not comple
 // metered has the connections of a gRPC server read through a meter.
 type metered struct {
 	credentials.TransportCredentials
-	room *budget.Budget
+	room    *budget.Budget
+	refused func() // is told of each connection that found no room
 }
 
 // ServerHandshake implements credentials.TransportCredentials.
@@ -49,21 +49,22 @@ func (m metered) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return newMeter(conn, m.room), info, nil
+	return newMeter(conn, m.room, m.refused), info, nil
 }
 
 // Clone implements credentials.TransportCredentials.
 func (m metered) Clone() credentials.TransportCredentials {
-	return metered{m.TransportCredentials.Clone(), m.room}
+	return metered{m.TransportCredentials.Clone(), m.room, m.refused}
 }
 
 // meter reads a client's frames. One goroutine calls Read, any may call Close.
 type meter struct {
 	net.Conn
-	room   *budget.Budget
-	party  netip.Addr
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
+	room    *budget.Budget
+	refused func()
+	party   netip.Addr
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
 
 	// Of the reader.
 	skip     int // bytes that are no frame's head or data
@@ -94,8 +95,8 @@ type message struct {
 	taken int64 // of the budget
 }
 
-func newMeter(conn net.Conn, room *budget.Budget) *meter {
-	m := &meter{Conn: conn, room: room, skip: prefaceSize, messages: make(map[uint32]*message)}
+func newMeter(conn net.Conn, room *budget.Budget, refused func()) *meter {
+	m := &meter{Conn: conn, room: room, refused: refused, skip: prefaceSize, messages: make(map[uint32]*message)}
 	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
 		m.party = fleet.Party(addr.Addr())
 	}
@@ -131,6 +132,9 @@ func (m *meter) Close() error {
 // take waits for room for n bytes.
 func (m *meter) take(n int) error {
 	if err := m.room.Take(m.ctx, m.party, int64(n)); err != nil {
+		if m.ctx.Err() == nil {
+			m.refused()
+		}
 		return fmt.Errorf("read requests: %w", err)
 	}
 	m.mu.Lock()
@@ -252,12 +256,10 @@ func (m *meter) data(stream uint32, b []byte) error {
 			msg = nil
 			continue
 		}
-		if int(binary.BigEndian.Uint32(msg.head[1:])) > smallMessage {
-			if err := m.take(n); err != nil {
-				return err
-			}
-			msg.taken += int64(n)
+		if err := m.take(n); err != nil {
+			return err
 		}
+		msg.taken += int64(n)
 	}
 	if msg != nil {
 		if len(m.messages) >= maxHalfTold && m.messages[stream] == nil {

@@ -51,8 +51,8 @@ func TestPartsOfLargeMessagesCountUntilTheyAreComplete(t *testing.T) {
 		write func(*http2.Framer)
 		want  int64
 	}{
-		"a small message does not count": {func(f *http2.Framer) { _ = f.WriteData(1, false, append(lengthed(100), make([]byte, 50)...)) }, 0},
-		"a part counts":                  {func(f *http2.Framer) { _ = f.WriteData(1, false, part) }, 10_000},
+		"a small message counts, too": {func(f *http2.Framer) { _ = f.WriteData(1, false, append(lengthed(100), make([]byte, 50)...)) }, 50},
+		"a part counts":               {func(f *http2.Framer) { _ = f.WriteData(1, false, part) }, 10_000},
 		"parts of streams add up": {func(f *http2.Framer) {
 			_, _ = f.WriteData(1, false, part), f.WriteData(3, false, part)
 			_ = f.WriteData(1, false, make([]byte, 5))
@@ -82,7 +82,7 @@ func TestPartsOfLargeMessagesCountUntilTheyAreComplete(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			all := halves(t, tt.write)
 			for _, most := range []int{1, 7, 100, len(all)} {
-				m := newMeter(fed{r: bytes.NewReader(all)}, budget.New(1<<20, 10, 0))
+				m := newMeter(fed{r: bytes.NewReader(all)}, budget.New(1<<20, 10, 0), func() {})
 				var got bytes.Buffer
 				if _, err := io.CopyBuffer(&got, struct{ io.Reader }{m}, make([]byte, most)); err != nil {
 					t.Fatal(err)
@@ -108,7 +108,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add(append([]byte(http2.ClientPreface), 0, 0, 9, 0, 8, 0, 0, 0, 1, 3, 0, 0, 255, 255, 0, 0, 0, 0), uint64(2))
 	f.Fuzz(func(t *testing.T, sent []byte, seed uint64) {
 		room, random := budget.New(1<<20, 10, 0), rand.New(rand.NewPCG(seed, 0))
-		m := newMeter(fed{r: bytes.NewReader(sent)}, room)
+		m := newMeter(fed{r: bytes.NewReader(sent)}, room, func() {})
 		var got []byte
 		for {
 			p := make([]byte, 1+random.IntN(50))

@@ -86,7 +86,7 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 		transport = credentials.NewTLS(s.opts.TLS)
 	}
 	server := grpc.NewServer(
-		grpc.Creds(metered{transport, s.room}),
+		grpc.Creds(metered{transport, s.room, func() { s.opts.Refused(refusedBytes) }}),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxConcurrentStreams(uint32(s.opts.MaxStreams)),
 		grpc.MaxRecvMsgSize(requestSize(s.opts.MaxNames, s.opts.MaxNameBytes)),
