@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/text"
 )
 
 func edsMember() fleet.Member {
@@ -163,11 +164,11 @@ func keyFile(t *testing.T, keys ...[]byte) string {
 
 func writeKeys(t *testing.T, path string, keys ...[]byte) {
 	t.Helper()
-	var text []byte
+	var lines []byte
 	for _, k := range keys {
-		text = append(base64.StdEncoding.AppendEncode(text, k), '\n')
+		lines = append(base64.StdEncoding.AppendEncode(lines, k), '\n')
 	}
-	if err := os.WriteFile(path, text, 0o600); err != nil {
+	if err := os.WriteFile(path, lines, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -235,11 +236,16 @@ func FuzzMessages(f *testing.F) {
 			}
 			_, _ = decodeWord(m)
 			_, _ = decodeReceipt(m.body)
-			if q, err := decodeKeyQuery(m.body); err == nil && !bytes.Equal(q.encode(), m.body) {
+			if q, err := decodeKeyQuery(m.body); err == nil && q.Op != AddKey && !bytes.Equal(q.encode(), m.body) {
 				t.Fatalf("query %x is written as %x", m.body, q.encode())
 			}
-			if a, nonce, err := decodeKeyAnswer(m.body); err == nil && !bytes.Equal(a.encode(nonce), m.body) {
-				t.Fatalf("answer %x is written as %x", m.body, a.encode(nonce))
+			if a, nonce, err := decodeKeyAnswer(m.body); err == nil {
+				if said := a.Problem; text.Clean(said) != said {
+					t.Fatalf("problem %q is not clean", said)
+				}
+				if a.Problem = ""; !bytes.HasPrefix(m.body, a.encode(nonce)) {
+					t.Fatalf("answer %x is written as %x", m.body, a.encode(nonce))
+				}
 			}
 		}
 	})
@@ -250,14 +256,14 @@ func FuzzKeyFile(f *testing.F) {
 	for _, seed := range []string{"", "# none", "AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAA== # new\n\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n", "AAAA", "not base64"} {
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, text string) {
-		keys, err := parseKeys(text)
+	f.Fuzz(func(t *testing.T, file string) {
+		keys, err := parseKeys(file)
 		if err == nil && len(keys) == 0 {
-			t.Errorf("%q holds no key, and is taken", text)
+			t.Errorf("%q holds no key, and is taken", file)
 		}
 		for _, key := range keys {
 			if n := len(key); err == nil && n != 16 && n != 24 && n != 32 {
-				t.Errorf("%q: a key of %d bytes is taken", text, n)
+				t.Errorf("%q: a key of %d bytes is taken", file, n)
 			}
 		}
 	})

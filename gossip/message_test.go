@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/text"
 )
 
 func TestReceiptsComeBackAsTheyWereSent(t *testing.T) {
@@ -64,7 +65,7 @@ func FuzzReceiptsAndWords(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if r, err := decodeReceipt(m.body); err == nil && !bytes.Equal(r.encode(), m.body) {
+		if r, err := decodeReceipt(m.body); err == nil && text.Clean(string(m.body[receiptSize:])) == string(m.body[receiptSize:]) && !bytes.Equal(r.encode(), m.body) {
 			t.Errorf("%x is read as %+v, which is written %x", m.body, r, r.encode())
 		}
 		if word, err := decodeWord(m); err == nil {
