@@ -278,3 +278,25 @@ func TestAJudgeThatSleptJudgesNobody(t *testing.T) {
 		t.Run(name, func(t *testing.T) { play(t, lines) })
 	}
 }
+
+// Gossip's word of before a pause is not believed for a while afterwards. The guard must not
+// begin to mind it meanwhile, or what is decided would depend on how often.
+func TestGuardBeginsAfterAPauseOnceGossipIsBelieved(t *testing.T) {
+	for name, pause := range map[string]string{"seldom": "", "often": "4s\n5s\n14s\n"} {
+		t.Run(name, func(t *testing.T) {
+			play(t, `
+				a-f join
+				c d lost
+				woke
+				a b e dead
+				3s want guard off
+				`+pause+`14.9s want served f
+				want guard off
+				15s want held c d
+				want guard on
+				614s want guard on
+				615s want guard off
+				want served f`)
+		})
+	}
+}
