@@ -57,7 +57,8 @@ func (ds damped) bad(addr netip.AddrPort) {
 
 // spare lets hosts of c serve at once that would have to wait, those first whose wait is
 // shortest: at most the given share of those that could serve waits, and never all of them.
-// What is held since nothing is heard of it may not be able to serve.
+// What is held since nothing is heard of it may not be able to serve, nor may what an
+// operator has served whatever happens to it.
 func (ds damped) spare(now time.Time, c *candidates, share float64) {
 	if len(ds) == 0 {
 		return
@@ -67,11 +68,11 @@ func (ds damped) spare(now time.Time, c *candidates, share float64) {
 	for _, cand := range c.ranked {
 		switch {
 		case cand.outranked:
-		case cand.forced, cand.wish.reason == contradicted && cand.mute.isHeld():
+		case cand.wish.reason == contradicted && cand.mute.isHeld():
 			able++
 		case cand.wish.reason == none:
 			able++
-			if d := ds[cand.key.Addr]; d != nil && !cand.unasked() && d.waits(now) {
+			if d := ds[cand.key.Addr]; d != nil && !cand.forced && !cand.unasked() && d.waits(now) {
 				waiting = append(waiting, d)
 			}
 		}

@@ -46,6 +46,16 @@ func TestDamping(t *testing.T) {
 			195s
 			want served a b
 			want quiet`,
+		"one that is forced and dead is no reason for the others to wait": `
+			a b join
+			all good
+			1s a dead
+			2s a good
+			3s a dead
+			force b and b dead
+			4s a good
+			want served a b
+			want a healthy`,
 		"it has to be good for as long as it waits": `
 			a b join
 			all good
