@@ -123,6 +123,8 @@ func (w *watcher) onWord(e event) {
 	switch {
 	case e.said == mute && w.loop.pulse.asleepSince(q.since):
 		w.endInquiry()
+	case e.kind == pinged && e.said == unasked:
+		w.endInquiry() // it is asked again after the next time-out
 	case e.kind == pinged:
 		w.endInquiry()
 		if e.said != lives || !w.left() {

@@ -89,10 +89,12 @@ func (w *watcher) askGossip() {
 			if stream && w.accepts(ctx) {
 				return lives
 			}
-			if said := <-port; said == mute || said == refuses {
+			switch said := <-port; said {
+			case mute, refuses:
 				return vouched // a process that gossips takes connections there
+			default:
+				return said // unasked: nobody knows whether the network is fine
 			}
-			return answers
 		}
 		if <-elsewhere {
 			return vouched

@@ -38,7 +38,6 @@ const (
 const (
 	failingAfter = 2 // answers in a row other than good ones
 	silentAfter  = 3 // time-outs in a row, when nobody else has any
-	doubtfulFor  = 2 // questions in a row without an answer, of one that had answered others
 	// With everybody else timing out, this many more are wanted: silence that is
 	// shared is the network's, or our own (compare Lifeguard's local health).
 	silentMore = 12
@@ -58,8 +57,7 @@ type judge struct {
 
 	silent int  // time-outs in a row since the last answer or the last verdict on them
 	enough int  // so many make a verdict
-	said   word // by gossip, of this silence
-	doubts int  // questions in a row that a contradicted one has not answered
+	said   word // by gossip, of this silence; unasked before that, and once it counts no more
 }
 
 // answer notes an answer: whether it was a good one, and the uuid it carried, if any.
@@ -172,16 +170,16 @@ func (j *judge) timeout(share float64) bool {
 }
 
 // pinged notes what gossip said when it was asked after time-outs. A contradicted endpoint
-// is asked about after each.
+// is asked about after each, and is given up only when two words in a row speak against it:
+// where a firewall stops dropping packets between the probe and the question, the first one
+// looks like a hang.
 func (j *judge) pinged(said word) {
-	if j.said = said; j.verdict != Contradicted {
+	again := said == j.said
+	j.said = said
+	switch {
+	case j.verdict != Contradicted:
 		j.weigh()
-		return
-	}
-	if j.doubts++; said == vouched {
-		j.doubts = 0
-	}
-	if said == answers || j.doubts >= doubtfulFor {
+	case said != vouched && again:
 		j.conclude()
 	}
 }
@@ -189,7 +187,7 @@ func (j *judge) pinged(said word) {
 // contradict notes that the process lives. What its answers said before counts on.
 func (j *judge) contradict() {
 	if j.verdict != Failing && j.verdict != Hanging && j.verdict != Replaced {
-		j.verdict, j.doubts = Contradicted, 0
+		j.verdict = Contradicted
 	}
 }
 

@@ -64,7 +64,12 @@ func TestJudge(t *testing.T) {
 		{"good contra late mute", Contradicted},
 		{"good contra late mute late mute", Silent},
 		{"good contra late mute late else late mute", Contradicted},
-		{"good contra late ping", Hanging},
+		{"good contra late ping", Contradicted}, // what was asked first may have been dropped by what is gone by now
+		{"good contra late ping late ping", Hanging},
+		{"good contra late mute late ping", Contradicted},
+		{"good contra late mute late ping late ping", Hanging},
+		{"good contra late ping late else late ping", Contradicted},
+		{"good contra late mute contra late mute", Contradicted},
 		{"good late late else", Good},
 		{"good late late else late", Contradicted},
 		{"good late late late else", Contradicted},

@@ -62,6 +62,9 @@ func TestRules(t *testing.T) {
 		{name: "a link that others lose, too", script: "10s others dark 5s =contradicted others/no 4s =silent"},
 		{name: "others that find a lost link again", script: "10s dark 5s =silent others 4s =contradicted"},
 		{name: "a firewall that drops connections", script: "10s dropped 2500ms =contradicted 1h =contradicted"},
+		{name: "a firewall that drops connections, and no sockets to find out", script: "10s dropped nosockets 1m =steady"},
+		{name: "a firewall that drops connections, and no sockets later", script: "10s dropped 5s =contradicted nosockets 1m =contradicted"},
+		{name: "a hang, and no sockets to find out for a while", script: "10s hang nosockets 1m =good sockets 3s =hanging"},
 		{name: "a stop behind a firewall that drops connections", script: "10s dropped 5s =contradicted freeze 4s =silent"},
 		{name: "a hang behind nothing", script: "10s others hang 2500ms =hanging"},
 

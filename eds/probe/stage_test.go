@@ -154,6 +154,12 @@ func (s *stage) do(i int, word string) {
 		s.net.mu.Unlock()
 	case "dropped": // over TCP, by a firewall
 		both(func(h *host) { h.dropped = true })
+	case "nosockets": // are left to knock at its gossip port
+		gossip.set(func(h *host) { h.dialErr, h.dropped = syscall.EMFILE, false })
+	case "sockets":
+		gossip.set(func(h *host) { h.dialErr = nil })
+	case "heal": // the firewall drops nothing any more
+		both(func(h *host) { h.dropped = false })
 	case "rejected": // by a firewall, over TCP
 		both(func(h *host) { h.rejected = true })
 	case "walled": // off by it, over UDP as well
