@@ -76,6 +76,29 @@ func TestContradictedEndpointsStayInService(t *testing.T) {
 			4s a dead
 			5s a good
 			want served a-c`,
+		"one that another process supersedes takes no removal of that one back": `
+			b join
+			b good
+			a join
+			1s a2 join
+			a a2 good
+			2s a2 dead
+			3s a2 good
+			4s a2 dead
+			5s a contradicted
+			5s a2 good
+			want a2 damped until 6s
+			5.5s b good
+			want a2 damped until 6s`,
+		"claims to one address that take turns are no removals": `
+			b join
+			b good
+			a a2 join
+			a a2 contradicted
+			a2 lost
+			1s a2 answer
+			a2 join
+			want served a2 b`,
 		"one removal of several is taken back": `
 			a-c join
 			all good

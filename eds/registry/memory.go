@@ -74,9 +74,10 @@ func (r *Registry) findMute(c *candidates) {
 		if mutes == nil {
 			mutes = make(map[probe.Key]*mute)
 		}
-		cand.mute = m.muteOf(cand.candidate, func() bool { _, inService := r.last.host(c.name, cand.key); return inService })
 		if cand.superseded {
-			*cand.mute = mute{final: true}
+			cand.mute = &mute{final: true}
+		} else {
+			cand.mute = m.muteOf(cand.candidate, func() bool { _, inService := r.last.host(c.name, cand.key); return inService })
 		}
 		mutes[cand.key] = cand.mute
 	}

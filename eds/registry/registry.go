@@ -152,13 +152,14 @@ func missing(was, now []*fleet.Member) (gone []*fleet.Member) {
 	return gone
 }
 
-// countRemovals tells damping who goes now against its will.
+// countRemovals tells damping who goes now against its will. One that is alive by a fresh
+// answer does not flap: another process at its address, or an operator, takes it out.
 func (r *Registry) countRemovals(now time.Time, c *candidates) {
 	if c.bad == 0 {
 		return
 	}
 	for _, cand := range c.ranked {
-		if !cand.wish.reason.against() || cand.mute.isHeld() || cand.forced || cand.yields() && cand.superseded {
+		if !cand.wish.reason.against() || cand.wish.reason == contradicted || cand.mute.isHeld() || cand.forced || cand.yields() && cand.superseded {
 			continue
 		}
 		if was, _ := r.last.host(c.name, cand.key); was.Served {
