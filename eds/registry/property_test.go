@@ -185,7 +185,7 @@ func TestDampingLeavesTheServiceEndpoints(t *testing.T) {
 					switch {
 					case h.State == StateDamped && !h.Served:
 						able, waiting = able+1, waiting+1
-					case h.Served && (h.State == StateHealthy || h.State == StateContradicted && h.Held):
+					case h.Served && (h.State == StateHealthy || h.State == StateContradicted):
 						able++
 					}
 				}
