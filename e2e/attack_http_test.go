@@ -1,16 +1,20 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/envoy"
+	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/e2e/netns"
 )
 
 func TestOversizedRequestsAreRefused(t *testing.T) {
@@ -73,18 +77,36 @@ func TestSlowHeadersAreCutOffBeforeASlowBody(t *testing.T) {
 func TestOneAddressHasSoManyConnectionsAndOthersAreServed(t *testing.T) {
 	t.Parallel()
 	const most = 50
-	h := newHarness(t)
-	h.eds("--max-connections", fmt.Sprint(most))
-	h.envoy(envoy.GRPC, "--no-retries")
-	one := h.upstream()
-	h.serves(one)
-	load := h.load()
-
-	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}
-	for reason, addr := range map[string]string{"http_connections": h.Addresses.HTTP, "xds_connections": h.Addresses.XDS} {
+	network := must2(netns.New(within(t, patience), 3))(t)
+	t.Cleanup(func() { must(t, 0, network.Close()) })
+	dir := t.TempDir()
+	http8080, xds := net.JoinHostPort(network.Addr(0), "8080"), net.JoinHostPort(network.Addr(0), "18000")
+	path, args := network.Command(0, binary, "eds", "--insecure", "--http", http8080, "--xds", xds, "--data-dir", dir, "--max-connections", fmt.Sprint(most))
+	eds := must2(stage.Start(stage.Command{Name: "eds", Path: path, Args: args, LogFile: filepath.Join(dir, "log")}))(t)
+	t.Cleanup(eds.Kill)
+	other := &http.Client{Transport: &http.Transport{DialContext: network.Dialer(2)}}
+	metrics := func(ctx context.Context) (string, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+http8080+"/metrics", nil)
+		if err != nil {
+			return "", err
+		}
+		resp, err := other.Do(req)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		return string(body), err
+	}
+	must(t, 0, eds.Await(within(t, patience), func(ctx context.Context) error {
+		_, err := metrics(ctx)
+		return err
+	}))
+	from := network.Dialer(1)
+	for reason, addr := range map[string]string{"http_connections": http8080, "xds_connections": xds} {
 		var open []net.Conn
 		for range 2 * most {
-			conn := must2(from.DialContext(within(t, patience), "tcp", addr))(t)
+			conn := must2(from(within(t, patience), "tcp", addr))(t)
 			t.Cleanup(func() { _ = conn.Close() })
 			open = append(open, conn)
 		}
@@ -93,15 +115,14 @@ func TestOneAddressHasSoManyConnectionsAndOthersAreServed(t *testing.T) {
 				t.Fatalf("%s: connection %d is let in", addr, most+i)
 			}
 		}
-		metric := fmt.Sprintf("rollcall_refused_total{reason=%q}", reason)
-		if n := must2(h.metric(within(t, patience), metric))(t); n != most {
-			t.Errorf("%s is %v, want %d", metric, n, most)
+		honest := must2(network.Dialer(2)(within(t, patience), "tcp", addr))(t)
+		t.Cleanup(func() { _ = honest.Close() })
+		if cutOff(honest, 300*time.Millisecond) {
+			t.Errorf("%s: another address is cut off", addr)
+		}
+		want := fmt.Sprintf("rollcall_refused_total{reason=%q} %d\n", reason, most)
+		if body := must2(metrics(within(t, patience)))(t); !strings.Contains(body, want) {
+			t.Errorf("the metrics lack %s", want)
 		}
 	}
-	h.decide(200, "PATCH", one.ID, `{"load_balancing_weight":7}`)
-	h.weights(one, 7)
-	two := h.upstream()
-	h.serves(one, two)
-	h.isUnderWay(load)
-	h.noneFailed(load)
 }
