@@ -127,13 +127,21 @@ func (e envoy) send(r *discoveryv3.DeltaDiscoveryRequest) {
 func (e envoy) take(n int) {
 	e.o.t.Helper()
 	for range n {
-		r, err := e.stream.Recv()
-		if err != nil {
-			e.o.t.Fatal(err)
-		}
-		e.send(&discoveryv3.DeltaDiscoveryRequest{ResponseNonce: r.GetNonce()})
+		e.accept(e.next())
 	}
 }
+
+// next receives a response. Its client is known to the server from then on.
+func (e envoy) next() (nonce string) {
+	e.o.t.Helper()
+	r, err := e.stream.Recv()
+	if err != nil {
+		e.o.t.Fatal(err)
+	}
+	return r.GetNonce()
+}
+
+func (e envoy) accept(nonce string) { e.send(&discoveryv3.DeltaDiscoveryRequest{ResponseNonce: nonce}) }
 
 func (o *office) want(m fleet.Member, state gossip.ReceiptState, clients int) gossip.Receipt {
 	o.t.Helper()
@@ -173,8 +181,9 @@ func (o *office) twoEnvoys(a fleet.Member) (quick, slow envoy) {
 	o.t.Helper()
 	o.update(a)
 	quick, slow = o.envoy("quick"), o.envoy("slow")
-	quick.take(1)
-	slow.take(1)
+	first, second := quick.next(), slow.next()
+	quick.accept(first)
+	slow.accept(second)
 	o.want(a, gossip.Serving, 2)
 	return quick, slow
 }
@@ -191,8 +200,9 @@ func TestAMemberIsToldOnceEveryEnvoyHasItAndOnceNoneHas(t *testing.T) {
 	o.update(b)
 	o.silence("no envoy is there")
 	quick, slow := o.envoy("quick"), o.envoy("slow")
-	quick.take(1)
-	slow.take(1)
+	first, second := quick.next(), slow.next()
+	quick.accept(first)
+	slow.accept(second)
 	o.want(b, gossip.Serving, 2)
 	o.update(a, b)
 	quick.take(1)
