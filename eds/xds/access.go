@@ -2,16 +2,17 @@ package xds
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"time"
+	"net/netip"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
 	"github.com/rollcall-fleet/rollcall/certs"
+	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // What a client is refused for, as it is counted.
@@ -42,40 +43,38 @@ func (s *Server) allowed(id string, names []string, all bool) error {
 	return nil
 }
 
-// certID is who a stream's client is by its certificate; "" without one. A
-// certificate that names nobody has no id that a policy could list.
-// One that names several has none either, and is refused.
-func certID(ctx context.Context) (string, error) {
+// peerOf is the address of a stream's client, and its TLS; nil without.
+func peerOf(ctx context.Context) (address string, state *tls.ConnectionState) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return "", nil
 	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok {
-		return "", nil
+	if info, ok := p.AuthInfo.(credentials.TLSInfo); ok {
+		state = &info.State
 	}
-	return named(certs.ID(&info.State))
+	return p.Addr.String(), state
 }
 
-// certEnd is when a stream's client certificate ends; zero without one.
-func certEnd(ctx context.Context) time.Time {
-	if p, ok := peer.FromContext(ctx); ok {
-		if info, ok := p.AuthInfo.(credentials.TLSInfo); ok {
-			return certs.Ends(&info.State)
-		}
-	}
-	return time.Time{}
+// partyOf is whom an address, ip:port, counts for.
+func partyOf(address string) netip.Addr {
+	addr, _ := netip.ParseAddrPort(address) // all of those that have none share one allowance
+	return fleet.Party(addr.Addr())
 }
 
-func requestID(r *http.Request) (string, error) { return named(certs.ID(r.TLS)) }
+// named is who a client is by its certificate; "" without one. A certificate that names
+// nobody has no id that a policy could list. One that names several has none either, and
+// is refused.
+func (s *Server) named(state *tls.ConnectionState) (string, error) {
+	id, err := certs.ID(state)
+	if errors.Is(err, certs.ErrNoName) {
+		return nobody, nil
+	}
+	if err != nil {
+		s.opts.Refused(refusedCert)
+	}
+	return id, err
+}
 
 // nobody is the id of a client whose certificate names none: its word for its node
 // must not do instead.
 const nobody = "(no name in the certificate)"
-
-func named(id string, err error) (string, error) {
-	if errors.Is(err, certs.ErrNoName) {
-		return nobody, nil
-	}
-	return id, err
-}

@@ -12,7 +12,6 @@ import (
 
 	"google.golang.org/grpc/credentials"
 
-	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/internal/budget"
 )
 
@@ -83,7 +82,6 @@ type dataFrame struct {
 	left   int // bytes of the payload
 	stream uint32
 	flags  byte
-	data   bool
 	padded bool // its first byte says how much padding follows
 	pad    int
 }
@@ -96,9 +94,8 @@ type message struct {
 }
 
 func newMeter(conn net.Conn, room *budget.Budget, refused func()) *meter {
-	m := &meter{Conn: conn, room: room, refused: refused, skip: prefaceSize, messages: make(map[uint32]*message)}
-	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
-		m.party = fleet.Party(addr.Addr())
+	m := &meter{
+		Conn: conn, room: room, refused: refused, party: partyOf(conn.RemoteAddr().String()), skip: prefaceSize, messages: make(map[uint32]*message),
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
@@ -185,19 +182,18 @@ func (m *meter) begin() {
 	h := m.head
 	m.head = h[:0]
 	length := int(h[0])<<16 | int(h[1])<<8 | int(h[2])
-	f := dataFrame{left: length, flags: h[4], stream: binary.BigEndian.Uint32(h[5:]) &^ (1 << 31), data: h[3] == frameData}
-	f.padded = f.data && f.flags&flagPadded != 0
-	switch {
-	case h[3] == frameReset:
-		m.forget(f.stream)
-		m.skip = length
-	case !f.data:
-		m.skip = length
-	default:
-		m.frame = f
+	stream := binary.BigEndian.Uint32(h[5:]) &^ (1 << 31)
+	switch h[3] {
+	case frameData:
+		m.frame = dataFrame{left: length, flags: h[4], stream: stream, padded: h[4]&flagPadded != 0}
 		if length == 0 {
 			m.end()
 		}
+	case frameReset:
+		m.forget(stream)
+		m.skip = length
+	default:
+		m.skip = length
 	}
 }
 

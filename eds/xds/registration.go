@@ -27,9 +27,8 @@ type registeredTags struct {
 // settled. Weights are told as they are; v1 defines them from 1 to 100
 // (Envoy 1.8, api-v1/cluster_manager/sds).
 func (s *Server) ServeRegistration(w http.ResponseWriter, r *http.Request, service string) {
-	id, err := requestID(r)
+	id, err := s.named(r.TLS)
 	if err != nil {
-		s.opts.Refused(refusedCert)
 		refuse(w, http.StatusUnauthorized, err)
 		return
 	}

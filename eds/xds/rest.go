@@ -11,20 +11,16 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	statusv1 "google.golang.org/genproto/googleapis/rpc/status"
-
-	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // The bounds of a poll. Envoy asks for one name.
@@ -54,21 +50,13 @@ func (s *Server) ServeRESTv3(w http.ResponseWriter, r *http.Request) { s.serveRE
 func (s *Server) ServeRESTv2(w http.ResponseWriter, r *http.Request) { s.serveREST(w, r, flavorV2) }
 
 func (s *Server) serveREST(w http.ResponseWriter, r *http.Request, f flavor) {
-	body, give, status, err := s.readBody(w, r)
+	req, status, err := s.readPoll(w, r, f.typeURL)
 	if err != nil {
 		refuse(w, status, err)
 		return
 	}
-	req, err := s.repeats.decode(body, f.typeURL)
-	body = nil
-	give()
+	id, err := s.named(r.TLS)
 	if err != nil {
-		refuse(w, http.StatusBadRequest, err)
-		return
-	}
-	id, err := requestID(r)
-	if err != nil {
-		s.opts.Refused(refusedCert)
 		refuse(w, http.StatusUnauthorized, err)
 		return
 	}
@@ -153,13 +141,12 @@ func (f flavor) poller(req *discoveryv3.DiscoveryRequest, address string) poller
 	}
 }
 
-// readBody reads the body of a poll; with an error it says which status fits. The caller
-// gives back the room that the body has.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, give func(), status int, err error) {
-	none := func() {}
+// readPoll reads a poll while there is room for its body; with an error it says which
+// status fits.
+func (s *Server) readPoll(w http.ResponseWriter, r *http.Request, typeURL string) (req *discoveryv3.DiscoveryRequest, status int, err error) {
 	if ct := r.Header.Get("Content-Type"); ct != "" && ct != "application/json" {
 		if mediaType, _, err := mime.ParseMediaType(ct); err != nil || mediaType != "application/json" {
-			return nil, none, http.StatusUnsupportedMediaType, fmt.Errorf("content type is %q, send application/json", shorten(ct, maxNode))
+			return nil, http.StatusUnsupportedMediaType, fmt.Errorf("content type is %q, send application/json", shorten(ct, maxNode))
 		}
 	}
 	size, party := r.ContentLength, partyOf(r.RemoteAddr)
@@ -168,9 +155,18 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, 
 	}
 	if err := s.room.Take(r.Context(), party, size); err != nil {
 		s.opts.Refused(refusedBytes)
-		return nil, none, http.StatusServiceUnavailable, fmt.Errorf("read the body: %w", err)
+		return nil, http.StatusServiceUnavailable, fmt.Errorf("read the body: %w", err)
 	}
-	give = sync.OnceFunc(func() { s.room.Give(party, size) })
+	defer s.room.Give(party, size)
+	body, status, err := readBody(w, r)
+	if err != nil {
+		return nil, status, err
+	}
+	req, err = s.repeats.decode(body, typeURL)
+	return req, http.StatusBadRequest, err
+}
+
+func readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int, err error) {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyWait)) // not every test can
 	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -178,22 +174,13 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, 
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		status, err = http.StatusRequestEntityTooLarge, fmt.Errorf("the body is larger than %d bytes", maxBody)
+		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the body is larger than %d bytes", maxBody)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		status, err = http.StatusRequestTimeout, fmt.Errorf("the body took more than %s", bodyWait)
+		return nil, http.StatusRequestTimeout, fmt.Errorf("the body took more than %s", bodyWait)
 	case err != nil:
-		status, err = http.StatusBadRequest, fmt.Errorf("read the body: %w", err)
+		return nil, http.StatusBadRequest, fmt.Errorf("read the body: %w", err)
 	}
-	if err != nil {
-		give()
-		return nil, none, status, err
-	}
-	return body, give, 0, nil
-}
-
-func partyOf(address string) netip.Addr {
-	addr, _ := netip.ParseAddrPort(address) // all of those that have none share one allowance
-	return fleet.Party(addr.Addr())
+	return body, 0, nil
 }
 
 // pollRequest is what is read of a DiscoveryRequest as JSON, with fields in either of
@@ -249,11 +236,7 @@ func decodePoll(body []byte, typeURL string) (*discoveryv3.DiscoveryRequest, err
 	}
 	slices.Sort(req.ResourceNames)
 	req.ResourceNames = slices.Compact(req.ResourceNames)
-	size := 0
-	for _, name := range req.ResourceNames {
-		size += len(name)
-	}
-	return req, errors.Join(checkNode(req.GetNode().GetId()), checkCount(len(req.ResourceNames), maxPollNames), checkSize(size, maxPollNameBytes), checkNames(req.ResourceNames))
+	return req, errors.Join(checkNode(req.GetNode().GetId()), checkCount(len(req.ResourceNames), maxPollNames), checkSize(bytesOf(req.ResourceNames), maxPollNameBytes), checkNames(req.ResourceNames))
 }
 
 // restResponse is a DiscoveryResponse as JSON, in pieces around the shared

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -23,10 +22,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
+	"github.com/rollcall-fleet/rollcall/certs"
 	"github.com/rollcall-fleet/rollcall/internal/budget"
 )
 
@@ -151,13 +150,9 @@ func (s *Server) serveDelta(grpcStream streamv3.DeltaStream, transport, typeURL 
 
 // serveStream runs one stream from beginning to end.
 func (s *Server) serveStream(ctx context.Context, transport, typeURL string, handle func(*stream) error) error {
-	address := ""
-	if p, ok := peer.FromContext(ctx); ok {
-		address = p.Addr.String()
-	}
-	id, err := certID(ctx)
+	address, state := peerOf(ctx)
+	id, err := s.named(state)
 	if err != nil {
-		s.opts.Refused(refusedCert)
 		s.logRefusal(slog.LevelWarn, "stream refused for its certificate", "peer", address, "error", err)
 		return status.Error(codes.Unauthenticated, err.Error())
 	}
@@ -167,7 +162,7 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 		s.logRefusal(slog.LevelWarn, "stream refused: too many clients, in all or of one address", "peer", address, "max", s.clients.max)
 		return status.Errorf(codes.ResourceExhausted, "more than %d clients, or more than half of them from this address", s.clients.max)
 	}
-	if end := certEnd(ctx); !end.IsZero() {
+	if end := certs.Ends(state); !end.IsZero() {
 		defer s.expires(ctx, c, end).Stop()
 	}
 	st := s.newStream(c, typeURL)
@@ -221,10 +216,8 @@ func (s *Server) boundOthers() grpc.StreamServerInterceptor {
 		if slices.ContainsFunc(discovery, func(prefix string) bool { return strings.HasPrefix(info.FullMethod, prefix) }) {
 			return handler(srv, stream)
 		}
-		var from netip.Addr
-		if p, ok := peer.FromContext(stream.Context()); ok {
-			from = partyOf(p.Addr.String())
-		}
+		address, _ := peerOf(stream.Context())
+		from := partyOf(address)
 		if room.Take(stream.Context(), from, 1) != nil {
 			s.opts.Refused(refusedClient)
 			return status.Errorf(codes.ResourceExhausted, "more than %d streams of health and reflection, or more than a quarter of them from this address", maxOtherStreams)

@@ -13,9 +13,10 @@ import (
 	"unique"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	"github.com/rollcall-fleet/rollcall/internal/text"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/rollcall-fleet/rollcall/internal/text"
 )
 
 // The bounds of one stream. reflect.Select, which go-control-plane waits with,
@@ -124,7 +125,7 @@ func checkNode(id string) error {
 	return nil
 }
 
-// meet notes who speaks.
+// meet returns the id of who speaks, which only the first request of a stream need name.
 func (s *stream) meet(node *corev3.Node) (id string, err error) {
 	if err := checkNode(node.GetId()); err != nil {
 		s.server.opts.Refused(refusedNode)
@@ -137,11 +138,7 @@ func (s *stream) meet(node *corev3.Node) (id string, err error) {
 // is refused before it costs anything.
 func (s *stream) ask(a asked) error {
 	s.asked = a
-	size := 0
-	for _, name := range a.names {
-		size += len(name)
-	}
-	if err := s.within(len(a.names), size, nil); err != nil {
+	if err := s.within(len(a.names), bytesOf(a.names), nil); err != nil {
 		return err
 	}
 	shared(a.names)
@@ -228,6 +225,14 @@ func checkCount(n, limit int) error {
 		return fmt.Errorf("%d resource names, at most %d are allowed", n, limit)
 	}
 	return nil
+}
+
+// bytesOf is how many bytes names have.
+func bytesOf(names []string) (n int) {
+	for _, name := range names {
+		n += len(name)
+	}
+	return n
 }
 
 func checkSize(n, limit int) error {
