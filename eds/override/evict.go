@@ -27,16 +27,33 @@ func (b *batch) room(o Override) error {
 	if !was.inForce && o.InForce(b.now) && b.store.force+b.force >= b.store.most {
 		return fmt.Errorf("%s: %w: %d are in force", o.Key.Name(), ErrFull, b.store.most)
 	}
-	if was.Stamp.IsZero() && len(b.store.all)+b.keys >= 2*b.store.most {
+	if was.Stamp.IsZero() && b.full() {
 		b.evict()
 	}
 	return nil
 }
 
-// evict forgets the oldest of what has ended. There is some where all places are taken,
-// since no more than half of them may be in force. Servers that hold the same evict the
-// same, in whatever order it came.
+// full reports whether something has to go before another key comes. There is something
+// that has ended then, since no more than half of the places may be in force.
+func (b *batch) full() bool { return len(b.store.all)+b.keys >= 2*b.store.most }
+
+// evict forgets the oldest of what has ended.
 func (b *batch) evict() {
+	if r, ok := b.eldest(); ok {
+		heap.Pop(b.oldest)
+		b.put(put{record: r, forget: true})
+		b.noteEvicted(r.Stamp)
+	}
+}
+
+func (b *batch) noteEvicted(s Stamp) {
+	if b.evicted.Compare(s) < 0 {
+		b.evicted = s
+	}
+}
+
+// eldest is the oldest of what has ended, and the first in the heap.
+func (b *batch) eldest() (record, bool) {
 	if b.oldest == nil {
 		b.oldest = new(oldest)
 		for k, r := range b.store.all {
@@ -44,22 +61,33 @@ func (b *batch) evict() {
 				*b.oldest = append(*b.oldest, r)
 			}
 		}
+		heap.Init(b.oldest)
 		for _, p := range b.puts {
 			b.age(p)
 		}
-		heap.Init(b.oldest)
 	}
 	for b.oldest.Len() > 0 {
-		r := heap.Pop(b.oldest).(record)
-		if now := b.get(r.Key); now.Stamp != r.Stamp || now.inForce {
-			continue // it was changed, or forgotten, in this batch
+		r := (*b.oldest)[0]
+		if now := b.get(r.Key); now.Stamp == r.Stamp && !now.inForce {
+			return r, true
 		}
-		b.put(put{record: r, forget: true})
-		if b.evicted.Compare(r.Stamp) < 0 {
-			b.evicted = r.Stamp
-		}
-		return
+		heap.Pop(b.oldest) // it was changed, or forgotten, in this batch
 	}
+	return record{}, false
+}
+
+// tooOld reports whether o, which has ended and is unknown here, would be the first to go.
+// It goes at once then, so that servers forget the same in whatever order they hear of it.
+func (b *batch) tooOld(o Override) bool {
+	if b.ended(o) {
+		return true
+	}
+	r, ok := b.eldest()
+	if !b.full() || !ok || o.Stamp.Compare(r.Stamp) > 0 {
+		return false
+	}
+	b.noteEvicted(o.Stamp)
+	return true
 }
 
 // age has p among what may be evicted, if it has ended.

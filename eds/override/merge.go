@@ -45,10 +45,10 @@ func (b *batch) merge(o Override) (won bool, err error) {
 		b.overtake(o, was)
 		return false, nil
 	}
-	if was.Stamp.IsZero() && b.ended(o) {
-		if !o.InForce(b.now) {
-			return false, nil
-		}
+	switch unknown, inForce := was.Stamp.IsZero(), o.InForce(b.now); {
+	case unknown && !inForce && b.tooOld(o):
+		return false, nil
+	case unknown && inForce && b.ended(o):
 		err := b.end(o)
 		return err == nil, err
 	}

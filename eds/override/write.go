@@ -264,7 +264,7 @@ func (b *batch) put(p put) {
 
 // save writes b to disk, unless there is nothing to write.
 func (b *batch) save() error {
-	if len(b.puts) == 0 && len(b.audit) == 0 {
+	if len(b.puts) == 0 && len(b.audit) == 0 && b.evicted == b.store.evicted {
 		return nil
 	}
 	size := b.store.keptAudit
