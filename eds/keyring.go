@@ -110,15 +110,15 @@ func (k keyring) leave(have *api.Keys, without []string) error {
 		if m == nil {
 			return api.KeyUnknown(fmt.Sprintf("%q is the id of no member", id))
 		}
-		name := m.ID.String()
-		i := slices.IndexFunc(have.Holders, func(h api.KeyHolder) bool { return h.Member == name })
-		if i >= 0 && m.Role == fleet.RoleEDS {
-			return api.KeyRefused(fmt.Sprintf("member %s is an EDS server and answers: Envoys may follow it, so stop it first", name))
-		}
-		if i >= 0 {
+		i := slices.IndexFunc(have.Holders, func(h api.KeyHolder) bool { return h.Member == id })
+		switch {
+		case i < 0:
+			have.Silent = slices.DeleteFunc(have.Silent, func(s string) bool { return s == id })
+		case m.Role == fleet.RoleEDS:
+			return api.KeyRefused(fmt.Sprintf("member %s is an EDS server and answers: Envoys may follow it, so stop it first", id))
+		default:
 			have.Holders[i].Left = true
 		}
-		have.Silent = slices.DeleteFunc(have.Silent, func(s string) bool { return s == name })
 	}
 	return nil
 }

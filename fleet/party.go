@@ -19,3 +19,10 @@ func Party(addr netip.Addr) netip.Addr {
 	p, _ := addr.Prefix(64) // of a valid address
 	return p.Addr()
 }
+
+// PartyOf is the Party of an address with its port, as connections have it. All of those
+// that cannot be read are one.
+func PartyOf(address string) netip.Addr {
+	addr, _ := netip.ParseAddrPort(address)
+	return Party(addr.Addr())
+}

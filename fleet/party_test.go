@@ -26,3 +26,14 @@ func TestAnIPv6NetworkAndLoopbackAreOnePartyEach(t *testing.T) {
 		t.Errorf("no address is of %s", got)
 	}
 }
+
+func TestThePartyOfAConnection(t *testing.T) {
+	for address, want := range map[string]netip.Addr{
+		"192.0.2.1:80": netip.MustParseAddr("192.0.2.1"), "[2001:db8::1]:80": netip.MustParseAddr("2001:db8::"), "127.0.0.9:1": loopback,
+		"pipe": {}, "": {},
+	} {
+		if got := PartyOf(address); got != want {
+			t.Errorf("%q is of %s, want %s", address, got, want)
+		}
+	}
+}

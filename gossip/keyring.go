@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/reload"
 )
 
 const (
@@ -51,14 +52,22 @@ func (f Fingerprint) String() string { return hex.EncodeToString(f[:]) }
 type keyring struct {
 	ring *memberlist.Keyring // nil: gossip is not encrypted
 	file string              // "": there is none to follow or write to
-	seen fileState           // of the file, as it was read or written last
+
+	keys     *reload.Value[[][]byte] // of the file; nil: there is none
+	followed [][]byte                // what the file had when it was followed last
 }
 
-// fileState tells whether a file is another one than before.
-type fileState struct {
-	modified time.Time
-	size     int64
-	missing  bool
+// newKeyring has ring follow a file. One that cannot be read yet is followed once it can.
+func newKeyring(ring *memberlist.Keyring, file string, logger *slog.Logger) keyring {
+	k := keyring{ring: ring, file: file}
+	if ring == nil || file == "" {
+		return k
+	}
+	var err error
+	if k.keys, err = reload.New(logger, func() ([][]byte, error) { return ReadKeyFile(file) }, file); err != nil {
+		logger.Warn("the gossip key file cannot be followed, the keys stay as they are", "error", err)
+	}
+	return k
 }
 
 // followEvery is how often the key file is looked at.
@@ -137,23 +146,14 @@ func (k *keyring) fingerprints() []Fingerprint {
 // has. A key that the file has no more is not accepted any more; the one to encrypt with
 // stays the same as long as it is there.
 func (k *keyring) follow() (changed bool, err error) {
-	if k.ring == nil || k.file == "" {
+	if k.keys == nil {
 		return false, nil
 	}
-	var now fileState
-	if info, err := os.Stat(k.file); err == nil {
-		now = fileState{modified: info.ModTime(), size: info.Size()}
-	} else {
-		now.missing = true
-	}
-	if now == k.seen {
+	keys := k.keys.Get()
+	if len(keys) == 0 || slices.EqualFunc(keys, k.followed, bytes.Equal) {
 		return false, nil
 	}
-	k.seen = now
-	keys, err := ReadKeyFile(k.file)
-	if err != nil {
-		return false, err
-	}
+	k.followed = keys
 	before := k.fingerprints()
 	for _, key := range keys {
 		if err := k.add(key); err != nil {
@@ -221,7 +221,7 @@ func (p *Pool) followKeys() {
 	defer p.keying.Unlock()
 	changed, err := p.keyring.follow()
 	if err != nil {
-		p.log.Warn("the gossip key file cannot be followed, the keys stay as they are", "error", err)
+		p.log.Warn("not all of the gossip key file can be followed", "error", err)
 	}
 	if changed {
 		p.log.Info("gossip keys", "asked_to", "follow the file", "keys", p.keyring.fingerprints())

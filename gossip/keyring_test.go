@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -196,9 +197,10 @@ func TestAKeyringFollowsItsFile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			k := keyring{ring: ring, file: path}
-			if _, err := k.follow(); (err != nil) != tt.err {
-				t.Errorf("error %v", err)
+			var said bytes.Buffer
+			k := newKeyring(ring, path, slog.New(slog.NewTextHandler(&said, nil)))
+			if _, err := k.follow(); (err != nil || said.Len() > 0) != tt.err {
+				t.Errorf("error %v, it says %s", err, &said)
 			}
 			var want []Fingerprint
 			for _, key := range tt.want {

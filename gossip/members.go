@@ -149,7 +149,7 @@ func (ms *members) record(name string, m fleet.Member) bool {
 		ms.met, ms.unsettled = true, m.Since
 		close(ms.joined)
 	}
-	ms.signal()
+	signal(ms.changed)
 	return m.Quarantine != "" && (old == nil || old.Quarantine != m.Quarantine)
 }
 
@@ -184,16 +184,11 @@ func (ms *members) hear(word fleet.Member) {
 		old.behind, old.heard = old.Member, word.Since
 	}
 	if old.Endpoint.Health == fleet.Healthy && word.Endpoint.Health != fleet.Healthy {
-		defer func() {
-			select {
-			case ms.urgent <- struct{}{}:
-			default:
-			}
-		}()
+		signal(ms.urgent)
 	}
 	old.Member = &word
 	ms.roster.note(word.ID.String(), word.ID)
-	ms.signal()
+	signal(ms.changed)
 }
 
 // dropOldest forgets the member that is gone for longest. The caller holds mu.
@@ -220,7 +215,7 @@ func (ms *members) sweep(now time.Time) {
 			said.Since = now
 			r.Member, r.behind = &said, nil
 			ms.roster.note(name, r.ID)
-			ms.signal()
+			signal(ms.changed)
 		}
 		age := now.Sub(r.Since)
 		if r.Liveness == fleet.Alive || age < keepGone {
@@ -229,7 +224,7 @@ func (ms *members) sweep(now time.Time) {
 		if !r.hidden {
 			r.hidden = true
 			ms.roster.note(name, r.ID)
-			ms.signal()
+			signal(ms.changed)
 		}
 		if r.Liveness == fleet.Left || age >= retryFor {
 			delete(ms.byName, name)
@@ -238,10 +233,10 @@ func (ms *members) sweep(now time.Time) {
 	}
 }
 
-// signal never blocks. The caller holds mu.
-func (ms *members) signal() {
+// signal has the reader of a channel of capacity one look again. It never blocks.
+func signal(c chan<- struct{}) {
 	select {
-	case ms.changed <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

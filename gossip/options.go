@@ -163,7 +163,7 @@ func (o *Options) create(p *Pool, logger *log.Logger) (*memberlist.Memberlist, e
 	if len(o.Keys) > 0 {
 		conf.Keyring, err = memberlist.NewKeyring(o.Keys, o.Keys[0])
 	}
-	p.keyring = keyring{ring: conf.Keyring, file: o.KeyFile}
+	p.keyring = newKeyring(conf.Keyring, o.KeyFile, o.Logger)
 	p.links = newLinks(o.identity(conf.Keyring))
 	p.sorted = newSorter(transport, sorterOptions{
 		links: p.acceptLink, refused: func() { p.counts.connections.Add(1) }, log: o.Logger, conns: o.MaxConnections, bytes: o.MaxBytes,

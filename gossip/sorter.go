@@ -65,9 +65,8 @@ type sorter struct {
 	end          context.CancelFunc
 	readers      sync.WaitGroup
 
-	mu     sync.Mutex
-	open   map[net.Conn]bool // that are not sorted yet; nil once closed
-	queued map[netip.Addr]int
+	mu   sync.Mutex
+	open map[net.Conn]bool // that are not sorted yet; nil once closed
 }
 
 // sorterOptions configure a sorter.
@@ -82,8 +81,9 @@ type sorterOptions struct {
 func newSorter(t memberlist.Transport, o sorterOptions) *sorter {
 	s := &sorter{
 		Transport: t, sorterOptions: o, streams: make(chan net.Conn), slots: make(chan struct{}, o.conns+maxQueued),
-		conns: budget.New(int64(o.conns), o.conns+maxQueued, roomWait), bytes: budget.New(o.bytes, o.conns, roomWait),
-		open: make(map[net.Conn]bool), queued: make(map[netip.Addr]int),
+		conns: budget.New(budget.Options{Total: int64(o.conns), Waiting: o.conns + maxQueued, Each: maxQueued / 4, Most: roomWait}),
+		bytes: budget.New(budget.Options{Total: o.bytes, Waiting: o.conns, Most: roomWait}),
+		open:  make(map[net.Conn]bool),
 	}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.readers.Go(s.run)
@@ -127,8 +127,8 @@ func (s *sorter) run() {
 
 // admit sorts conn once there is room for it.
 func (s *sorter) admit(conn net.Conn) {
-	a := &admitted{Conn: conn, party: fleet.Party(remoteAddr(conn)), sorter: s}
-	if err := s.await(a.party); err != nil {
+	a := &admitted{Conn: conn, party: fleet.PartyOf(conn.RemoteAddr().String()), sorter: s}
+	if err := s.conns.Take(s.ctx, a.party, 1); err != nil {
 		s.refuse(conn, err)
 		_ = conn.Close()
 		<-s.slots
@@ -139,25 +139,6 @@ func (s *sorter) admit(conn net.Conn) {
 		return
 	}
 	s.sort(a)
-}
-
-// await returns once there is room for a connection of the party.
-func (s *sorter) await(party netip.Addr) error {
-	s.mu.Lock()
-	if s.queued[party] >= maxQueued/4+1 && !party.IsLoopback() {
-		s.mu.Unlock()
-		return budget.ErrFull
-	}
-	s.queued[party]++
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.queued[party]--; s.queued[party] == 0 {
-			delete(s.queued, party)
-		}
-	}()
-	return s.conns.Take(s.ctx, party, 1)
 }
 
 func (s *sorter) refuse(conn net.Conn, why error) {
@@ -218,14 +199,6 @@ func (s *sorter) pass(conn net.Conn) {
 	case <-s.ctx.Done():
 		_ = conn.Close()
 	}
-}
-
-func remoteAddr(conn net.Conn) netip.Addr {
-	addr, err := netip.ParseAddrPort(conn.RemoteAddr().String())
-	if err != nil {
-		return netip.Addr{} // a network in memory
-	}
-	return addr.Addr().Unmap()
 }
 
 // admitted is a connection that has its share of the budgets until it is closed.

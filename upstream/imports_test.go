@@ -30,7 +30,7 @@ var may = []string{
 }
 
 // mayOwn lists this module's packages among them.
-var mayOwn = []string{"fleet", "gossip", "gossip/internal/link", "internal/budget", "internal/panics", "internal/text", "upstream", "upstream/hello"}
+var mayOwn = []string{"fleet", "gossip", "gossip/internal/link", "internal/budget", "internal/panics", "internal/text", "reload", "upstream", "upstream/hello"}
 
 func TestRegisteringPullsInMemberlistAndLittleElse(t *testing.T) {
 	t.Parallel()

@@ -84,13 +84,14 @@ func New(next http.Handler, o Options) http.Handler {
 // ServeHTTP implements http.Handler.
 func (g *guarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	setHeaders(w.Header())
-	if no := g.check(r); no != nil {
+	kind := kindOf(r)
+	if no := g.check(r, kind); no != nil {
 		g.Refused(no.reason)
 		g.Logger.Debug("request refused", "reason", no.reason, "remote", r.RemoteAddr, "method", r.Method, "path", r.URL.Path, "detail", no.detail)
 		no.answer(w)
 		return
 	}
-	r, stop := g.recheck(r)
+	r, stop := g.recheck(r, kind)
 	defer stop()
 	if g.MaxBody > 0 {
 		r.Body = http.MaxBytesReader(w, r.Body, g.MaxBody)
@@ -111,8 +112,7 @@ func setHeaders(h http.Header) {
 
 // check returns why a request is refused, nil when it is not; it then carries its
 // author's name, or the one that it claims where nobody has to prove one.
-func (g *guarded) check(r *http.Request) *refusal {
-	kind := kindOf(r)
+func (g *guarded) check(r *http.Request, kind kind) *refusal {
 	rates := g.rates
 	if kind == discovery {
 		rates = g.discovery
@@ -138,8 +138,7 @@ const recheckEvery = 800 * time.Millisecond
 
 // recheck ends the context of a request whose author may not ask it any more: a token was
 // revoked, or a certificate has expired.
-func (g *guarded) recheck(r *http.Request) (_ *http.Request, stop func()) {
-	kind := kindOf(r)
+func (g *guarded) recheck(r *http.Request, kind kind) (_ *http.Request, stop func()) {
 	if g.Auth == nil || kind == public {
 		return r, func() {}
 	}

@@ -165,7 +165,7 @@ func (p *Prober) Urgent() <-chan struct{} { return p.urgent }
 // called once.
 func (p *Prober) Run(ctx context.Context) {
 	l := newLoop(ctx, p)
-	l.wg.Go(func() { p.pulse.run(ctx, p.signal) })
+	l.wg.Go(func() { p.pulse.run(ctx, func() { wake(p.changed) }) })
 	l.run()
 }
 
@@ -181,12 +181,9 @@ func (p *Prober) report(k Key, e Evidence) {
 	p.evidence[k] = e
 	p.outdated()
 	p.mu.Unlock()
-	p.signal()
+	wake(p.changed)
 	if was.Verdict == Good && e.Verdict != Good {
-		select {
-		case p.urgent <- struct{}{}:
-		default:
-		}
+		wake(p.urgent)
 	}
 }
 
@@ -195,7 +192,7 @@ func (p *Prober) forget(k Key) {
 	delete(p.evidence, k)
 	p.outdated()
 	p.mu.Unlock()
-	p.signal()
+	wake(p.changed)
 }
 
 // outdated notes a change of the evidence. The caller holds mu.
@@ -204,9 +201,10 @@ func (p *Prober) outdated() {
 	p.revision++
 }
 
-func (p *Prober) signal() {
+// wake has the reader of a channel of capacity one look again. It never blocks.
+func wake(c chan<- struct{}) {
 	select {
-	case p.changed <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
 	"github.com/rollcall-fleet/rollcall/certs"
-	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // What a client is refused for, as it is counted.
@@ -53,12 +51,6 @@ func peerOf(ctx context.Context) (address string, state *tls.ConnectionState) {
 		state = &info.State
 	}
 	return p.Addr.String(), state
-}
-
-// partyOf is whom an address, ip:port, counts for.
-func partyOf(address string) netip.Addr {
-	addr, _ := netip.ParseAddrPort(address) // all of those that have none share one allowance
-	return fleet.Party(addr.Addr())
 }
 
 // named is who a client is by its certificate; "" without one. A certificate that names

@@ -170,7 +170,7 @@ func (t *clients) counted(c *client, n int) {
 func (t *clients) open(transport, peer string, now time.Time) (*client, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	from := partyOf(peer)
+	from := fleet.PartyOf(peer)
 	if !t.room(now) || t.from[from] >= max(minStreamsAHost, t.max/streamShare) {
 		return nil, false
 	}

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc/credentials"
 
+	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/internal/budget"
 )
 
@@ -95,7 +96,7 @@ type message struct {
 
 func newMeter(conn net.Conn, room *budget.Budget, refused func()) *meter {
 	m := &meter{
-		Conn: conn, room: room, refused: refused, party: partyOf(conn.RemoteAddr().String()), skip: prefaceSize, messages: make(map[uint32]*message),
+		Conn: conn, room: room, refused: refused, party: fleet.PartyOf(conn.RemoteAddr().String()), skip: prefaceSize, messages: make(map[uint32]*message),
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m

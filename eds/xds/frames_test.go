@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/internal/budget"
 )
 
@@ -82,7 +83,7 @@ func TestPartsOfLargeMessagesCountUntilTheyAreComplete(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			all := halves(t, tt.write)
 			for _, most := range []int{1, 7, 100, len(all)} {
-				m := newMeter(fed{r: bytes.NewReader(all)}, budget.New(1<<20, 10, 0), func() {})
+				m := newMeter(fed{r: bytes.NewReader(all)}, budget.New(budget.Options{Total: 1 << 20, Waiting: 10}), func() {})
 				var got bytes.Buffer
 				if _, err := io.CopyBuffer(&got, struct{ io.Reader }{m}, make([]byte, most)); err != nil {
 					t.Fatal(err)
@@ -107,7 +108,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte(http2.ClientPreface), uint64(1))
 	f.Add(append([]byte(http2.ClientPreface), 0, 0, 9, 0, 8, 0, 0, 0, 1, 3, 0, 0, 255, 255, 0, 0, 0, 0), uint64(2))
 	f.Fuzz(func(t *testing.T, sent []byte, seed uint64) {
-		room, random := budget.New(1<<20, 10, 0), rand.New(rand.NewPCG(seed, 0))
+		room, random := budget.New(budget.Options{Total: 1 << 20, Waiting: 10}), rand.New(rand.NewPCG(seed, 0))
 		m := newMeter(fed{r: bytes.NewReader(sent)}, room, func() {})
 		var got []byte
 		for {
@@ -157,8 +158,8 @@ func TestMessagesThatAreNeverCompletedAreBounded(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), messageWait)
 	defer cancel()
-	must(t, s.room.Take(ctx, partyOf("127.0.0.1:1"), room)) // all of it is there again
-	s.room.Give(partyOf("127.0.0.1:1"), room)
+	must(t, s.room.Take(ctx, fleet.PartyOf("127.0.0.1:1"), room)) // all of it is there again
+	s.room.Give(fleet.PartyOf("127.0.0.1:1"), room)
 	honest := openADS(t, s.conn)
 	honest.send(&discoveryv3.DiscoveryRequest{TypeUrl: typeV3, ResourceNames: []string{"a"}})
 	_, err = honest.recv()

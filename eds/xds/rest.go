@@ -21,6 +21,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	statusv1 "google.golang.org/genproto/googleapis/rpc/status"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // The bounds of a poll. Envoy asks for one name.
@@ -149,7 +151,7 @@ func (s *Server) readPoll(w http.ResponseWriter, r *http.Request, typeURL string
 			return nil, http.StatusUnsupportedMediaType, fmt.Errorf("content type is %q, send application/json", shorten(ct, maxNode))
 		}
 	}
-	size, party := r.ContentLength, partyOf(r.RemoteAddr)
+	size, party := r.ContentLength, fleet.PartyOf(r.RemoteAddr)
 	if size < 0 || size > maxBody {
 		size = maxBody
 	}

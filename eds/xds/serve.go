@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/rollcall-fleet/rollcall/certs"
+	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/internal/budget"
 )
 
@@ -211,13 +212,13 @@ const maxOtherStreams = 1000
 // bounds.
 func (s *Server) boundOthers() grpc.StreamServerInterceptor {
 	discovery := []string{"/envoy.service.endpoint.v3.EndpointDiscoveryService/", "/envoy.service.discovery.v3.AggregatedDiscoveryService/"}
-	room := budget.New(maxOtherStreams, maxOtherStreams, 0)
+	room := budget.New(budget.Options{Total: maxOtherStreams, Waiting: maxOtherStreams})
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		if slices.ContainsFunc(discovery, func(prefix string) bool { return strings.HasPrefix(info.FullMethod, prefix) }) {
 			return handler(srv, stream)
 		}
 		address, _ := peerOf(stream.Context())
-		from := partyOf(address)
+		from := fleet.PartyOf(address)
 		if room.Take(stream.Context(), from, 1) != nil {
 			s.opts.Refused(refusedClient)
 			return status.Errorf(codes.ResourceExhausted, "more than %d streams of health and reflection, or more than a quarter of them from this address", maxOtherStreams)

@@ -145,7 +145,7 @@ func New(opts Options) *Server {
 		health: health.NewServer(), farewell: farewellMost,
 		services: make(map[string]*serving), leaving: make(map[string]*serving),
 		books: make(map[string]*book), closing: make(map[string]*book), moved: make(chan struct{}, 1),
-		holdless: make(chan struct{}), room: budget.New(opts.MaxRequestBytes, budgetWaiters, messageWait),
+		holdless: make(chan struct{}), room: budget.New(budget.Options{Total: opts.MaxRequestBytes, Waiting: budgetWaiters, Most: messageWait}),
 	}
 	s.cache.claims.logger = opts.Logger
 	if opts.Claims > 0 {

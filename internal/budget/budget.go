@@ -2,6 +2,7 @@
 package budget
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -14,9 +15,7 @@ import (
 // most a quarter of the whole at a time, or one share that is larger; this machine's own
 // is not limited. Any goroutine may call its methods.
 type Budget struct {
-	total   int64
-	waiting int           // who may wait at once
-	most    time.Duration // for how long
+	Options
 
 	mu     sync.Mutex
 	used   int64
@@ -39,19 +38,28 @@ var (
 	ErrTooLarge = errors.New("it is larger than all there is room for")
 )
 
-// New returns a budget of total, for which so many may wait at once, for most each.
-func New(total int64, waiting int, most time.Duration) *Budget {
-	return &Budget{total: total, waiting: waiting, most: most, by: make(map[netip.Addr]int64), queues: make(map[netip.Addr][]*turn)}
+// Options configure a Budget.
+type Options struct {
+	Total   int64
+	Waiting int           // who may wait at once,
+	Each    int           // and how many of one address; 0: as many
+	Most    time.Duration // for how long
+}
+
+// New returns a budget of which nothing is taken.
+func New(o Options) *Budget {
+	o.Each = cmp.Or(o.Each, o.Waiting)
+	return &Budget{Options: o, by: make(map[netip.Addr]int64), queues: make(map[netip.Addr][]*turn)}
 }
 
 // Take returns once n was given to the party, which gives it back.
 func (b *Budget) Take(ctx context.Context, party netip.Addr, n int64) error {
 	b.mu.Lock()
 	switch {
-	case n > b.total:
+	case n > b.Total:
 		b.mu.Unlock()
 		return ErrTooLarge
-	case b.queued >= b.waiting:
+	case b.queued >= b.Waiting, !unlimited(party) && len(b.queues[party]) >= b.Each:
 		b.mu.Unlock()
 		return ErrFull
 	}
@@ -63,7 +71,7 @@ func (b *Budget) Take(ctx context.Context, party netip.Addr, n int64) error {
 	b.queued++
 	b.serve()
 	b.mu.Unlock()
-	timer := time.NewTimer(b.most)
+	timer := time.NewTimer(b.Most)
 	defer timer.Stop()
 	select {
 	case <-t.given:
@@ -108,7 +116,7 @@ func (b *Budget) serve() {
 		switch {
 		case !b.mayHave(party, t.n):
 			i++
-		case b.used+t.n > b.total:
+		case b.used+t.n > b.Total:
 			return
 		default:
 			b.used += t.n
@@ -126,8 +134,11 @@ func (b *Budget) serve() {
 
 // mayHave reports whether the party's own share has room for n. The caller holds mu.
 func (b *Budget) mayHave(party netip.Addr, n int64) bool {
-	return party.IsLoopback() || !party.IsValid() || b.by[party] == 0 || b.by[party]+n <= b.total/4
+	return unlimited(party) || b.by[party] == 0 || b.by[party]+n <= b.Total/4
 }
+
+// unlimited reports whether a party is this machine, or none that is known.
+func unlimited(party netip.Addr) bool { return party.IsLoopback() || !party.IsValid() }
 
 // drop removes a wish. The caller holds mu.
 func (b *Budget) drop(party netip.Addr, i int) {

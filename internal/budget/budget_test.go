@@ -53,16 +53,16 @@ func (tk *taker) want(why string, given ...string) {
 	tk.given = nil
 }
 
-func withBudget(t *testing.T, total int64, waiting int, story func(*taker)) {
+func withBudget(t *testing.T, total int64, waiting, each int, story func(*taker)) {
 	synctest.Test(t, func(t *testing.T) {
-		tk := &taker{Budget: New(total, waiting, 10*time.Second), t: t}
+		tk := &taker{Budget: New(Options{total, waiting, each, 10 * time.Second}), t: t}
 		story(tk)
 		tk.wg.Wait()
 	})
 }
 
 func TestOneAddressHasAQuarterAndTheOthersTheRest(t *testing.T) {
-	withBudget(t, 100, 100, func(b *taker) {
+	withBudget(t, 100, 100, 100, func(b *taker) {
 		for range 5 {
 			b.wants(party(1), 10)
 		}
@@ -82,7 +82,7 @@ func TestOneAddressHasAQuarterAndTheOthersTheRest(t *testing.T) {
 }
 
 func TestAddressesTakeTurns(t *testing.T) {
-	withBudget(t, 40, 100, func(b *taker) {
+	withBudget(t, 40, 100, 100, func(b *taker) {
 		b.wants(party(9), 40)
 		b.want("all", "9:40")
 		for _, who := range []byte{1, 1, 1, 2, 3} {
@@ -99,7 +99,7 @@ func TestAddressesTakeTurns(t *testing.T) {
 }
 
 func TestSmallSharesDoNotStarveALargeOne(t *testing.T) {
-	withBudget(t, 40, 100, func(b *taker) {
+	withBudget(t, 40, 100, 100, func(b *taker) {
 		b.wants(party(1), 10)
 		b.wants(party(2), 10)
 		b.wants(party(3), 30)
@@ -113,7 +113,7 @@ func TestSmallSharesDoNotStarveALargeOne(t *testing.T) {
 }
 
 func TestNobodyWaitsForEver(t *testing.T) {
-	withBudget(t, 10, 2, func(b *taker) {
+	withBudget(t, 10, 2, 2, func(b *taker) {
 		b.wants(party(1), 10)
 		b.want("all", "1:10")
 		b.wants(party(2), 11)
@@ -131,5 +131,28 @@ func TestNobodyWaitsForEver(t *testing.T) {
 		if b.used != 0 || b.queued != 0 || len(b.by)+len(b.queues)+len(b.order) != 0 {
 			t.Errorf("something is left: %+v", b.Budget)
 		}
+	})
+}
+
+func TestOneAddressLeavesOthersPlacesToWait(t *testing.T) {
+	withBudget(t, 10, 100, 2, func(b *taker) {
+		b.wants(party(9), 10)
+		b.want("all", "9:10")
+		for range 4 {
+			b.wants(party(1), 1)
+		}
+		if len(b.errs) != 2 || !errors.Is(b.errs[0], ErrFull) {
+			t.Fatalf("refused with %v", b.errs)
+		}
+		b.wants(party(2), 1)
+		for range 4 {
+			b.wants(netip.MustParseAddr("127.0.0.1"), 1)
+		}
+		for range 7 {
+			b.Give(party(9), 1)
+			synctest.Wait()
+		}
+		b.want("those who waited, in turns", "1:1", "2:1", "1:1", "1:1", "1:1", "1:1", "1:1") // two of them of party 1, the rest of loopback
+		b.Give(party(9), 3)
 	})
 }
