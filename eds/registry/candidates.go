@@ -201,22 +201,35 @@ func (c *claim) show(o outcome) {
 // noticed yet; if clocks say otherwise, it is put last once it is known to be gone.
 // A process that registered itself has the last word on itself. Of those that others
 // registered, one that is draining or unhealthy yields to one that is not: it may be
-// about its registrar alone.
+// about its registrar alone. Where no process is left that could say more, the one that
+// was registered last has said the last word, be it that the endpoint goes.
 func compareClaims(a, b *candidate) int {
 	if c := a.key.Addr.Compare(b.key.Addr); c != 0 {
 		return c
 	}
-	return cmp.Or(
+	later := func() int { return cmp.Or(b.shown.Started.Compare(a.shown.Started), cmp.Compare(a.key.ID, b.key.ID)) }
+	class := cmp.Or(
 		first(a.shown.Source == Manual, b.shown.Source == Manual),
-		first(!a.gone(), !b.gone()),
+		first(!a.past(), !b.past()),
+	)
+	if class != 0 || a.past() {
+		return cmp.Or(class, first(!a.unseen(), !b.unseen()), later())
+	}
+	return cmp.Or(
 		first(a.alive, b.alive),
 		first(!a.wish.hidden, !b.wish.hidden),
 		first(!a.onBehalf, !b.onBehalf),
 		first(!a.yields(), !b.yields()),
-		b.shown.Started.Compare(a.shown.Started),
-		cmp.Compare(a.key.ID, b.key.ID),
+		later(),
 	)
 }
+
+// past reports whether nothing more is to be heard from c's process: it is gone, or
+// gossip lost it and what it registered is another one.
+func (c *candidate) past() bool { return c.gone() || c.onBehalf && !c.alive }
+
+// unseen reports whether c is not shown although its process may come back.
+func (c *candidate) unseen() bool { return c.wish.hidden && !c.gone() }
 
 // yields reports whether another claim to the address may overrule c's own word.
 func (c *candidate) yields() bool { return c.onBehalf && c.declines }

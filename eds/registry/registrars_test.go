@@ -145,3 +145,57 @@ func TestProgramOutlivesItsRegistrar(t *testing.T) {
 		})
 	}
 }
+
+// b and c serve all the time. a's registrar was killed, and a2 is the next one: what it says
+// of the program is later than what a said.
+func TestProgramLeavesWithItsLatestRegistrar(t *testing.T) {
+	for name, lines := range map[string]string{
+		"it leaves": `
+			4s a2 draining
+			want served b c
+			5s a2 left
+			want served b c
+			10m a answer
+			want served b c`,
+		"it is killed, too, and the program answers": `
+			4s a2 lost
+			want served a2 b c`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, "b c join\nb c good\na behalf\na answer\n2s a lost\nwant served a b c\n3s a2 behalf\n3s a2 answer\nwant served a2 b c\n"+lines)
+		})
+	}
+}
+
+// b and c serve all the time. a is under a wrapper, which dies. A port that accepts does not
+// show whose it is: it counts for a program that was not out of service in between.
+func TestProgramOutlivesItsWrapper(t *testing.T) {
+	for name, lines := range map[string]string{
+		"the port accepts at once": `
+			2s a alone
+			4s a lost
+			want served a b c
+			30m a alone
+			want served a b c
+			1h a forgotten
+			want served a b c
+			2h a dead
+			want served b c`,
+		"the host is gone, and another program gets its address": `
+			2s a silent
+			4s a lost
+			want served b c
+			30m a alone
+			want served b c`,
+		"the network is broken until gossip finds the wrapper again": `
+			2s a silent
+			4s a lost
+			want served b c
+			5s a good
+			want served a b c`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, "b c join\nb c good\na behalf\na good\nwant served a b c\n"+lines)
+		})
+	}
+}

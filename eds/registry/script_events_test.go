@@ -19,6 +19,7 @@ var gossipEvents = map[string]func(*fleet.Member){
 var probeEvents = map[string]func(*probe.Evidence){
 	"good":         func(e *probe.Evidence) { *e = probe.Evidence{Verdict: probe.Good, Verified: true} },
 	"answer":       func(e *probe.Evidence) { e.Verdict, e.Late = probe.Good, false },
+	"alone":        func(e *probe.Evidence) { *e = probe.Evidence{Verdict: probe.Good, Alone: true} },
 	"late":         func(e *probe.Evidence) { e.Late = true },
 	"failing":      func(e *probe.Evidence) { e.Verdict, e.Late = probe.Failing, false },
 	"silent":       func(e *probe.Evidence) { e.Verdict = probe.Silent },

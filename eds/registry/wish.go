@@ -102,9 +102,10 @@ func wishOf(m *fleet.Member, e probe.Evidence) wish {
 }
 
 // outlives reports whether probes show that the endpoint of lost member m serves. A program
-// that m registered has no uuid: it counts for as long as its answers have been good since
-// before m was lost. Afterwards another process may be at its address.
+// that m registered, or that ran under it, has no uuid: it counts for as long as its answers
+// have been good since before m was lost. Afterwards another process may be at its address.
 func outlives(m *fleet.Member, e probe.Evidence) bool {
-	checked := m.Probe.OnBehalf && m.Probe.Kind != fleet.ProbeNone && !e.Since.After(m.Since)
-	return e.Verdict == probe.Good && (e.Verified || e.Alone || checked)
+	checked := m.Probe.OnBehalf && m.Probe.Kind != fleet.ProbeNone
+	unbroken := (e.Alone || checked) && !e.Since.After(m.Since)
+	return e.Verdict == probe.Good && (e.Verified || unbroken)
 }
