@@ -36,8 +36,15 @@ const (
 	callPause = 20 * time.Millisecond // between two of one worker, which bounds what a flood of messages can do
 )
 
+// lostServer is an EDS server whose link to this process has ended, or that gossip lost: it
+// stopped, it crashed, or the connection to it broke.
+type lostServer struct {
+	id     uuid.UUID
+	gossip netip.AddrPort // where it gossiped
+}
+
 // lose has a lost server told that this process is alive. It never blocks.
-func (ms *members) lose(s LostServer) {
+func (ms *members) lose(s lostServer) {
 	select {
 	case ms.lost <- s:
 	default:
@@ -55,11 +62,11 @@ func (p *Pool) tellLost() {
 		case addr := <-told:
 			delete(telling, addr)
 		case s := <-p.members.lost:
-			if !telling[s.Gossip] && len(telling) < hereLost {
-				telling[s.Gossip] = true
+			if !telling[s.gossip] && len(telling) < hereLost {
+				telling[s.gossip] = true
 				p.wg.Go(func() {
 					p.tellHere(s)
-					told <- s.Gossip // there is room for each
+					told <- s.gossip // there is room for each
 				})
 			}
 		}
@@ -68,7 +75,7 @@ func (p *Pool) tellLost() {
 
 // tellHere tells whoever is at a lost server's address, until another server is there
 // and was told, or it takes too long. A pool that is large does not tell all at once.
-func (p *Pool) tellHere(s LostServer) {
+func (p *Pool) tellHere(s lostServer) {
 	ctx, cancel := context.WithTimeout(p.ctx, hereFor)
 	defer cancel()
 	spread := min(hereLoad, time.Duration(p.members.others()+1)*hereEach)
@@ -78,8 +85,8 @@ func (p *Pool) tellHere(s LostServer) {
 			return
 		case <-time.After(wait):
 		}
-		if err := p.sendHere(s.Gossip); err != nil {
-			p.log.Debug("an eds server that was lost is not back", "gossip", s.Gossip, "reason", err)
+		if err := p.sendHere(s.gossip); err != nil {
+			p.log.Debug("an eds server that was lost is not back", "gossip", s.gossip, "reason", err)
 		} else if p.members.replaced(s) {
 			return
 		}
@@ -96,9 +103,9 @@ func (p *Pool) sendHere(addr netip.AddrPort) error {
 }
 
 // replaced reports whether another EDS server is known at the address of a lost one.
-func (ms *members) replaced(s LostServer) bool {
+func (ms *members) replaced(s lostServer) bool {
 	return slices.ContainsFunc(ms.list(), func(m *fleet.Member) bool {
-		return m.Role == fleet.RoleEDS && m.Liveness == fleet.Alive && m.Gossip == s.Gossip && m.ID != s.ID
+		return m.Role == fleet.RoleEDS && m.Liveness == fleet.Alive && m.Gossip == s.gossip && m.ID != s.id
 	})
 }
 

@@ -36,7 +36,7 @@ func TestServerThatIsBackIsToldByEverybody(t *testing.T) {
 				_ = server.Close()
 				again := w.open(Options{Member: edsMember(), Bind: addr})
 				for _, p := range members { // as the end of its connection shows at once
-					p.members.lose(LostServer{server.id, addr})
+					p.members.lose(lostServer{server.id, addr})
 				}
 				took := w.within(3*time.Second, "the server knows all", func() bool {
 					for _, p := range members {
@@ -59,7 +59,7 @@ func TestServerJoinsEveryMemberThatItDoesNotKnow(t *testing.T) {
 		server := w.open(Options{Member: edsMember()})
 		addr := server.Self().Gossip
 		for range 20 {
-			w.open(Options{}).members.lose(LostServer{uuid.New(), addr})
+			w.open(Options{}).members.lose(lostServer{uuid.New(), addr})
 		}
 		w.within(5*time.Second, "the server knows all", func() bool { return server.members.others() == 20 })
 	})
@@ -70,12 +70,12 @@ func TestLostServerIsToldUntilItIsBackAndNotForLong(t *testing.T) {
 		w := newWorld(t, 1)
 		early, late := w.open(Options{}), w.open(Options{})
 		addr := w.addr()
-		early.members.lose(LostServer{uuid.New(), addr})
+		early.members.lose(lostServer{uuid.New(), addr})
 		time.Sleep(hereFor - 3*time.Second)
 		server := w.open(Options{Member: edsMember(), Bind: addr})
 		w.within(3*time.Second, "it is told once it is back", func() bool { return server.members.others() == 1 })
 		gone := w.addr()
-		late.members.lose(LostServer{uuid.New(), gone})
+		late.members.lose(lostServer{uuid.New(), gone})
 		time.Sleep(hereFor + time.Second)
 		other := w.open(Options{Member: edsMember(), Bind: gone})
 		time.Sleep(time.Minute)

@@ -2,7 +2,6 @@ package gossip
 
 import (
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -20,30 +19,15 @@ const (
 	maxHandshakes, maxLinks = 32, 64
 
 	takersKept = 1024 // beyond the members that are there now; they come and go
-
-	keepLost = 16 // servers that nobody has read yet; later ones are dropped
 )
 
 // noDeadline takes a deadline back.
 var noDeadline time.Time
 
-// LostServer is an EDS server whose link to this process has ended: it stopped, it
-// crashed, or the connection to it broke. It may be back at the same address under
-// another id.
-type LostServer struct {
-	ID     uuid.UUID
-	Gossip netip.AddrPort // where it gossiped
-}
-
-// Lost receives the EDS servers whose links have ended, milliseconds later. A reader
-// that does not keep up loses the later ones.
-func (p *Pool) Lost() <-chan LostServer { return p.links.lost }
-
 // links are this process's streams: those that EDS servers hold to it, and who has said
 // that it takes some.
 type links struct {
 	link.Identity
-	lost chan LostServer // bounded; never waited for
 
 	mu     sync.Mutex
 	shakes map[net.Conn]bool        // handshakes under way
@@ -53,7 +37,7 @@ type links struct {
 
 func newLinks(i link.Identity) *links {
 	return &links{
-		Identity: i, lost: make(chan LostServer, keepLost), shakes: make(map[net.Conn]bool),
+		Identity: i, shakes: make(map[net.Conn]bool),
 		open: make(map[uuid.UUID]*link.Conn), takers: make(map[uuid.UUID]bool),
 	}
 }
@@ -166,7 +150,9 @@ func (p *Pool) acceptLink(conn net.Conn) {
 	}
 	defer func() {
 		if p.links.remove(c) && p.ctx.Err() == nil {
-			p.lostServer(LostServer{ID: c.Peer, Gossip: server.Gossip})
+			lost := lostServer{id: c.Peer, gossip: server.Gossip}
+			p.log.Debug("the link of an EDS server has ended", "server", lost.id, "gossip", lost.gossip)
+			p.members.lose(lost)
 		}
 	}()
 	for err = c.Write(p.report().encode()); err == nil; {
@@ -174,15 +160,6 @@ func (p *Pool) acceptLink(conn net.Conn) {
 		if b, err = c.Read(); err == nil && len(b) > 0 && b[0] == frameAsk {
 			err = c.Write(p.report().encode())
 		}
-	}
-}
-
-func (p *Pool) lostServer(s LostServer) {
-	p.log.Debug("the link of an EDS server has ended", "server", s.ID, "gossip", s.Gossip)
-	p.members.lose(s)
-	select {
-	case p.links.lost <- s:
-	default:
 	}
 }
 

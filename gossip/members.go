@@ -33,7 +33,7 @@ type members struct {
 	changed chan struct{} // capacity one
 	urgent  chan struct{} // capacity one
 	joined  chan struct{}
-	lost    chan LostServer // bounded; never waited for
+	lost    chan lostServer // bounded; never waited for
 
 	mu        sync.Mutex
 	byName    map[string]*record
@@ -68,7 +68,7 @@ var (
 func newMembers(name string, log *slog.Logger, quiet *throttle, admission admission) *members {
 	return &members{
 		name: name, log: log, quiet: quiet, admission: admission, byName: make(map[string]*record), perAddr: make(map[netip.Addr]int),
-		changed: make(chan struct{}, 1), urgent: make(chan struct{}, 1), joined: make(chan struct{}), lost: make(chan LostServer, hereLost),
+		changed: make(chan struct{}, 1), urgent: make(chan struct{}, 1), joined: make(chan struct{}), lost: make(chan lostServer, hereLost),
 	}
 }
 
@@ -132,7 +132,7 @@ func (ms *members) record(name string, m fleet.Member) bool {
 	if old != nil {
 		ms.count(old.Member, -1)
 		if old.Liveness == fleet.Alive && m.Liveness != fleet.Alive && old.Role == fleet.RoleEDS && name != ms.name {
-			ms.lose(LostServer{m.ID, old.Gossip})
+			ms.lose(lostServer{m.ID, old.Gossip})
 		}
 		if old.Liveness == fleet.Alive && m.Liveness == fleet.Dead {
 			ms.unsettled = m.Since
