@@ -142,8 +142,14 @@ func (w *watcher) onTestimony(q *inquiry, e event) {
 		w.roundTrip = time.Since(q.since)
 	}
 	q.heard.add(e.witness, e.said)
-	if w.way() == streamed && q.heard.tcp == answers && w.left() {
-		return
+	if w.way() == streamed {
+		if q.heard.tcp == answers && w.left() {
+			return
+		}
+		if e.witness == gossipPort && e.said == mute {
+			w.unanswered(q)
+			return
+		}
 	}
 	v := w.judge.refused(q.heard)
 	if v != Unknown {

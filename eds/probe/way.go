@@ -105,6 +105,24 @@ func (w *watcher) left() bool {
 	return true
 }
 
+// unanswered counts it as a time-out that the endpoint's own port was silent after its
+// member refused the stream: the port of a program that has no room for another connection
+// is, for a while. By then the member has had the time to answer a challenge.
+func (w *watcher) unanswered(q *inquiry) {
+	w.endInquiry()
+	w.tried = true
+	if !w.judge.gone {
+		w.lateAt = time.Now()
+	}
+	said := mute
+	if q.heard.challenge == answers {
+		said = answers
+	}
+	if w.judge.timeout(w.loop.crowd.share(w.place)) {
+		w.judge.pinged(said)
+	}
+}
+
 // touches are when a port is tried that should refuse, for as long as it accepts: a
 // process that dies closes its ports one after the other, and those of its children
 // later.

@@ -61,6 +61,8 @@ func TestRulesOfStreams(t *testing.T) {
 		{"a firewall rejects connections to the wrapper", "10s rejectgossip 20ms =good =alone 10m =steady allow 10s =watched"},
 		{"a firewall drops those to the wrapper", "10s dropgossip 5s =good =alone 10m =steady allow 10s =watched"},
 		{"the host goes", "10s dark 1499ms =good 1001ms =silent 1m =silent light 1s =good =watched"},
+		{"the wrapper dies while the program has no room for a connection", "10s syn/800ms leave 600ms =good syn/0s 1s =good =alone 1m =steady"},
+		{"the wrapper dies, and the program's port is silent", "10s syn/1h leave 5s =silent 1m =silent"},
 		{"the wrapper's stream breaks", "10s idle/300ms 10m =steady"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
