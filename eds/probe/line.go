@@ -100,13 +100,10 @@ func readAnswers(conn io.Reader, yield func(good bool, id string) bool) {
 	}
 }
 
-// ask sends a request on a line that stands. It does not wait: the request fits in
-// the kernel's buffer, which is empty.
+// ask sends a request over HTTP on a line that stands. It does not wait: the request fits
+// in the kernel's buffer, which is empty.
 func (n *line) ask(request []byte) error {
 	n.asked = true
-	if n.stream != nil {
-		return n.stream.Ask()
-	}
 	if err := n.conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
 		return err
 	}

@@ -154,6 +154,10 @@ func (w *watcher) request() []byte {
 }
 
 func (w *watcher) ask(l *line) {
+	if l.stream != nil {
+		w.askStream(l)
+		return
+	}
 	if err := l.ask(w.request()); err != nil {
 		w.onBroken(l)
 	}

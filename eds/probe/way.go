@@ -16,7 +16,7 @@ var ErrNoStream = errors.New("member takes no stream")
 
 // Stream is a connection to a member's process, which reports for the endpoint. Read
 // returns a first report without having asked, and one for each Ask: whether it holds
-// the endpoint for healthy.
+// the endpoint for healthy. Ask bounds its own wait.
 type Stream interface {
 	Ask() error
 	Read() (healthy bool, err error)
@@ -175,6 +175,18 @@ func (w *watcher) onStream(l *line, s Stream) {
 			if !w.loop.send(event{watcher: w, line: l, kind: answered, good: healthy, id: w.target.ID}) {
 				return
 			}
+		}
+	})
+}
+
+// askStream asks in the background: a member that reads nothing of its stream must not hold
+// up the others.
+func (w *watcher) askStream(l *line) {
+	l.asked = true
+	s := l.stream // the field belongs to the loop
+	w.loop.wg.Go(func() {
+		if s.Ask() != nil {
+			w.loop.send(event{watcher: w, line: l, kind: broke})
 		}
 	})
 }

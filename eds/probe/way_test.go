@@ -106,6 +106,38 @@ func TestRulesOfStreams(t *testing.T) {
 	}
 }
 
+// stuckStream is one whose member reads nothing: what is written to it waits.
+type stuckStream struct{ *memStream }
+
+func (s stuckStream) Ask() error {
+	time.Sleep(writeLimit)
+	return context.DeadlineExceeded
+}
+
+// Members that read nothing of their streams hold up nobody else.
+func TestStreamsThatAreStuckDoNotDelayOtherProbes(t *testing.T) {
+	const stuck = 30
+	inVirtualTime(t, 1+stuck, func(t *testing.T, s *stage) {
+		for i := range stuck {
+			behind(&s.targets[1+i])
+		}
+		stream := s.p.opts.Stream
+		s.p.opts.Stream = func(ctx context.Context, t Target) (Stream, error) {
+			opened, err := stream(ctx, t)
+			if err != nil {
+				return nil, err
+			}
+			return stuckStream{opened.(*memStream)}, nil
+		}
+		s.watch(s.targets...)
+		s.pass(10 * time.Second)
+		s.want(0, Good)
+		s.do(0, "die")
+		s.pass(10 * time.Millisecond)
+		s.want(0, Dead)
+	})
+}
+
 func TestAMemberThatTakesNoStreamGoesByItsWord(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		behind(&s.targets[0])
