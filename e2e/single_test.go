@@ -3,7 +3,9 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -135,8 +137,11 @@ func TestARegisteredProgramIsCheckedAsItsOperatorSays(t *testing.T) {
 	first := stage.NewAPI(h.Addresses.HTTP)
 	h.eventually("the program is served", func(ctx context.Context) error { return servesOne(ctx, first) })
 	second := h.secondEDS()
-	before, watched := must2(app.Checks())(t), 20*time.Second
+	before, watched, unused := must2(app.Checks())(t), 20*time.Second, 0
 	for end := time.Now().Add(watched); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if must2(connectionsTo(app.Port))(t) == 0 {
+			unused++
+		}
 		for name, api := range map[string]*stage.API{"first": first, "second": second} {
 			if err := servesOne(t.Context(), api); err != nil {
 				t.Fatalf("out of service at the %s EDS server: %v", name, err)
@@ -146,4 +151,19 @@ func TestARegisteredProgramIsCheckedAsItsOperatorSays(t *testing.T) {
 	if n := must2(app.Checks())(t) - before; n < 3 || n > 7 {
 		t.Errorf("%d checks of two seconds each in %v", n, watched)
 	}
+	if unused == 0 {
+		t.Error("there was a connection to the program all the time")
+	}
+}
+
+// connectionsTo counts the connections to a port of this machine that stand.
+func connectionsTo(port int) (n int, err error) {
+	b, err := os.ReadFile("/proc/net/tcp")
+	const established = "01"
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 3 && strings.HasSuffix(f[2], fmt.Sprintf(":%04X", port)) && f[3] == established {
+			n++
+		}
+	}
+	return n, err
 }
