@@ -104,12 +104,13 @@ func (l *loop) next() {
 }
 
 // hear passes on what a line or an inquiry says, unless it was dropped, as those of
-// a watcher are that has stopped.
+// a watcher are that has stopped. The end of a connection that stood is news for all that
+// watch the address; that of a check is a bad answer, and no reason for another check.
 func (l *loop) hear(e event) {
 	if w := e.watcher; w.expects(e) {
 		w.handle(e)
 		l.settle(w)
-		if e.kind == broke && len(l.at[w.target.Addr]) > 1 {
+		if e.kind == broke && e.line.way.stays() && len(l.at[w.target.Addr]) > 1 {
 			l.check(w.target.Addr)
 		}
 	} else if e.conn != nil {

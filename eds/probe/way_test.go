@@ -270,3 +270,22 @@ func TestAConnectionThatBreaksHasOthersAtTheAddressChecked(t *testing.T) {
 		}
 	})
 }
+
+// Two have registered a program that closes each connection in place of an answer: what each
+// sees is no reason for the other to ask again at once.
+func TestAProgramThatHangsUpIsNotAskedWithoutEnd(t *testing.T) {
+	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
+		first := s.targets[0]
+		first.Foreign, first.Gossip = true, noPort
+		other := first
+		other.ID = "other"
+		s.watch(first, other)
+		s.pass(10 * time.Second)
+		s.do(0, "hangup")
+		before := len(s.port(0).get().dials)
+		s.pass(10 * time.Second)
+		if n := len(s.port(0).get().dials) - before; n > 60 {
+			t.Errorf("%d connections in 10 s", n)
+		}
+	})
+}
