@@ -92,7 +92,7 @@ func (p *Pool) offer(ctx context.Context, m *fleet.Member) bool {
 	return takes
 }
 
-// dial opens a connection that ends with the pool.
+// dial opens a connection whose end is the caller's.
 func (p *Pool) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if t, ok := p.transport.(contextDialer); ok {
 		return t.DialContext(ctx, addr)

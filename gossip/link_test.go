@@ -121,6 +121,31 @@ func TestANewLinkTakesThePlaceOfAnOldOne(t *testing.T) {
 	}
 }
 
+// A member that was stopped for a while may hold a server for dead that is not. The server
+// cannot hear of it until it lets the link in.
+func TestAServerThatIsHeldForDeadGetsALink(t *testing.T) {
+	t.Parallel()
+	server, member, old := linked(t, Options{})
+	old.Close()
+	at, _ := find(member, server.Self().ID)
+	m, _ := find(server, member.Self().ID)
+	at.Liveness = fleet.Dead
+	member.members.put(at.ID.String(), at)
+	l, err := server.Link(t.Context(), &m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	report(t, l)
+	left := at
+	left.Liveness = fleet.Left
+	member.members.put(at.ID.String(), left)
+	if l, err := server.Link(t.Context(), &m); err == nil {
+		l.Close()
+		t.Error("a server that has left has a link")
+	}
+}
+
 func TestOnlyEDSServersGetLinks(t *testing.T) {
 	t.Parallel()
 	p := open(t, Options{})

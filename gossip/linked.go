@@ -137,7 +137,7 @@ func (p *Pool) acceptLink(conn net.Conn) {
 	_ = conn.SetDeadline(time.Now().Add(handshakeWait))
 	c, err := p.links.Accept(conn, func(id uuid.UUID) (known bool) {
 		server, known = p.members.find(id)
-		return known && server.Role == fleet.RoleEDS && server.Liveness == fleet.Alive
+		return known && server.Role == fleet.RoleEDS && server.Liveness != fleet.Left
 	})
 	p.links.end(conn)
 	if err != nil {
