@@ -224,9 +224,11 @@ func compareClaims(a, b *candidate) int {
 	)
 }
 
-// past reports whether nothing more is to be heard from c's process: it is gone, or
-// gossip lost it and what it registered is another one.
-func (c *candidate) past() bool { return c.gone() || c.onBehalf && !c.alive }
+// past reports whether nothing more is to be heard from c's process: it is gone, or it
+// registered another one, and neither gossip nor a stream reaches it.
+func (c *candidate) past() bool {
+	return c.gone() || c.onBehalf && !c.alive && !c.evidence.Verified
+}
 
 // unseen reports whether c is not shown although its process may come back.
 func (c *candidate) unseen() bool { return c.wish.hidden && !c.gone() }

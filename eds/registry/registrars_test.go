@@ -28,6 +28,11 @@ func TestTwoRegistrarsOfOneEndpoint(t *testing.T) {
 		"the newer one is killed": `
 			4s a2 lost
 			want served a b`,
+		"gossip lost the older one, whose stream stands, and the newer one leaves": `
+			2s a lost
+			3s a2 draining
+			4s a2 left
+			want served a b`,
 		"both drain": `
 			2s a a2 draining
 			want served b`,
