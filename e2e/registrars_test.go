@@ -99,3 +99,23 @@ func TestProgramStaysInServiceWhenItsOnlyRegistrarIsKilled(t *testing.T) {
 	h.noneFailed(load)
 	h.serves(program)
 }
+
+func TestProgramLeavesWithItsLatestRegistrar(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.eds()
+	program := h.stranger() // which answers, and belongs to another service
+	crashed := h.registrar(program.Port, "--health", "tcp")
+	must(t, 0, crashed.Signal(syscall.SIGKILL))
+	<-crashed.Done()
+	again := h.registrar(program.Port, "--health", "tcp")
+	h.envoy("grpc", "--no-retries")
+	h.serves(program)
+	time.Sleep(4 * time.Second) // gossip notices the death
+	must(t, 0, again.Stop(within(t, patience)))
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if n, err := h.Admin.Usable(t.Context(), "service_backend"); err != nil || n != 0 {
+			t.Fatalf("Envoy has %d endpoints after the latest registrar has left: %v", n, err)
+		}
+	}
+}
