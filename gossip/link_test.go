@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
@@ -233,7 +234,7 @@ func TestStrangersConnectionsAreBounded(t *testing.T) {
 	member.links.mu.Lock()
 	shaking := len(member.links.shakes)
 	member.links.mu.Unlock()
-	if open > most || len(s.slots) > most+maxQueued || shaking > maxHandshakes {
+	if open > most || len(s.slots) > most+maxQueued || shaking > maxHandshakesPerAddr {
 		t.Errorf("%d connections are open, %d with those that wait, %d handshakes are under way", open, len(s.slots), shaking)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -249,6 +250,36 @@ func TestStrangersConnectionsAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// connFrom is a connection from an address.
+type connFrom struct {
+	net.Conn
+	from string
+}
+
+func (c connFrom) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.from + ":1234"))
+}
+
+func TestHandshakesOfOneAddressLeaveRoomForOthers(t *testing.T) {
+	l := newLinks(link.Identity{})
+	begun := 0
+	for range maxHandshakes {
+		conn, other := net.Pipe()
+		other.Close()
+		if l.begin(&connFrom{conn, "10.0.0.66"}) {
+			begun++
+		}
+	}
+	if begun != maxHandshakesPerAddr {
+		t.Errorf("%d handshakes with one address are under way", begun)
+	}
+	server := &connFrom{nil, "10.0.0.1"}
+	if !l.begin(server) {
+		t.Error("another address is kept out")
+	}
+	l.end(server)
 }
 
 func TestReportsThatCannotBeReadAreRefused(t *testing.T) {

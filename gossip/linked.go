@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -15,8 +16,10 @@ const (
 	// handshakeWait bounds a handshake, and at the server's end the dial before it.
 	handshakeWait = 3 * time.Second
 
-	// maxHandshakes are under way at once, maxLinks stand: there are few EDS servers.
-	maxHandshakes, maxLinks = 32, 64
+	// maxHandshakes are under way at once, so many of them with one IP address: whoever
+	// begins them and goes no further keeps out no other address. maxLinks stand: there
+	// are few EDS servers.
+	maxHandshakes, maxHandshakesPerAddr, maxLinks = 32, 8, 64
 
 	takersKept = 1024 // beyond the members that are there now; they come and go
 )
@@ -30,14 +33,14 @@ type links struct {
 	link.Identity
 
 	mu     sync.Mutex
-	shakes map[net.Conn]bool        // handshakes under way
+	shakes map[net.Conn]netip.Addr  // handshakes under way, with whom
 	open   map[uuid.UUID]*link.Conn // by server; nil once closed
 	takers map[uuid.UUID]bool       // members that take links
 }
 
 func newLinks(i link.Identity) *links {
 	return &links{
-		Identity: i, shakes: make(map[net.Conn]bool),
+		Identity: i, shakes: make(map[net.Conn]netip.Addr),
 		open: make(map[uuid.UUID]*link.Conn), takers: make(map[uuid.UUID]bool),
 	}
 }
@@ -66,12 +69,18 @@ func (p *Pool) noteTaker(member uuid.UUID) {
 
 // begin reports whether a handshake over conn may begin.
 func (l *links) begin(conn net.Conn) bool {
+	addr, same := remoteAddr(conn), 0
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open == nil || len(l.shakes) >= maxHandshakes {
+	for _, other := range l.shakes {
+		if addr.IsValid() && other == addr {
+			same++
+		}
+	}
+	if l.open == nil || len(l.shakes) >= maxHandshakes || same >= maxHandshakesPerAddr {
 		return false
 	}
-	l.shakes[conn] = true
+	l.shakes[conn] = addr
 	return true
 }
 
