@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/demo/stage"
+	words "github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // registrar registers a program that runs on port, and waits until the EDS server
@@ -111,7 +112,18 @@ func TestProgramLeavesWithItsLatestRegistrar(t *testing.T) {
 	again := h.registrar(program.Port, "--health", "tcp")
 	h.envoy("grpc", "--no-retries")
 	h.serves(program)
-	time.Sleep(4 * time.Second) // gossip notices the death
+	h.eventually("gossip notices the death", func(ctx context.Context) error {
+		var got struct{ Members []struct{ Liveness string } }
+		if err := h.API.Get(ctx, "/members", &got); err != nil {
+			return err
+		}
+		for _, m := range got.Members {
+			if m.Liveness == string(words.Dead) {
+				return nil
+			}
+		}
+		return fmt.Errorf("no member is dead: %+v", got.Members)
+	})
 	must(t, 0, again.Stop(within(t, patience)))
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if n, err := h.Admin.Usable(t.Context(), "service_backend"); err != nil || n != 0 {
