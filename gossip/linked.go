@@ -69,18 +69,18 @@ func (p *Pool) noteTaker(member uuid.UUID) {
 
 // begin reports whether a handshake over conn may begin.
 func (l *links) begin(conn net.Conn) bool {
-	addr, same := remoteAddr(conn), 0
+	party, same := fleet.PartyOf(conn.RemoteAddr().String()), 0
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, other := range l.shakes {
-		if addr.IsValid() && other == addr {
+		if party.IsValid() && other == party {
 			same++
 		}
 	}
 	if l.open == nil || len(l.shakes) >= maxHandshakes || same >= maxHandshakesPerAddr {
 		return false
 	}
-	l.shakes[conn] = addr
+	l.shakes[conn] = party
 	return true
 }
 
