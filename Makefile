@@ -46,11 +46,11 @@ bench: setup build envoy
 	go run ./e2e/bench $(ARGS)
 
 bench-fanout: setup envoy
-	go run ./e2e/fanout $(ARGS)
-	go test ./eds/xds -run XXX -bench MergeToBytes -benchtime 300x
+	go run ./eds/internal/fanout $(ARGS)
+	go test ./eds/internal/xds -run XXX -bench MergeToBytes -benchtime 300x
 
 # A thousand real members in virtual time, and a model beyond: some 25 minutes of one
 # core, and 6 GB of memory.
 bench-gossip:
 	go test ./gossip -count=1 -timeout 3h -v -run 'NoEventIsLost|TheModelSays' -members 1000 -modelled 10,100,300,1000
-	go run ./gossip/bench
+	go run ./gossip/internal/bench

@@ -44,65 +44,98 @@ func packages(t *testing.T) map[string]pkg {
 	}
 }
 
-func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
-	const (
-		memberlist   = "github.com/hashicorp/memberlist"
-		controlPlane = "github.com/envoyproxy/"
-		own          = module + "/"
-	)
-	rooms := packages(t)
-	for room, forbidden := range map[string][]string{
-		"gossip":             {controlPlane, own + "eds", own + "envoy"},
-		"gossip/model":       {controlPlane, own},
-		"upstream":           {controlPlane, own + "eds", own + "envoy", "google.golang.org/grpc"},
-		"upstream/hello":     {controlPlane, own + "eds", own + "envoy", "google.golang.org/grpc"},
-		"eds/pace":           {memberlist, controlPlane, own},
-		"eds/heap":           {memberlist, controlPlane, own},
-		"eds/registry":       {memberlist, controlPlane, "net/http"},
-		"eds/override":       {memberlist, controlPlane},
-		"eds/override/share": {memberlist, controlPlane, own + "gossip"},
-		"eds/probe":          {memberlist, controlPlane},
-		"eds/xds":            {memberlist, own + "gossip", own + "eds/api"},
-		"eds/events":         {memberlist, own + "gossip", own + "eds/api", "net/http"},
-		"eds/api":            {memberlist, own + "gossip"},
-		"envoy":              {memberlist, own + "eds", own + "gossip"},
-		"client":             {memberlist, controlPlane, own + "eds", own + "gossip", own + "envoy", own + "upstream"},
-		"client/show":        {memberlist, controlPlane, own + "eds", own + "gossip", own + "envoy", own + "upstream"},
-		"eds/auth":           {memberlist, controlPlane},
-		"eds/middleware":     {memberlist, controlPlane},
-		"certs":              {memberlist, controlPlane, own + "eds", own + "gossip"},
-		"exposure":           {memberlist, controlPlane, own + "eds", own + "gossip"},
-		"eds/descriptors":    {memberlist, controlPlane, own, "net/http"},
-		"eds/database":       {memberlist, controlPlane, own + "gossip", "net/http"},
-		"internal/panics":    {memberlist, controlPlane, own},
-		"eds/admit":          {memberlist, controlPlane, own + "gossip", "net/http"},
-		"eds/vouch":          {memberlist, controlPlane, own + "gossip"},
-		"keyfile":            {memberlist, controlPlane, own + "gossip", own + "eds"},
-		"internal/child":     {memberlist, controlPlane, own},
-	} {
-		p, ok := rooms[room]
-		if !ok {
-			t.Errorf("there is no room %s", room)
+// rule is what a room must not depend on: prefixes of import paths, or whatever is not
+// allowed.
+type rule struct {
+	forbidden []string
+	allowed   []string // nil: all that is not forbidden
+}
+
+// terms are the words of the table's last column that are no package of the standard
+// library and no room.
+var terms = map[string]string{
+	"memberlist":       "github.com/hashicorp/memberlist",
+	"go-control-plane": "github.com/envoyproxy/",
+	"grpc":             "google.golang.org/grpc",
+	"uuid":             "github.com/google/uuid",
+	"any other room":   module + "/",
+}
+
+// rules reads the table of rooms in docs/architecture.md: one row for each package, the
+// first column has its folders.
+func rules(t *testing.T) map[string]rule {
+	t.Helper()
+	b, err := os.ReadFile("docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[string]rule)
+	for line := range strings.Lines(string(b)) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		if len(cells) != 3 || !strings.HasPrefix(line, "| `") {
 			continue
 		}
-		for _, f := range forbidden {
+		for _, room := range strings.Split(cells[0], ",") {
+			found[strings.Trim(strings.TrimSpace(room), "`")] = parseRule(strings.TrimSpace(cells[2]))
+		}
+	}
+	return found
+}
+
+func parseRule(cell string) (r rule) {
+	cell, only := strings.CutPrefix(cell, "anything but ")
+	if only {
+		r.allowed = []string{}
+	}
+	for word := range strings.SplitSeq(strings.ReplaceAll(cell, " and ", ", "), ", ") {
+		path, ok := terms[word]
+		switch {
+		case word == "" || word == "the standard library":
+			continue
+		case !ok && strings.Contains(word, "net/"):
+			path = word
+		case !ok:
+			path = module + "/" + word
+		}
+		if only {
+			r.allowed = append(r.allowed, path)
+		} else {
+			r.forbidden = append(r.forbidden, path)
+		}
+	}
+	return r
+}
+
+func TestPackagesImportOnlyWhatTheArchitectureAllows(t *testing.T) {
+	rooms, rules := packages(t), rules(t)
+	for room, p := range rooms {
+		r, ok := rules[room]
+		if !ok && len(p.GoFiles) > 0 {
+			t.Errorf("docs/architecture.md has no row for %s", room)
+		}
+		for _, dep := range p.Deps {
+			// A module's path begins with a host name, a package of the standard library's does not.
+			host, _, _ := strings.Cut(dep, "/")
+			if r.allowed != nil && strings.Contains(host, ".") && !slices.Contains(r.allowed, dep) {
+				t.Errorf("%s depends on %s", room, dep)
+			}
+		}
+		for _, f := range r.forbidden {
 			deps := p.Deps
 			if !strings.Contains(f, ".") {
-				deps = p.Imports // of the standard library, what the room itself does counts
+				deps = p.Imports // of the standard library, what the package itself imports counts
 			}
 			for _, dep := range deps {
-				if strings.HasPrefix(dep, f) {
+				if dep == f || strings.HasPrefix(dep, strings.TrimSuffix(f, "/")+"/") {
 					t.Errorf("%s depends on %s", room, dep)
+					break // the rest of a module says no more
 				}
 			}
 		}
 	}
-	for room, allowed := range map[string][]string{"fleet": {"github.com/google/uuid"}, "client": {"github.com/google/uuid", own + "fleet"}} {
-		for _, dep := range rooms[room].Deps {
-			// A module's path begins with a host name, a package of the standard library's does not.
-			if host, _, _ := strings.Cut(dep, "/"); strings.Contains(host, ".") && !slices.Contains(allowed, dep) {
-				t.Errorf("%s depends on %s", room, dep)
-			}
+	for room := range rules {
+		if _, ok := rooms[room]; !ok {
+			t.Errorf("docs/architecture.md has a row for %s, which does not exist", room)
 		}
 	}
 }

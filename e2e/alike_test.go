@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/envoy"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // alike are the answers in which the servers of a pool say the same, but for fields

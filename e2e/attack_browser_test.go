@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/envoy"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // browses sends what a browser would for a page that means harm, and returns the status.

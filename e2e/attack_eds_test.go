@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -18,12 +20,11 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
-	"github.com/rollcall-fleet/rollcall/eds/override"
 	"github.com/rollcall-fleet/rollcall/envoy"
 	words "github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
-	"github.com/rollcall-fleet/rollcall/keyfile"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/keyfile"
 )
 
 // secrets are the files of a pool with a gossip key, which every member has, and a
@@ -180,9 +181,9 @@ func TestNobodySaysInAnEDSServersNameThatADrainIsOver(t *testing.T) {
 func exclusion(t *testing.T, service, host string, by uuid.UUID) []byte {
 	t.Helper()
 	now := time.Now()
-	list := must2(override.Encode([]override.Override{{
-		Key: override.Key{Service: service, Host: host}, State: override.Exclude, Since: now.UTC(), Actor: "impostor",
-		Stamp: override.Stamp{Wall: now.UnixMilli(), Server: by},
+	list := must2(json.Marshal([]map[string]any{{
+		"Service": service, "Host": host, "State": "exclude", "Since": now.UTC(), "Actor": "impostor", "Hosts": nil,
+		"Stamp": fmt.Sprintf("%012x-%08x-%s", now.UnixMilli(), 0, hex.EncodeToString(by[:])),
 	}}))(t)
 	return append([]byte{4}, list...) // share's kindDecisions
 }

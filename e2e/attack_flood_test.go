@@ -12,7 +12,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/envoy"
 	words "github.com/rollcall-fleet/rollcall/fleet"
-	"github.com/rollcall-fleet/rollcall/gossip/memnet"
+	"github.com/rollcall-fleet/rollcall/internal/memnet"
 )
 
 // crowd makes up members that are at nobody's address.

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/e2e/netns"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 func TestOversizedRequestsAreRefused(t *testing.T) {

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/e2e/faults"
 	"github.com/rollcall-fleet/rollcall/e2e/netns"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // The stranger has the key. It joins members that take anybody, and those tell the

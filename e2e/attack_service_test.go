@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/envoy"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // serviceKey makes a pair of keys and returns the private one's file and the public line.

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/envoy"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // slowloris is many connections to one port that begin to say something, go on by a

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // event is a server-sent event.

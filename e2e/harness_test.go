@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/envoy"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // patience is how long a test waits for what takes a few seconds at most when

@@ -16,8 +16,8 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/envoy"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // key writes a new gossip key to a file and returns its name.

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/e2e/netns"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // readmeHosts are the machines that README.md speaks of, each with the ports that it

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // readmeCommands names, for each command that README.md tells a reader to type,

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	words "github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // registrar registers a program that runs on port, and waits until the EDS server

@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/certs"
-	"github.com/rollcall-fleet/rollcall/demo/stage"
-	"github.com/rollcall-fleet/rollcall/eds/auth"
 	"github.com/rollcall-fleet/rollcall/envoy"
+	"github.com/rollcall-fleet/rollcall/internal/auth"
+	"github.com/rollcall-fleet/rollcall/internal/certs"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // locked is a fleet whose EDS server wants certificates on both ports and tokens

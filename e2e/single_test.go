@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/e2e/faults"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 func (h *harness) singleApp(pause float64) faults.Single {

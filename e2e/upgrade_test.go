@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
 

@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // The tests in this file use the ports that rollcall has by default, so they run

@@ -1,7 +1,6 @@
 package eds
 
 import (
-	"cmp"
 	"crypto/tls"
 	"log/slog"
 	"net"
@@ -10,37 +9,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/rollcall-fleet/rollcall/certs"
-	"github.com/rollcall-fleet/rollcall/eds/auth"
-	"github.com/rollcall-fleet/rollcall/eds/middleware"
+	"github.com/rollcall-fleet/rollcall/eds/internal/middleware"
+	"github.com/rollcall-fleet/rollcall/internal/auth"
+	"github.com/rollcall-fleet/rollcall/internal/certs"
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
-
-// Access says who gets in at the ports of an EDS server, and how much one may ask.
-// Zero lets in everybody who reaches them, without a limit to the rate.
-type Access struct {
-	HTTP, XDS certs.Files // TLS
-
-	Tokens             string   // file of bearer tokens, see auth.ParseTokens; ""
-	Viewers, Operators []string // client certificates at the HTTP port, by SPIFFE id or common name
-	Hosts              []string // see middleware.Options
-
-	// Policy is a file that says which Envoy may read which services, see
-	// auth.ParsePolicy; "" lets each read all.
-	Policy string
-
-	Rate, DiscoveryRate int // see middleware.Options
-
-	Connections int // most of one address at each port; 0 stands for middleware.DefaultMaxConnections
-
-	// The bounds of discovery, see xds.Options; 0: its defaults.
-	Clients, Streams, Names, NameBytes int
-	RequestBytes                       int64
-	CutExpired                         bool
-
-	Decisions int // most in force; 0 stands for override.DefaultMaxInForce
-	Readers   int // most of events; 0 stands for events.DefaultMaxReaders
-}
 
 // entrance is what Access comes to.
 type entrance struct {
@@ -92,7 +65,7 @@ func (e entrance) count(reason string) { e.refused.WithLabelValues(reason).Inc()
 
 // limit bounds the connections of one address at a port.
 func (e entrance) limit(lis net.Listener, a Access, reason string) net.Listener {
-	return middleware.LimitConnections(lis, cmp.Or(a.Connections, middleware.DefaultMaxConnections), func() { e.count(reason) })
+	return middleware.LimitConnections(lis, a.Connections, func() { e.count(reason) })
 }
 
 // guard puts what a refuses before next.

@@ -7,8 +7,8 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/eds/database"
-	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/internal/override"
+	"github.com/rollcall-fleet/rollcall/internal/database"
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 

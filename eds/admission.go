@@ -13,13 +13,13 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/rollcall-fleet/rollcall/eds/admit"
-	"github.com/rollcall-fleet/rollcall/eds/registry"
-	"github.com/rollcall-fleet/rollcall/eds/vouch"
+	"github.com/rollcall-fleet/rollcall/eds/internal/admit"
+	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
+	"github.com/rollcall-fleet/rollcall/eds/internal/vouch"
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
-	"github.com/rollcall-fleet/rollcall/keyfile"
-	"github.com/rollcall-fleet/rollcall/reload"
+	"github.com/rollcall-fleet/rollcall/internal/keyfile"
+	"github.com/rollcall-fleet/rollcall/internal/reload"
 )
 
 const (

@@ -11,10 +11,10 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
-	"github.com/rollcall-fleet/rollcall/keyfile"
+	"github.com/rollcall-fleet/rollcall/internal/keyfile"
 )
 
 // claims joins as a member that gossips at bind and says that it serves service at endpoint.

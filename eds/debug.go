@@ -3,16 +3,13 @@ package eds
 import (
 	"context"
 
-	"github.com/rollcall-fleet/rollcall/eds/debug"
-	"github.com/rollcall-fleet/rollcall/eds/middleware"
+	"github.com/rollcall-fleet/rollcall/eds/internal/debug"
+	"github.com/rollcall-fleet/rollcall/eds/internal/middleware"
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
 // serveDebug opens the debug port, which refuses anything but loopback.
 func serveDebug(stops *stopper, failed chan<- error, opts Options, catcher panics.Catcher) error {
-	if err := debug.CheckAddress(opts.Debug); err != nil {
-		return err
-	}
 	lis, err := listen("--debug", opts.Debug)
 	if err != nil {
 		return err

@@ -8,10 +8,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/gossip"
@@ -23,36 +21,13 @@ const (
 	leaveStop = 10 * time.Second
 )
 
-// Options says how to run an EDS server.
-type Options struct {
-	HTTP      netip.AddrPort // API, console, REST discovery
-	XDS       netip.AddrPort // gRPC discovery
-	Gossip    netip.AddrPort
-	Advertise netip.AddrPort // gossip address told to others; zero: Gossip
-	Seeds     []string
-	Fleet     string
-	Keys      [][]byte
-	KeyFile   string // of Keys, written when they are rotated
-	Profile   gossip.Profile
-	Trust     Trust
-	DataDir   string // made when missing
-	Recover   bool   // move a damaged database aside and start with a new one
-	Access    Access
-	Debug     netip.AddrPort // profiles and channelz, on loopback; zero: none
-
-	ProbeInterval time.Duration // between two probes of an endpoint; 0 stands for 1 s
-	Guard         float64       // see registry.Options
-	GuardHold     time.Duration
-
-	ShutdownTimeout time.Duration // for all of a stop; default DefaultShutdownTimeout
-
-	Logger *slog.Logger
-}
-
 // Run serves until ctx ends, then stops everything in reverse order, within 25 s. It returns an error when listen addresses or the data directory cannot be
 // had, one that names them all, and when a part fails.
 func Run(ctx context.Context, opts Options) (err error) {
 	s := newServer(opts)
+	if err := s.opts.check(); err != nil {
+		return err
+	}
 	defer func() { err = errors.Join(err, s.stops.stop()) }()
 	for _, step := range []func() error{s.open, s.join, s.connect, s.start} {
 		if err := step(); err != nil {
@@ -61,7 +36,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 	}
 	select {
 	case <-ctx.Done():
-		opts.Logger.Info("stopping")
+		s.opts.Logger.Info("stopping")
 		return nil
 	case err := <-s.failed:
 		return err

@@ -8,10 +8,10 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"github.com/rollcall-fleet/rollcall/eds/latest"
-	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
+	"github.com/rollcall-fleet/rollcall/internal/latest"
 )
 
 const (

@@ -1,7 +1,6 @@
 package eds
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -12,12 +11,12 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/rollcall-fleet/rollcall/eds/admit"
-	"github.com/rollcall-fleet/rollcall/eds/override"
-	"github.com/rollcall-fleet/rollcall/eds/pace"
-	"github.com/rollcall-fleet/rollcall/eds/probe"
-	"github.com/rollcall-fleet/rollcall/eds/registry"
-	"github.com/rollcall-fleet/rollcall/eds/vouch"
+	"github.com/rollcall-fleet/rollcall/eds/internal/admit"
+	"github.com/rollcall-fleet/rollcall/eds/internal/override"
+	"github.com/rollcall-fleet/rollcall/eds/internal/pace"
+	"github.com/rollcall-fleet/rollcall/eds/internal/probe"
+	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
+	"github.com/rollcall-fleet/rollcall/eds/internal/vouch"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
@@ -92,7 +91,6 @@ type confirm struct {
 }
 
 func newLoop(opts loopOptions) *loop {
-	opts.probes = cmp.Or(opts.probes, probe.DefaultInterval)
 	l := &loop{loopOptions: opts, registry: registry.New(opts.registry), started: time.Now(), settling: newSettling(time.Now(), opts.seeds, len(opts.remembered) > 0),
 		targets: targets{self: opts.self}, confirms: make(chan confirm), next: make(chan struct{})}
 	l.remembered = lost(opts.remembered, l.started)

@@ -3,7 +3,7 @@ package eds
 import (
 	"log/slog"
 
-	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 )
 
 // narrate logs what an operator wants to have been told: who came and went and

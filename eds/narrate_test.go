@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 )
 
 func TestTheLogTellsUntilWhenTheGuardHoldsIfThatIsKnown(t *testing.T) {

@@ -1,16 +1,10 @@
 package eds
 
 import (
-	"cmp"
-
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/rollcall-fleet/rollcall/eds/admit"
-	"github.com/rollcall-fleet/rollcall/eds/descriptors"
-	"github.com/rollcall-fleet/rollcall/eds/events"
-	"github.com/rollcall-fleet/rollcall/eds/middleware"
-	"github.com/rollcall-fleet/rollcall/eds/override"
-	"github.com/rollcall-fleet/rollcall/eds/xds"
+	"github.com/rollcall-fleet/rollcall/eds/internal/admit"
+	"github.com/rollcall-fleet/rollcall/eds/internal/descriptors"
 	"github.com/rollcall-fleet/rollcall/gossip"
 )
 
@@ -63,25 +57,25 @@ func (r refusals) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// bounds are those that opts set, with the defaults filled in.
+// bounds are those that opts set.
 func bounds(opts Options, files *descriptors.Descriptors) map[string]int {
 	t, a := opts.Trust, opts.Access
 	return map[string]int{
-		"members":             cmp.Or(t.Bounds.MaxMembers, gossip.DefaultMaxMembers),
-		"members_per_address": cmp.Or(t.Bounds.MaxMembersPerAddr, gossip.DefaultMaxMembersPerAddr),
-		"gossip_connections":  cmp.Or(t.Bounds.MaxConnections, gossip.DefaultMaxConnections),
-		"gossip_bytes":        int(cmp.Or(t.Bounds.MaxBytes, gossip.DefaultMaxBytes)),
-		"services":            cmp.Or(t.MaxServices, admit.DefaultMaxServices),
-		"endpoints":           cmp.Or(t.MaxEndpoints, admit.DefaultMaxEndpoints),
-		"xds_clients":         cmp.Or(a.Clients, xds.DefaultMaxClients),
-		"xds_streams":         cmp.Or(a.Streams, xds.DefaultMaxStreams),
-		"xds_names":           cmp.Or(a.Names, xds.DefaultMaxNames),
-		"xds_name_bytes":      cmp.Or(a.NameBytes, xds.DefaultMaxNameBytes),
-		"request_bytes":       int(cmp.Or(a.RequestBytes, xds.DefaultMaxRequestBytes)),
-		"overrides_ended":     cmp.Or(a.Decisions, override.DefaultMaxInForce),
-		"overrides":           cmp.Or(a.Decisions, override.DefaultMaxInForce),
+		"members":             t.Bounds.MaxMembers,
+		"members_per_address": t.Bounds.MaxMembersPerAddr,
+		"gossip_connections":  t.Bounds.MaxConnections,
+		"gossip_bytes":        int(t.Bounds.MaxBytes),
+		"services":            t.MaxServices,
+		"endpoints":           t.MaxEndpoints,
+		"xds_clients":         a.Clients,
+		"xds_streams":         a.Streams,
+		"xds_names":           a.Names,
+		"xds_name_bytes":      a.NameBytes,
+		"request_bytes":       int(a.RequestBytes),
+		"overrides_ended":     a.Decisions,
+		"overrides":           a.Decisions,
 		"probe_connections":   files.Most(),
-		"event_readers":       cmp.Or(a.Readers, events.DefaultMaxReaders),
-		"connections":         cmp.Or(a.Connections, middleware.DefaultMaxConnections),
+		"event_readers":       a.Readers,
+		"connections":         a.Connections,
 	}
 }

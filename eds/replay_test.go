@@ -4,9 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 	"github.com/rollcall-fleet/rollcall/gossip"
-	"github.com/rollcall-fleet/rollcall/gossip/memnet"
+	"github.com/rollcall-fleet/rollcall/internal/memnet"
 )
 
 // Who recorded what a member sent brings it back into service with none of it, however

@@ -1,7 +1,6 @@
 package eds
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -11,15 +10,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/rollcall-fleet/rollcall/eds/api"
-	"github.com/rollcall-fleet/rollcall/eds/descriptors"
-	"github.com/rollcall-fleet/rollcall/eds/events"
-	"github.com/rollcall-fleet/rollcall/eds/middleware"
-	"github.com/rollcall-fleet/rollcall/eds/override"
-	"github.com/rollcall-fleet/rollcall/eds/override/share"
-	"github.com/rollcall-fleet/rollcall/eds/probe"
-	"github.com/rollcall-fleet/rollcall/eds/registry"
-	"github.com/rollcall-fleet/rollcall/eds/xds"
+	"github.com/rollcall-fleet/rollcall/eds/internal/api"
+	"github.com/rollcall-fleet/rollcall/eds/internal/descriptors"
+	"github.com/rollcall-fleet/rollcall/eds/internal/events"
+	"github.com/rollcall-fleet/rollcall/eds/internal/middleware"
+	"github.com/rollcall-fleet/rollcall/eds/internal/override"
+	"github.com/rollcall-fleet/rollcall/eds/internal/override/share"
+	"github.com/rollcall-fleet/rollcall/eds/internal/probe"
+	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
+	"github.com/rollcall-fleet/rollcall/eds/internal/xds"
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
 	"github.com/rollcall-fleet/rollcall/internal/panics"
@@ -61,6 +60,7 @@ type server struct {
 }
 
 func newServer(opts Options) *server {
+	opts = opts.withDefaults()
 	counts := newCounts()
 	return &server{
 		opts: opts, failed: make(chan error, 3), stops: stopper{logger: opts.Logger, total: opts.ShutdownTimeout}, counts: counts,
@@ -114,7 +114,7 @@ func (s *server) connect() error {
 		Logger: opts.Logger, TLS: s.enter.xdsTLS, Allows: s.enter.allows, Refused: s.enter.count, Panics: s.panics,
 		MaxClients: opts.Access.Clients, MaxStreams: opts.Access.Streams, MaxNames: opts.Access.Names,
 		MaxNameBytes: opts.Access.NameBytes, MaxRequestBytes: opts.Access.RequestBytes, CutExpired: opts.Access.CutExpired,
-		MaxHeld: max(1, cmp.Or(opts.Access.Connections, middleware.DefaultMaxConnections)/2), // each needs a connection
+		MaxHeld: max(1, opts.Access.Connections/2), // each needs a connection
 		Claims:  claimsMost,
 	})
 	s.prober = probe.New(probe.Options{

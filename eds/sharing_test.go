@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/eds/override"
+	"github.com/rollcall-fleet/rollcall/eds/internal/override"
 	"github.com/rollcall-fleet/rollcall/gossip"
 )
 

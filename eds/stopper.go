@@ -1,7 +1,6 @@
 package eds
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,9 +8,6 @@ import (
 	"slices"
 	"time"
 )
-
-// DefaultShutdownTimeout is below the 30 s that Kubernetes waits.
-const DefaultShutdownTimeout = 25 * time.Second
 
 // How long stopping one part may take. Leaving the pool takes leaveStop of it at most.
 const (
@@ -24,7 +20,7 @@ const (
 // used from one goroutine.
 type stopper struct {
 	logger *slog.Logger  // nil: none
-	total  time.Duration // for all parts; default DefaultShutdownTimeout
+	total  time.Duration // for all parts
 	parts  []part
 }
 
@@ -69,7 +65,7 @@ func (s *stopper) goServe(name string, failed chan<- error, serve func(context.C
 
 // stop stops everything, within total.
 func (s *stopper) stop() error {
-	deadline := time.Now().Add(cmp.Or(s.total, DefaultShutdownTimeout))
+	deadline := time.Now().Add(s.total)
 	var errs []error
 	for _, p := range slices.Backward(s.parts) {
 		errs = append(errs, s.stopPart(p, max(min(p.most, time.Until(deadline)), stopLeast)))

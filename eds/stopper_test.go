@@ -30,7 +30,7 @@ func TestPartThatHangsHoldsUpTheOthersForABoundedTime(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
 		hang := func() error { <-release; return nil }
-		var s stopper
+		s := stopper{total: DefaultOptions().ShutdownTimeout}
 		closed := false
 		s.add("files", func() error { closed = true; return nil })
 		s.addSlow("pool", leaveStop, hang)
@@ -40,7 +40,7 @@ func TestPartThatHangsHoldsUpTheOthersForABoundedTime(t *testing.T) {
 		s.goRun("loop", func(context.Context) { <-release })
 		began := time.Now()
 		err := s.stop()
-		if took := time.Since(began); took < stopStep || took > DefaultShutdownTimeout+time.Second {
+		if took := time.Since(began); took < stopStep || took > DefaultOptions().ShutdownTimeout+time.Second {
 			t.Errorf("it took %s", took)
 		}
 		if !closed {

@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/rollcall-fleet/rollcall/eds/override"
-	"github.com/rollcall-fleet/rollcall/eds/probe"
+	"github.com/rollcall-fleet/rollcall/eds/internal/override"
+	"github.com/rollcall-fleet/rollcall/eds/internal/probe"
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/internal/turns"
 )

@@ -11,9 +11,9 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"github.com/rollcall-fleet/rollcall/eds/override"
-	"github.com/rollcall-fleet/rollcall/eds/pace"
-	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/eds/internal/override"
+	"github.com/rollcall-fleet/rollcall/eds/internal/pace"
+	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 

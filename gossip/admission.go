@@ -17,14 +17,6 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// The defaults of Bounds.
-const (
-	DefaultMaxMembers        = 10_000
-	DefaultMaxMembersPerAddr = 1_000
-	DefaultMaxConnections    = 512
-	DefaultMaxBytes          = 64 << 20
-)
-
 // Bounds say who may be a member, as far as this process takes part in it.
 type Bounds struct {
 	// AllowCIDRs are where members may gossip from. None: from anywhere.
@@ -42,19 +34,22 @@ type Bounds struct {
 	MaxBytes       int64
 }
 
+// WithDefaults returns b with the defaults in place of zero values.
+func (b Bounds) WithDefaults() Bounds {
+	b.MaxMembers = cmp.Or(b.MaxMembers, 10_000)
+	b.MaxMembersPerAddr = cmp.Or(b.MaxMembersPerAddr, 1_000)
+	b.MaxConnections = cmp.Or(b.MaxConnections, 512)
+	b.MaxBytes = cmp.Or(b.MaxBytes, 64<<20)
+	return b
+}
+
 func (b *Bounds) prepare() error {
 	if b.MaxMembers < 0 || b.MaxMembersPerAddr < 0 || b.MaxConnections < 0 {
 		return errors.New("a bound of members or of their connections is negative")
 	}
-	b.MaxConnections, b.MaxBytes = cmp.Or(b.MaxConnections, DefaultMaxConnections), cmp.Or(b.MaxBytes, DefaultMaxBytes)
+	*b = b.WithDefaults()
 	if b.MaxBytes < maxStream {
 		return fmt.Errorf("%d bytes of gossip may be read at once, give %d or more: one message may have as many", b.MaxBytes, maxStream)
-	}
-	if b.MaxMembers == 0 {
-		b.MaxMembers = DefaultMaxMembers
-	}
-	if b.MaxMembersPerAddr == 0 {
-		b.MaxMembersPerAddr = DefaultMaxMembersPerAddr
 	}
 	for _, p := range b.AllowCIDRs {
 		if !p.IsValid() {

@@ -13,7 +13,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
-	"github.com/rollcall-fleet/rollcall/gossip/memnet"
+	"github.com/rollcall-fleet/rollcall/internal/memnet"
 )
 
 // forge sends packets to p as somebody who is no member.

@@ -18,7 +18,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
-	"github.com/rollcall-fleet/rollcall/reload"
+	"github.com/rollcall-fleet/rollcall/internal/reload"
 )
 
 const (

@@ -13,7 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
-	"github.com/rollcall-fleet/rollcall/gossip/model"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/model"
 )
 
 // modelled is 10,100,300,1000 in `make bench-gossip`.

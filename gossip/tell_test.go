@@ -14,7 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
-	"github.com/rollcall-fleet/rollcall/gossip/memnet"
+	"github.com/rollcall-fleet/rollcall/internal/memnet"
 )
 
 func TestPingIsAnsweredByTheMemberItIsFor(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
-	"github.com/rollcall-fleet/rollcall/gossip/memnet"
+	"github.com/rollcall-fleet/rollcall/internal/memnet"
 )
 
 // world is a pool in virtual time on a network in memory.

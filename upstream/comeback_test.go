@@ -18,7 +18,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
-	"github.com/rollcall-fleet/rollcall/gossip/memnet"
+	"github.com/rollcall-fleet/rollcall/internal/memnet"
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
 

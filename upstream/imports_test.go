@@ -30,12 +30,12 @@ var may = []string{
 }
 
 // mayOwn lists this module's packages among them.
-var mayOwn = []string{"fleet", "gossip", "gossip/internal/link", "internal/budget", "internal/panics", "internal/text", "reload", "upstream", "upstream/hello"}
+var mayOwn = []string{"fleet", "gossip", "gossip/internal/link", "internal/budget", "internal/panics", "internal/hello", "internal/reload", "internal/text", "upstream"}
 
 func TestRegisteringPullsInMemberlistAndLittleElse(t *testing.T) {
 	t.Parallel()
 	const format = `{{with .Module}}{{.Path}} {{end}}{{.ImportPath}}`
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", format, ".", "./hello").Output()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", format, ".", "../internal/hello").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}

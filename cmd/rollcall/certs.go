@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rollcall-fleet/rollcall/certs"
+	"github.com/rollcall-fleet/rollcall/internal/certs"
 )
 
 func newCerts() *cobra.Command {

@@ -11,11 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/eds"
-	"github.com/rollcall-fleet/rollcall/eds/database"
-	"github.com/rollcall-fleet/rollcall/eds/debug"
-	"github.com/rollcall-fleet/rollcall/eds/heap"
-	"github.com/rollcall-fleet/rollcall/eds/probe"
-	"github.com/rollcall-fleet/rollcall/eds/registry"
+	"github.com/rollcall-fleet/rollcall/internal/database"
+	"github.com/rollcall-fleet/rollcall/internal/heap"
 )
 
 func newEDS() *cobra.Command {
@@ -27,6 +24,7 @@ func newEDS() *cobra.Command {
 		trust  edsTrust
 		strict bool
 	)
+	byDefault := eds.DefaultOptions()
 	c := &cobra.Command{
 		Use:         "eds",
 		Annotations: service,
@@ -62,7 +60,7 @@ console is at the root of the HTTP address.`,
 			if opts.Trust, err = trust.trust(); err != nil {
 				return err
 			}
-			heap.Limit()
+			heap.CollectEarly()
 			err = eds.Run(c.Context(), opts)
 			if _, mistake := errors.AsType[eds.Mistake](err); mistake {
 				return usageError{err}
@@ -74,16 +72,16 @@ console is at the root of the HTTP address.`,
 		},
 	}
 	strictFlag(c.Flags(), &strict)
-	addrPortVar(c.Flags(), &opts.HTTP, "http", "127.0.0.1:8080", "address of the API, the console and REST discovery")
-	addrPortVar(c.Flags(), &opts.XDS, "xds", "127.0.0.1:18000", "address of gRPC discovery")
+	addrPortVar(c.Flags(), &opts.HTTP, "http", byDefault.HTTP.String(), "address of the API, the console and REST discovery")
+	addrPortVar(c.Flags(), &opts.XDS, "xds", byDefault.XDS.String(), "address of gRPC discovery")
 	addrPortVar(c.Flags(), &opts.Debug, "debug", "", "loopback address of Go's profiles and gRPC's channelz")
 	c.Flags().StringVar(&opts.DataDir, "data-dir", defaultDataDir(), "folder for operators' decisions and remembered members")
 	c.Flags().BoolVar(&opts.Recover, "recover", false, "if the database in --data-dir is damaged, move it aside and start with a new one")
-	c.Flags().DurationVar(&opts.ProbeInterval, "probe-interval", probe.DefaultInterval, "between two probes of an endpoint's health")
-	c.Flags().Float64Var(&opts.Guard, "guard", registry.DefaultGuard, "share of a service that may fall silent at once before it is held as it is; 0 turns it off")
-	c.Flags().DurationVar(&opts.GuardHold, "guard-hold", registry.DefaultGuardHold, "the longest that the guard holds")
-	shutdownTimeoutVar(c.Flags(), &opts.ShutdownTimeout, eds.DefaultShutdownTimeout, "for all of a stop: requests in flight to finish, the pool to be left")
-	pool.add(c.Flags(), "127.0.0.1:7946", nil)
+	c.Flags().DurationVar(&opts.ProbeInterval, "probe-interval", byDefault.ProbeInterval, "between two probes of an endpoint's health")
+	c.Flags().Float64Var(&opts.Guard, "guard", byDefault.Guard, "share of a service that may fall silent at once before it is held as it is; 0 turns it off")
+	c.Flags().DurationVar(&opts.GuardHold, "guard-hold", byDefault.GuardHold, "the longest that the guard holds")
+	shutdownTimeoutVar(c.Flags(), &opts.ShutdownTimeout, byDefault.ShutdownTimeout, "for all of a stop: requests in flight to finish, the pool to be left")
+	pool.add(c.Flags(), byDefault.Gossip.String(), nil)
 	access.add(c.Flags())
 	trust.add(c.Flags())
 	logs.add(c.Flags())
@@ -99,12 +97,10 @@ func checkEDS(opts *eds.Options) error {
 		return usageError{fmt.Errorf("--guard-hold is %s, give a time above 0; to turn the guard off, pass --guard 0", opts.GuardHold)}
 	case opts.ProbeInterval < 100*time.Millisecond || opts.ProbeInterval > time.Minute:
 		return usageError{fmt.Errorf("--probe-interval is %s, give 100ms to 1m", opts.ProbeInterval)}
-	case !opts.Debug.IsValid():
-		return nil
+	case opts.Debug.IsValid() && !opts.Debug.Addr().Unmap().IsLoopback():
+		return usageError{fmt.Errorf("--debug %s can be reached from other machines, and profiles hold secrets: give a loopback address", opts.Debug)}
 	}
-	if err := debug.CheckAddress(opts.Debug); err != nil {
-		return usageError{err}
-	}
+	opts.Guard = orNone(opts.Guard)
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rollcall-fleet/rollcall/envoy"
-	"github.com/rollcall-fleet/rollcall/exposure"
+	"github.com/rollcall-fleet/rollcall/internal/exposure"
 )
 
 func newEnvoy() *cobra.Command {

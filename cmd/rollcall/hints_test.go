@@ -7,15 +7,13 @@ import (
 	"log"
 	"log/slog"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/certs"
-	"github.com/rollcall-fleet/rollcall/eds/auth"
-	"github.com/rollcall-fleet/rollcall/eds/middleware"
+	"github.com/rollcall-fleet/rollcall/internal/auth"
+	"github.com/rollcall-fleet/rollcall/internal/certs"
 )
 
 // lock puts TLS, tokens and roles before r's API, and returns the address and the
@@ -30,9 +28,7 @@ func (r *rig) lock() (address, dir string) {
 	logger := slog.New(slog.DiscardHandler)
 	who, err := auth.New(auth.Options{TokenFile: filepath.Join(dir, "tokens"), ClientCA: true, Logger: logger})
 	r.no(err)
-	s := httptest.NewUnstartedServer(middleware.New(r.server.Config.Handler, middleware.Options{
-		Auth: who, Listen: netip.MustParseAddr("127.0.0.1"), Logger: logger,
-	}))
+	s := httptest.NewUnstartedServer(r.Locked(who))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	files := certs.Files{Cert: filepath.Join(dir, "eds.pem"), Key: filepath.Join(dir, "eds-key.pem"), PeerCA: filepath.Join(dir, "ca.pem")}
 	s.TLS, err = certs.Server(files, tls.VerifyClientCertIfGiven, logger, "h2", "http/1.1")
@@ -84,7 +80,7 @@ func TestAServerIsToldToBeAnotherThanTheOneInItsCertificate(t *testing.T) {
 	r.no(err)
 	dir := r.TempDir()
 	r.no(errors.Join(os.WriteFile(dir+"/ca.pem", ca.PEM, 0o600), os.WriteFile(dir+"/eds.pem", cert, 0o600), os.WriteFile(dir+"/key.pem", key, 0o600)))
-	s := httptest.NewUnstartedServer(r.server.Config.Handler)
+	s := httptest.NewUnstartedServer(r.Config.Handler)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.TLS, err = certs.Server(certs.Files{Cert: dir + "/eds.pem", Key: dir + "/key.pem"}, tls.NoClientCert, slog.New(slog.DiscardHandler), "h2")
 	r.no(err)

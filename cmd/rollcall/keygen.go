@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/gossip"
-	"github.com/rollcall-fleet/rollcall/keyfile"
+	"github.com/rollcall-fleet/rollcall/internal/keyfile"
 )
 
 func newKeygen() *cobra.Command {

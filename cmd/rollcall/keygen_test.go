@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rollcall-fleet/rollcall/eds/auth"
 	"github.com/rollcall-fleet/rollcall/gossip"
-	"github.com/rollcall-fleet/rollcall/keyfile"
+	"github.com/rollcall-fleet/rollcall/internal/auth"
+	"github.com/rollcall-fleet/rollcall/internal/keyfile"
 )
 
 // makes runs rollcall in this process and returns both of its outputs.

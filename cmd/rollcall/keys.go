@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/client"
-	"github.com/rollcall-fleet/rollcall/client/show"
+	"github.com/rollcall-fleet/rollcall/internal/show"
 )
 
 // keysTimeout is for one call: members have 5 s to answer, some calls ask them twice.

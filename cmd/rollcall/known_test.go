@@ -20,7 +20,7 @@ func TestADecisionForAServiceThatNobodyKnowsIsRefused(t *testing.T) {
 		step{"pin wbe 10.0.0.9:80", exitNotFound, `there is "web", "other"`},
 		step{"drain wbe 1f0c", exitNotFound, `there is "web", "other"`},
 	)
-	if list, _ := r.store.InForce(); len(list) > 0 {
+	if list := r.overrides(); len(list) > 0 {
 		t.Errorf("in force is %+v", list)
 	}
 	r.play(

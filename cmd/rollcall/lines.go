@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/client"
-	"github.com/rollcall-fleet/rollcall/client/show"
+	"github.com/rollcall-fleet/rollcall/internal/show"
 )
 
 // plainLines writes a line that a person can read for each change.

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/client"
-	"github.com/rollcall-fleet/rollcall/client/show"
+	"github.com/rollcall-fleet/rollcall/internal/show"
 )
 
 func newServices() *cobra.Command {

@@ -9,10 +9,11 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/rollcall-fleet/rollcall/exposure"
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/exposure"
+	"github.com/rollcall-fleet/rollcall/internal/heap"
+	"github.com/rollcall-fleet/rollcall/internal/run"
 	"github.com/rollcall-fleet/rollcall/upstream"
-	"github.com/rollcall-fleet/rollcall/upstream/run"
 )
 
 func newRegister() *cobra.Command {
@@ -46,7 +47,7 @@ another machine is served only by EDS servers that were started with
 				return err
 			}
 			defer stop()
-			collectSeldom()
+			heap.CollectLate()
 			return run.Register(c.Context(), e)
 		},
 	}

@@ -17,9 +17,9 @@ import (
 	"github.com/spf13/pflag"
 	"sigs.k8s.io/yaml"
 
-	"github.com/rollcall-fleet/rollcall/certs"
 	"github.com/rollcall-fleet/rollcall/client"
-	"github.com/rollcall-fleet/rollcall/reload"
+	"github.com/rollcall-fleet/rollcall/internal/certs"
+	"github.com/rollcall-fleet/rollcall/internal/reload"
 )
 
 // The exit codes of the verbs that ask an EDS server.

@@ -17,7 +17,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/rollcall-fleet/rollcall/client"
-	"github.com/rollcall-fleet/rollcall/eds/override"
 )
 
 // step is a run of rollcall, and what it has to say, or what its error has.
@@ -94,7 +93,7 @@ func TestWhatWentWrongIsInTheExitCode(t *testing.T) {
 		step{"services --ca none", exitUsage, "none"},
 		step{"services --cert none --key none", exitUsage, "none"},
 	)
-	r.server.Close()
+	r.Server.Close()
 	r.play(step{"services", exitFailed, "(--server or ROLLCALL_SERVER says where it is)"})
 }
 
@@ -143,7 +142,7 @@ func TestWhoWasFirstIsTold(t *testing.T) {
 		step{"exclude web 10.0.0.9:80 --if-match *", exitConflict, "nothing was changed: a decision was expected to be there, and nothing is decided"},
 		step{"unpin web --if-match old", exitConflict, "somebody else was first: exclude by ann"},
 	)
-	list, _ := r.store.InForce()
+	list := r.overrides()
 	r.play(
 		step{"undo " + list[0].ID + " --if-match old", exitConflict, "somebody else was first: exclude by ann"},
 		step{"undo " + list[0].ID, 0, list[0].ID + ": taken back\n"},
@@ -178,7 +177,7 @@ func TestUndrainTakesBackWhatWasDecidedUnderEitherName(t *testing.T) {
 	if out := r.must("undrain", "web", firstID); !strings.Contains(out, "healthy, served with weight 10") {
 		t.Errorf("it says %s", out)
 	}
-	if list, _ := r.store.InForce(); len(list) > 0 {
+	if list := r.overrides(); len(list) > 0 {
 		t.Errorf("in force are still %+v", list)
 	}
 }
@@ -186,13 +185,7 @@ func TestUndrainTakesBackWhatWasDecidedUnderEitherName(t *testing.T) {
 func TestADecisionIsFoundByAPrefixWhenItsProcessIsNotShown(t *testing.T) {
 	r := newRig(t)
 	gone := "abcd0000-2222-4333-8444-555555555555"
-	_, _, err := r.store.Edit(override.Edit{
-		Key: override.Key{Service: "web", Host: gone},
-		Change: func(override.Override, bool) (override.Override, error) {
-			return override.Override{State: override.Drain}, nil
-		},
-	})
-	if err != nil {
+	if _, err := r.api().Decide(t.Context(), "web", gone, client.Change{"state": client.Drain}, client.Terms{}); err != nil {
 		t.Fatal(err)
 	}
 	r.play(step{"undo web abcd", 0, gone + ": nothing is decided any more"})
@@ -201,12 +194,12 @@ func TestADecisionIsFoundByAPrefixWhenItsProcessIsNotShown(t *testing.T) {
 func TestAPinnedHostKeepsItsTags(t *testing.T) {
 	r := newRig(t)
 	r.play(step{"pin web 1f0c0 10.0.0.9:80 --for 2h --reason deploy --probe", 0, "not in the pinned list"})
-	list, _ := r.store.InForce()
+	list := r.overrides()
 	if len(list) != 1 || len(list[0].Hosts) != 2 || list[0].Actor != "ann" || list[0].Reason != "deploy" || time.Until(list[0].Until) < time.Hour {
 		t.Fatalf("in force is %+v", list)
 	}
 	unknown, known := list[0].Hosts[0], list[0].Hosts[1]
-	if known.Weight != 10 || known.Tags["version"] != "2" || known.Locality.Zone != "z1" || !known.Probe || unknown.Weight != 1 {
+	if known.Tags.Weight != 10 || known.Tags.Further["version"] != "2" || known.Tags.AZ != "z1" || !known.Probe || unknown.Tags.Weight != 1 {
 		t.Errorf("the list is %+v", list[0].Hosts)
 	}
 	r.play(
@@ -217,10 +210,10 @@ func TestAPinnedHostKeepsItsTags(t *testing.T) {
 
 func TestAListThatIsPinnedAnewKeepsItsEndAndItsReason(t *testing.T) {
 	r := newRig(t)
-	pinned := func(line string) override.Override {
+	pinned := func(line string) client.Override {
 		t.Helper()
 		r.must(strings.Fields(line)...)
-		list, _ := r.store.InForce()
+		list := r.overrides()
 		if len(list) != 2 || list[0].Host != "" {
 			t.Fatalf("%s: in force is %+v", line, list)
 		}
@@ -242,12 +235,12 @@ func TestAListThatIsPinnedAnewKeepsItsEndAndItsReason(t *testing.T) {
 
 func TestAPinIsRefusedWhenSomebodyDecidesMeanwhile(t *testing.T) {
 	r := newRig(t)
-	r.before = func(req *http.Request) {
+	r.Before(func(req *http.Request) {
 		if req.Method == http.MethodPut {
-			r.before = nil
+			r.Before(nil)
 			r.must("drain", "web", secondID, "--actor", "bob")
 		}
-	}
+	})
 	r.play(step{"pin web 1f0c0", exitConflict, "somebody else was first: drain by bob"})
 }
 
@@ -276,7 +269,7 @@ func TestAScriptGetsWhatTheAPIAnswers(t *testing.T) {
 
 func (r *rig) get(path string) []byte {
 	r.Helper()
-	resp, err := r.server.Client().Get(r.server.URL + path)
+	resp, err := r.Server.Client().Get(r.Server.URL + path)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -318,7 +311,7 @@ func TestCompletionAsksTheServer(t *testing.T) {
 			t.Errorf("%s is completed by %q", args, got)
 		}
 	}
-	r.server.Close()
+	r.Server.Close()
 	if out := r.must(cobra.ShellCompRequestCmd, "drain", ""); out != ":4\n" {
 		t.Errorf("without a server it is completed by %q", out)
 	}
@@ -328,7 +321,7 @@ func TestCompletionDoesNotWaitForAServerThatHangs(t *testing.T) {
 	r := newRig(t)
 	release := make(chan struct{})
 	defer close(release)
-	r.before = func(*http.Request) { <-release }
+	r.Before(func(*http.Request) { <-release })
 	begun := time.Now()
 	if out := r.must(cobra.ShellCompRequestCmd, "drain", ""); out != ":4\n" || time.Since(begun) > 10*completionTimeout {
 		t.Errorf("after %s it is completed by %q", time.Since(begun), out)
@@ -337,10 +330,9 @@ func TestCompletionDoesNotWaitForAServerThatHangs(t *testing.T) {
 
 func TestAServerThatHasNotSettledIsTold(t *testing.T) {
 	r := newRig(t)
-	settled := true
-	r.registry.settled = func() bool { return settled }
 	for _, line := range []string{"hosts", "hosts web", "services", "hosts -o json"} {
-		for _, settled = range []bool{true, false} {
+		for _, settled := range []bool{true, false} {
+			r.Settled(settled)
 			var said bytes.Buffer
 			root := newRoot()
 			root.SetArgs(strings.Fields(line))

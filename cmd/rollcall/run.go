@@ -9,9 +9,11 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/rollcall-fleet/rollcall/internal/heap"
+
 	"github.com/spf13/cobra"
 
-	"github.com/rollcall-fleet/rollcall/upstream/run"
+	"github.com/rollcall-fleet/rollcall/internal/run"
 )
 
 func newRun() *cobra.Command {
@@ -69,7 +71,7 @@ The health check is one of
 			}
 			opts.Program = args
 			opts.Stdin, opts.Stdout, opts.Stderr = os.Stdin, os.Stdout, os.Stderr
-			collectSeldom()
+			heap.CollectLate()
 			return runProgram(c.Context(), opts)
 		},
 	}

@@ -8,13 +8,9 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/rollcall-fleet/rollcall/certs"
 	"github.com/rollcall-fleet/rollcall/eds"
-	"github.com/rollcall-fleet/rollcall/eds/events"
-	"github.com/rollcall-fleet/rollcall/eds/middleware"
-	"github.com/rollcall-fleet/rollcall/eds/override"
-	"github.com/rollcall-fleet/rollcall/eds/xds"
-	"github.com/rollcall-fleet/rollcall/exposure"
+	"github.com/rollcall-fleet/rollcall/internal/certs"
+	"github.com/rollcall-fleet/rollcall/internal/exposure"
 )
 
 // What to pass to lock an address.
@@ -63,23 +59,23 @@ type accessFlags struct {
 
 func (a *accessFlags) add(fs *pflag.FlagSet) {
 	a.insecure.add(fs)
-	x := &a.access
+	x, byDefault := &a.access, eds.DefaultOptions().Access
 	fs.StringVar(&x.Tokens, "http-tokens", "", "file of bearer tokens for the HTTP port (rollcall keygen token); read again when it changes")
 	fs.StringSliceVar(&x.Operators, "http-operators", nil, "SPIFFE ids or common names of client certificates that may decide")
 	fs.StringSliceVar(&x.Viewers, "http-viewers", nil, "SPIFFE ids or common names of client certificates that may read")
 	fs.StringSliceVar(&x.Hosts, "http-host", nil, "further names at which the HTTP port is asked, beside loopback names and --http; * for any")
-	fs.IntVar(&x.Rate, "http-rate", middleware.DefaultRate, "requests a second of one address, but for discovery; 0: no limit")
-	fs.IntVar(&x.DiscoveryRate, "http-discovery-rate", middleware.DefaultDiscoveryRate, "discovery requests a second of one address; 0: no limit")
-	fs.IntVar(&x.Connections, "max-connections", middleware.DefaultMaxConnections, "most connections of one address at a time, at each of --http and --xds")
+	fs.IntVar(&x.Rate, "http-rate", byDefault.Rate, "requests a second of one address, but for discovery; 0: no limit")
+	fs.IntVar(&x.DiscoveryRate, "http-discovery-rate", byDefault.DiscoveryRate, "discovery requests a second of one address; 0: no limit")
+	fs.IntVar(&x.Connections, "max-connections", byDefault.Connections, "most connections of one address at a time, at each of --http and --xds")
 	fs.StringVar(&x.Policy, "xds-policy", "", "YAML file of the services that each Envoy may read, by certificate or node id, such as envoy-1: [payments, users]; read again when it changes")
-	fs.IntVar(&x.Clients, "xds-max-clients", xds.DefaultMaxClients, "most streams and polling clients at a time")
-	fs.IntVar(&x.Streams, "xds-max-streams", xds.DefaultMaxStreams, "most streams of one connection; further ones wait")
-	fs.IntVar(&x.Names, "xds-max-names", xds.DefaultMaxNames, "most services in one stream's subscription")
-	fs.IntVar(&x.NameBytes, "xds-max-name-bytes", xds.DefaultMaxNameBytes, "most bytes of their names")
-	fs.Int64Var(&x.RequestBytes, "max-request-bytes", xds.DefaultMaxRequestBytes, "most bytes of discovery requests that are being read")
+	fs.IntVar(&x.Clients, "xds-max-clients", byDefault.Clients, "most streams and polling clients at a time")
+	fs.IntVar(&x.Streams, "xds-max-streams", byDefault.Streams, "most streams of one connection; further ones wait")
+	fs.IntVar(&x.Names, "xds-max-names", byDefault.Names, "most services in one stream's subscription")
+	fs.IntVar(&x.NameBytes, "xds-max-name-bytes", byDefault.NameBytes, "most bytes of their names")
+	fs.Int64Var(&x.RequestBytes, "max-request-bytes", byDefault.RequestBytes, "most bytes of discovery requests that are being read")
 	fs.BoolVar(&x.CutExpired, "xds-cut-expired", false, "end the streams of clients whose certificate has expired, which are kept otherwise")
-	fs.IntVar(&x.Decisions, "max-overrides", override.DefaultMaxInForce, "most decisions of operators in force")
-	fs.IntVar(&x.Readers, "max-event-readers", events.DefaultMaxReaders, "most readers of GET /events at a time")
+	fs.IntVar(&x.Decisions, "max-overrides", byDefault.Decisions, "most decisions of operators in force")
+	fs.IntVar(&x.Readers, "max-event-readers", byDefault.Readers, "most readers of GET /events at a time")
 	certFlags(fs, &a.access.HTTP, "http", "the HTTP port")
 	certFlags(fs, &a.access.XDS, "xds", "the gRPC port")
 }
@@ -110,6 +106,7 @@ func (a *accessFlags) apply(opts *eds.Options, pool *poolFlags) (stop func(), er
 		return nil, usageError{err}
 	}
 	opts.Access = a.access
+	opts.Access.Rate, opts.Access.DiscoveryRate = orNone(a.access.Rate), orNone(a.access.DiscoveryRate)
 	return a.insecure.check(opts.Logger, append(gossipAddresses(pool, netip.Addr{}),
 		exposure.Address{Flag: "--http", Addr: opts.HTTP.Addr(), Locked: a.httpLocked(), Lock: lockHTTP},
 		exposure.Address{Flag: "--xds", Addr: opts.XDS.Addr(), Locked: a.access.XDS.PeerCA != "", Lock: lockXDS},
@@ -119,6 +116,14 @@ func (a *accessFlags) apply(opts *eds.Options, pool *poolFlags) (stop func(), er
 // httpLocked wants TLS too: without it a token is anybody's who listens.
 func (a *accessFlags) httpLocked() bool {
 	return a.access.HTTP.Cert != "" && (a.access.Tokens != "" || a.access.HTTP.PeerCA != "")
+}
+
+// orNone is a limit as eds.Options have it, where 0 stands for the default.
+func orNone[N int | float64](n N) N {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 func (a *accessFlags) checkLimits() error {

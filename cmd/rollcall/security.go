@@ -16,8 +16,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/rollcall-fleet/rollcall/eds/database"
-	"github.com/rollcall-fleet/rollcall/exposure"
+	"github.com/rollcall-fleet/rollcall/internal/database"
+	"github.com/rollcall-fleet/rollcall/internal/exposure"
 )
 
 // endsSoon is how long before its end a certificate is told of.

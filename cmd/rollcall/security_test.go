@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/certs"
+	"github.com/rollcall-fleet/rollcall/internal/certs"
 )
 
 // secured runs rollcall security check.

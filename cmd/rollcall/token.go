@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rollcall-fleet/rollcall/eds/auth"
+	"github.com/rollcall-fleet/rollcall/internal/auth"
 )
 
 func newKeygenToken() *cobra.Command {

@@ -7,9 +7,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rollcall-fleet/rollcall/eds"
-	"github.com/rollcall-fleet/rollcall/eds/admit"
 	"github.com/rollcall-fleet/rollcall/gossip"
-	"github.com/rollcall-fleet/rollcall/keyfile"
+	"github.com/rollcall-fleet/rollcall/internal/keyfile"
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
 
@@ -39,11 +38,12 @@ func (p prefixes) String() string {
 
 // boundsFlags say who may be a member.
 func boundsFlags(fs *pflag.FlagSet, b *gossip.Bounds) {
+	byDefault := gossip.Bounds{}.WithDefaults()
 	fs.Var(prefixes{&b.AllowCIDRs}, "allow-cidr", "network that members may gossip from, repeated for several; none: any")
-	fs.IntVar(&b.MaxMembers, "max-members", gossip.DefaultMaxMembers, "the most live members, and the most new ones in a minute")
-	fs.IntVar(&b.MaxMembersPerAddr, "max-members-per-address", gossip.DefaultMaxMembersPerAddr, "the most live members that gossip at one IP address, or in one IPv6 network of 64 bits")
-	fs.IntVar(&b.MaxConnections, "max-gossip-connections", gossip.DefaultMaxConnections, "the most open connections to the gossip port; further ones wait")
-	fs.Int64Var(&b.MaxBytes, "max-gossip-bytes", gossip.DefaultMaxBytes, "the most bytes of messages that are read at the gossip port at once; further ones wait")
+	fs.IntVar(&b.MaxMembers, "max-members", byDefault.MaxMembers, "the most live members, and the most new ones in a minute")
+	fs.IntVar(&b.MaxMembersPerAddr, "max-members-per-address", byDefault.MaxMembersPerAddr, "the most live members that gossip at one IP address, or in one IPv6 network of 64 bits")
+	fs.IntVar(&b.MaxConnections, "max-gossip-connections", byDefault.MaxConnections, "the most open connections to the gossip port; further ones wait")
+	fs.Int64Var(&b.MaxBytes, "max-gossip-bytes", byDefault.MaxBytes, "the most bytes of messages that are read at the gossip port at once; further ones wait")
 }
 
 func edsPublicFlag(fs *pflag.FlagSet, path *string) {
@@ -57,13 +57,14 @@ type edsTrust struct {
 }
 
 func (e *edsTrust) add(fs *pflag.FlagSet) {
+	byDefault := eds.DefaultOptions().Trust
 	boundsFlags(fs, &e.t.Bounds)
 	fs.Var(prefixes{&e.t.AllowAddresses}, "allow-address", "network where endpoints may be that another machine registers, repeated for several")
 	fs.StringVar(&e.t.ServiceKeys, "service-keys", "", "file with the public keys of services that belong to somebody (rollcall keygen service NAME); read again when it changes")
 	fs.StringVar(&e.key, "eds-key", "", "file with the private key of the EDS servers (rollcall keygen eds), alike on all of them")
 	edsPublicFlag(fs, &e.public)
-	fs.IntVar(&e.t.MaxServices, "max-services", admit.DefaultMaxServices, "the most services that members may bring")
-	fs.IntVar(&e.t.MaxEndpoints, "max-endpoints", admit.DefaultMaxEndpoints, "the most live endpoints of a service")
+	fs.IntVar(&e.t.MaxServices, "max-services", byDefault.MaxServices, "the most services that members may bring")
+	fs.IntVar(&e.t.MaxEndpoints, "max-endpoints", byDefault.MaxEndpoints, "the most live endpoints of a service")
 }
 
 // files are those that are read late, or are secrets.

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/rollcall-fleet/rollcall/internal/heap"
+
 	"github.com/spf13/cobra"
 
+	"github.com/rollcall-fleet/rollcall/internal/hello"
 	"github.com/rollcall-fleet/rollcall/upstream"
-	"github.com/rollcall-fleet/rollcall/upstream/hello"
 )
 
 func newUpstream() *cobra.Command {
@@ -66,7 +68,7 @@ what it serves. SIGTERM drains it: no request is lost.`,
 			if opts.Trust, err = trust.options(opts.Service.Name, pool.keyFile); err != nil {
 				return err
 			}
-			collectSeldom()
+			heap.CollectLate()
 			return hello.Run(c.Context(), opts)
 		},
 	}

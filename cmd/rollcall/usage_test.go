@@ -19,7 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rollcall-fleet/rollcall/certs"
+	"github.com/rollcall-fleet/rollcall/internal/certs"
 )
 
 // invoke runs rollcall in this process and returns what it prints.
@@ -216,7 +216,7 @@ func TestATokenThatEverybodyCanReadIsToldOf(t *testing.T) {
 	}
 	var said bytes.Buffer
 	root := newRoot()
-	root.SetArgs([]string{"services", "--token-file", path, "--server", r.server.URL})
+	root.SetArgs([]string{"services", "--token-file", path, "--server", r.Server.URL})
 	root.SetOut(io.Discard)
 	root.SetErr(&said)
 	if err := root.ExecuteContext(t.Context()); err != nil || !strings.HasPrefix(said.String(), "rollcall: every user of this machine has access to --token-file "+path) {

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/rollcall-fleet/rollcall/client"
-	"github.com/rollcall-fleet/rollcall/client/show"
+	"github.com/rollcall-fleet/rollcall/internal/show"
 )
 
 func newWatch() *cobra.Command {

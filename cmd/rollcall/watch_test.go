@@ -89,7 +89,7 @@ func TestOnlyWhoFollowsTheServiceIsTold(t *testing.T) {
 	polls := func(node, service string) {
 		t.Helper()
 		body := `{"node":{"id":"` + node + `","cluster":"c"},"resource_names":["` + service + `"]}`
-		resp, err := r.server.Client().Post(r.server.URL+"/v3/discovery:endpoints", "application/json", strings.NewReader(body))
+		resp, err := r.Server.Client().Post(r.Server.URL+"/v3/discovery:endpoints", "application/json", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,8 +174,8 @@ func TestOnATerminalTheScreenIsDrawnAgain(t *testing.T) {
 	out.await(t, "2 services, 2 of 3 hosts served")
 	out.await(t, "an operator said so  drain by ann, 60m left: disk")
 	out.await(t, "endpoint changed web 127.0.0.1:8081 1f0c0000 healthy, not served")
-	r.server.CloseClientConnections()
-	r.server.Close()
+	r.Server.CloseClientConnections()
+	r.Server.Close()
 	out.await(t, "OUT OF DATE: no answer from the EDS server")
 	if err := end(); err != nil {
 		t.Errorf("it ends with %v", err)

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // bystanders are the upstreams that stay while another one goes.

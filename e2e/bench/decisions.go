@@ -2,23 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
-	"os"
-	"path/filepath"
-	"slices"
 	"time"
 
-	"github.com/google/uuid"
-	"go.etcd.io/bbolt"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
-	"github.com/rollcall-fleet/rollcall/eds/override"
-	"github.com/rollcall-fleet/rollcall/eds/registry"
-	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // decisionRows measure what operators decide about single hosts.
@@ -28,7 +19,6 @@ func decisionRows() []row {
 		{name: "decision at one EDS server → in force at the other", want: wantMax(500 * time.Millisecond), setup: patchReplicates},
 		{name: "EDS server started with 10,000 decisions → ready", want: wantMax(time.Second), most: 10, setup: startWithDecisions},
 		{name: "with 10,000 decisions: upstream started → first 200 from it", want: wantMax(100 * time.Millisecond), most: 30, setup: startWhileDecided},
-		{name: "a member changes, with 10,000 decisions → decided", want: wantMax(10 * time.Millisecond), setup: memberChanges},
 		{name: "2,500 decisions by 16 clients, each on disk when answered", want: wantMax(5 * time.Second), most: 3, setup: manyDecisions},
 	}
 }
@@ -102,13 +92,17 @@ func patchReplicates(ctx context.Context, f *stage.Fleet) (trial, error) {
 	n := 0
 	return func(ctx context.Context) (time.Duration, error) {
 		n++
-		k := override.Key{Service: f.Service, Host: nth(n)}
 		asked := time.Now()
-		if err := patch(ctx, f, k.Host, `{"state":"drain"}`); err != nil {
+		answer, err := f.API.Expect(ctx, http.StatusOK, http.MethodPatch, "/edsservice/"+f.Service+"/hosts/"+nth(n), `{"state":"drain"}`)
+		if err != nil {
+			return 0, err
+		}
+		var patched struct{ Override struct{ ID string } }
+		if err := json.Unmarshal([]byte(answer), &patched); err != nil {
 			return 0, err
 		}
 		for {
-			switch status, body, err := other.Do(ctx, http.MethodGet, "/overrides/"+k.ID(), ""); {
+			switch status, body, err := other.Do(ctx, http.MethodGet, "/overrides/"+patched.Override.ID, ""); {
 			case err != nil:
 				return 0, err
 			case status == http.StatusOK:
@@ -123,49 +117,36 @@ func patchReplicates(ctx context.Context, f *stage.Fleet) (trial, error) {
 // nth names one of many hosts that are not there.
 func nth(n int) string { return fmt.Sprintf("10.%d.%d.%d:80", n>>16, n>>8&255, n&255) }
 
+// manyOverrides is as many as may be in force unless a flag says otherwise.
+const manyOverrides = 10_000
+
 // services is over how many of them ten thousand decisions are spread.
 const services = 100
 
 func serviceOf(n int) string { return fmt.Sprintf("service-%d", n%services) }
 
-// decideMany fills a database with ten thousand decisions.
-func decideMany(path string) (*override.Store, *bbolt.DB, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, nil, err
-	}
-	db, err := bbolt.Open(path, 0o600, nil)
+// decidedBefore has the fleet's EDS server find ten thousand overrides on its disk.
+func decidedBefore(ctx context.Context, f *stage.Fleet) error {
+	p, err := f.EDS(ctx, "--http-rate", "0")
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	store, err := override.NewStore(db, override.Options{})
-	if err != nil {
-		return nil, nil, err
-	}
-	var list []override.Override
-	for n := range override.DefaultMaxInForce {
-		list = append(list, override.Override{
-			Key: override.Key{Service: serviceOf(n), Host: nth(n)}, State: override.Drain, Weight: 5, Actor: "bench", Reason: "ten thousand",
-			Since: time.Now().UTC(), Stamp: override.Stamp{Wall: time.Now().UnixMilli(), Server: uuid.New()},
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	for n := range manyOverrides {
+		g.Go(func() error {
+			path := "/edsservice/" + serviceOf(n) + "/hosts/" + nth(n)
+			_, err := f.API.Expect(ctx, http.StatusOK, http.MethodPatch, path, `{"state":"drain","load_balancing_weight":5,"reason":"ten thousand"}`)
+			return err
 		})
 	}
-	_, err = store.Merge(list)
-	return store, db, err
-}
-
-// decidedBefore has the fleet's EDS server find ten thousand decisions on its disk.
-func decidedBefore(f *stage.Fleet) error {
-	_, port, err := net.SplitHostPort(f.Addresses.HTTP)
-	if err != nil {
+	if err := g.Wait(); err != nil {
 		return err
 	}
-	_, db, err := decideMany(filepath.Join(f.Dir, "eds-"+port, "rollcall.db"))
-	if err != nil {
-		return err
-	}
-	return db.Close()
+	return p.Stop(context.WithoutCancel(ctx))
 }
 
-func startWithDecisions(_ context.Context, f *stage.Fleet) (trial, error) {
+func startWithDecisions(ctx context.Context, f *stage.Fleet) (trial, error) {
 	return func(ctx context.Context) (time.Duration, error) {
 		p, err := f.EDS(ctx)
 		if err != nil {
@@ -173,13 +154,13 @@ func startWithDecisions(_ context.Context, f *stage.Fleet) (trial, error) {
 		}
 		took := time.Since(p.Started)
 		return took, p.Stop(ctx)
-	}, decidedBefore(f)
+	}, decidedBefore(ctx, f)
 }
 
 // startWhileDecided is startRow at a server that holds many decisions, all of which
 // are in force: what it takes longer than that is what they cost a member's change.
 func startWhileDecided(ctx context.Context, f *stage.Fleet) (trial, error) {
-	if err := decidedBefore(f); err != nil {
+	if err := decidedBefore(ctx, f); err != nil {
 		return nil, err
 	}
 	if err := startFleet(ctx, f, "grpc"); err != nil {
@@ -189,38 +170,10 @@ func startWhileDecided(ctx context.Context, f *stage.Fleet) (trial, error) {
 	if err := f.API.Get(ctx, "/overrides", &inForce); err != nil {
 		return nil, err
 	}
-	if n := len(inForce.Overrides); n != override.DefaultMaxInForce {
-		return nil, fmt.Errorf("%d decisions are in force, want %d", n, override.DefaultMaxInForce)
+	if n := len(inForce.Overrides); n != manyOverrides {
+		return nil, fmt.Errorf("%d decisions are in force, want %d", n, manyOverrides)
 	}
 	return startUntilServed(f), nil
-}
-
-// memberChanges measures the registry alone: from a member's new word to the Snapshot.
-func memberChanges(_ context.Context, f *stage.Fleet) (trial, error) {
-	store, _, err := decideMany(filepath.Join(f.Dir, "in-process.db"))
-	if err != nil {
-		return nil, err
-	}
-	var members []*fleet.Member
-	for n := range 1000 {
-		members = append(members, &fleet.Member{
-			ID: uuid.New(), Role: fleet.RoleUpstream, Started: time.Now(), Service: serviceOf(n),
-			Endpoint: fleet.Endpoint{Addr: netip.MustParseAddrPort(nth(n)), Weight: 1, Health: fleet.Healthy},
-		})
-	}
-	fleet.SortMembers(members)
-	r := registry.New(registry.Options{})
-	decide := func() time.Duration {
-		members = slices.Clone(members)
-		members[0] = new(*members[0])
-		members[0].Endpoint.Weight = 3 - members[0].Endpoint.Weight
-		begun := time.Now()
-		overrides, revision := store.InForce()
-		r.Decide(registry.Input{Now: begun, Settled: true, Revision: revision, Members: members, Overrides: overrides})
-		return time.Since(begun)
-	}
-	decide()
-	return func(context.Context) (time.Duration, error) { return decide(), nil }, nil
 }
 
 func manyDecisions(ctx context.Context, f *stage.Fleet) (trial, error) {

@@ -8,8 +8,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/e2e/faults"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // longTimeout bounds one trial of the rows that go on for minutes.

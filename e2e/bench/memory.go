@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/client"
-	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // manyClusters is how many one Envoy has, each with a stream of its own.

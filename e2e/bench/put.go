@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // putRow measures from the moment a PUT is sent until Envoy follows: the host that

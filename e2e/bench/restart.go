@@ -7,8 +7,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/e2e/faults"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // The rows of EDS servers that restart while their upstreams live: two of each, of one

@@ -7,8 +7,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/e2e/faults"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // The rows of rolling out. What each must reach is in its want.

@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // row is one line of the table. What it is about is done once for each trial, in a

@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/e2e/faults"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // singleRows are about a program that serves one connection at a time, under `rollcall

@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // startRow measures from the start of the process to the answer of the first

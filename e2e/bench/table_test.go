@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 func TestTableShowsMedianPercentileAndMaximum(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // Crowd starts n upstreams at once and returns how long it took until each had

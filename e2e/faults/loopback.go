@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // Fleet is an EDS server, an Envoy and upstreams on loopback.

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
 	"github.com/rollcall-fleet/rollcall/e2e/netns"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // port is where every upstream serves: each has an address of its own.

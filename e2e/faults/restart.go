@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // Restart says how the EDS servers of a fleet end, all at once, and are started again,

@@ -6,7 +6,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // Pair is two fleets of one pool: each an EDS server and an Envoy, which may follow

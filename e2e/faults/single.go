@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/rollcall-fleet/rollcall/demo/stage"
+	"github.com/rollcall-fleet/rollcall/internal/demo/stage"
 )
 
 // singleServer is a program that serves one connection at a time, until its client closes

@@ -1,0 +1,140 @@
+package api
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/gorilla/mux"
+
+	"github.com/rollcall-fleet/rollcall/eds/internal/events"
+	"github.com/rollcall-fleet/rollcall/eds/internal/override"
+)
+
+// handler answers a request, or returns an error and has written nothing.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// problem is an RFC 9457 problem document, and the error that becomes one.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
+func (p *problem) Error() string { return p.Detail }
+
+func problemf(status int, format string, args ...any) *problem {
+	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...)}
+}
+
+// edge is the only place where an error becomes an HTTP answer.
+func (a *api) edge(h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := h(w, r)
+		if err == nil {
+			return
+		}
+		a.countRefusal(err)
+		p := asProblem(err)
+		if p.Status == http.StatusInternalServerError {
+			p = failed(r)
+			a.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		}
+		if p.Status == http.StatusServiceUnavailable {
+			w.Header().Set("Retry-After", "1")
+		}
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(p.Status)
+		// A path that is not UTF-8 is quoted too. The client is gone, there is nobody to tell.
+		_ = json.MarshalWrite(w, p, jsontext.AllowInvalidUTF8(true))
+		_, _ = io.WriteString(w, "\n")
+	})
+}
+
+// What a request is refused for, as it is counted.
+const (
+	refusedDecision = "overrides"
+	refusedReader   = "event_readers"
+)
+
+func (a *api) countRefusal(err error) {
+	switch {
+	case errors.Is(err, override.ErrFull):
+		a.Refused(refusedDecision)
+	case errors.Is(err, events.ErrFull):
+		a.Refused(refusedReader)
+	}
+}
+
+func asProblem(err error) *problem {
+	if p, ok := errors.AsType[*problem](err); ok {
+		return p
+	}
+	if big, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return problemf(http.StatusRequestEntityTooLarge, "the body is longer than %d bytes", big.Limit)
+	}
+	switch {
+	case errors.Is(err, override.ErrExists):
+		return problemf(http.StatusConflict, "%v: replace it with PUT or take it back with DELETE", err)
+	case errors.Is(err, override.ErrNotFound):
+		return problemf(http.StatusNotFound, "%v", err)
+	case errors.Is(err, override.ErrStale):
+		return problemf(http.StatusPreconditionFailed, "%v: If-Match does not hold, read again what is there", err)
+	case errors.Is(err, override.ErrFull):
+		return problemf(http.StatusInsufficientStorage, "%v: take some back", err)
+	case errors.Is(err, events.ErrFull), errors.Is(err, events.ErrClosed):
+		return problemf(http.StatusServiceUnavailable, "%v", err)
+	case errors.Is(err, override.ErrTooLong):
+		return problemf(http.StatusRequestEntityTooLarge, "%v", err)
+	}
+	return problemf(http.StatusInternalServerError, "the server failed, its log says why")
+}
+
+// failed is what a request is told that ended by a fault of the server: it may have come
+// after the change.
+func failed(r *http.Request) *problem {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return asProblem(nil)
+	}
+	return problemf(http.StatusInternalServerError, "the server failed and may have changed something before: read what is there before you ask again; its log says why")
+}
+
+func notFound(_ http.ResponseWriter, r *http.Request) error {
+	return problemf(http.StatusNotFound, "there is no %s here, the console at / shows what there is", r.URL.Path)
+}
+
+// methodNotAllowed names the methods that router has for the path.
+func methodNotAllowed(router *mux.Router) handler {
+	methods := []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
+	return func(w http.ResponseWriter, r *http.Request) error {
+		var allow []string
+		for _, method := range methods {
+			try := r.Clone(r.Context())
+			try.Method = method
+			var match mux.RouteMatch
+			if router.Match(try, &match) && match.MatchErr == nil {
+				allow = append(allow, method)
+			}
+		}
+		w.Header().Set("Allow", strings.Join(allow, ", "))
+		return problemf(http.StatusMethodNotAllowed, "%s is not a method of %s, use %s", r.Method, r.URL.Path, strings.Join(allow, ", "))
+	}
+}
+
+// answer writes v as JSON, and status (200 when 0).
+func answer(w http.ResponseWriter, status int, v any) error {
+	b, err := json.Marshal(v, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(cmp.Or(status, http.StatusOK))
+	_, _ = w.Write(append(b, '\n')) // the client is gone, there is nobody to tell
+	return nil
+}

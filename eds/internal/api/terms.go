@@ -1,0 +1,139 @@
+package api
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/eds/internal/override"
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
+
+// actorHeader says who decides.
+const actorHeader = "X-Rollcall-Actor"
+
+// terms are what a decision is made under.
+type terms struct {
+	actor  string
+	reason string
+	until  time.Time     // zero for never
+	last   time.Duration // how long, if that was said
+}
+
+// readTerms reads who decides, and what the query says. What is not in allowed
+// is refused: a misspelt expires_in would make a decision for good.
+func readTerms(r *http.Request, now time.Time, allowed ...string) (terms, error) {
+	query, err := readQuery(r, allowed...)
+	if err != nil {
+		return terms{}, err
+	}
+	t := terms{reason: query.Get("reason")}
+	if t.actor, err = actor(r); err != nil {
+		return terms{}, err
+	}
+	t.until, t.last, err = readEnd(query, now)
+	return t, err
+}
+
+// readEnd reads when a decision ends: in a while, or at a moment, such as an answer
+// told as until.
+func readEnd(query url.Values, now time.Time) (time.Time, time.Duration, error) {
+	switch {
+	case query.Has("until") && query.Has("expires_in"):
+		return time.Time{}, 0, problemf(http.StatusBadRequest, "until and expires_in both say when it ends, give one")
+	case query.Has("until"):
+		t, err := time.Parse(time.RFC3339, query.Get("until"))
+		if err != nil {
+			return time.Time{}, 0, problemf(http.StatusBadRequest, "until is %.60q, give a moment such as 2026-01-02T15:04:05Z", query.Get("until"))
+		}
+		if t = t.UTC().Truncate(time.Millisecond); !t.After(now) || t.After(now.Add(override.MaxFor)) {
+			return time.Time{}, 0, problemf(http.StatusBadRequest, "until is %.60q, give a moment that is yet to come, in at most %dd", query.Get("until"), override.MaxFor/(24*time.Hour))
+		}
+		return t, 0, nil
+	case query.Has("expires_in"):
+		d, err := parseDuration(query.Get("expires_in"))
+		if err != nil {
+			return time.Time{}, 0, problemf(http.StatusBadRequest, "expires_in %v", err)
+		}
+		return now.Add(d), d, nil
+	default:
+		return time.Time{}, 0, nil
+	}
+}
+
+// actor says who decides: by the header, else from where the request came.
+func actor(r *http.Request) (string, error) {
+	name := strings.TrimSpace(r.Header.Get(actorHeader))
+	if name == "" {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		if err != nil {
+			return r.RemoteAddr, nil
+		}
+		return host, nil
+	}
+	if err := fleet.CheckText(actorHeader, name); err != nil {
+		return "", problemf(http.StatusBadRequest, "%v", err)
+	}
+	return name, nil
+}
+
+// readQuery returns the query, of which every name is allowed and there once.
+func readQuery(r *http.Request, allowed ...string) (url.Values, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, problemf(http.StatusBadRequest, "the query cannot be read: %v", err)
+	}
+	for name, values := range query {
+		switch {
+		case !slices.Contains(allowed, name):
+			return nil, problemf(http.StatusBadRequest, "%.100q is not a parameter here, there is %s", name, strings.Join(allowed, ", "))
+		case len(values) > 1:
+			return nil, problemf(http.StatusBadRequest, "%s is there twice", name)
+		}
+	}
+	return query, nil
+}
+
+var days = regexp.MustCompile(`^([0-9]{1,5})d`)
+
+// parseDuration reads a duration as Go writes them, with days in front: 7d, 1d12h, 1h30m.
+func parseDuration(text string) (time.Duration, error) {
+	var d time.Duration
+	rest := text
+	if m := days.FindStringSubmatch(text); m != nil {
+		n, _ := strconv.Atoi(m[1]) // the pattern lets nothing else through
+		d, rest = time.Duration(n)*24*time.Hour, text[len(m[0]):]
+	}
+	if rest != "" || text == "" {
+		clock, err := time.ParseDuration(rest)
+		if err != nil || clock < 0 {
+			return 0, fmt.Errorf("is %.60q, give a duration such as 30m, 1h30m or 7d", text)
+		}
+		d += clock
+	}
+	if d <= 0 || d > override.MaxFor {
+		return 0, fmt.Errorf("is %.60q, give more than nothing and at most %dd", text, override.MaxFor/(24*time.Hour))
+	}
+	return d, nil
+}
+
+// said is what a decision says, in the log; nothing where it does not say it.
+func said[T comparable](name string, value T) slog.Attr {
+	if value == *new(T) {
+		return slog.Attr{} // left out by every slog.Handler
+	}
+	return slog.Any(name, value)
+}
+
+// nowUTC is the moment of a decision, as precise as it is kept.
+func nowUTC() time.Time { return moment(time.Now()) }
+
+// moment is t by the wall clock, as precise as it is kept.
+func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

@@ -1,0 +1,264 @@
+// Package middleware stands before every handler of an EDS server's HTTP port: it
+// decides who is let in, keeps other sites' pages out of the browser of somebody
+// who is, and bounds what one address may ask. What it refuses is answered with a
+// problem document and counted. It also bounds the connections of one address at any
+// port.
+package middleware
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rollcall-fleet/rollcall/internal/auth"
+	"github.com/rollcall-fleet/rollcall/internal/panics"
+)
+
+// ActorHeader carries the name of a request's author to the handlers. What a client
+// sends in it is dropped where everybody has to prove a name.
+const ActorHeader = "X-Rollcall-Actor"
+
+// What a request is refused for, as it is counted.
+const (
+	RefusedRate        = "http_rate"
+	RefusedHost        = "http_host"
+	RefusedCrossOrigin = "http_cross_origin"
+	RefusedIdentity    = "http_identity" // none, or a wrong one
+	RefusedRole        = "http_role"     // may not do that
+)
+
+// What a connection is refused for.
+const (
+	RefusedHTTPConnections = "http_connections"
+	RefusedXDSConnections  = "xds_connections"
+)
+
+// The default Options.
+const (
+	DefaultRate          = 1000
+	DefaultDiscoveryRate = 20_000
+	DefaultMaxBody       = 1 << 20
+)
+
+// Options say what is refused.
+type Options struct {
+	Auth   *auth.Authenticator // nil lets in everybody
+	Listen netip.Addr          // of the port
+	Hosts  []string            // further names at which it is asked; "*" for any
+
+	Rate          int   // requests a second of one address, but for discovery; 0: no limit
+	DiscoveryRate int   // the same for discovery, where each Envoy polls for each cluster
+	MaxBody       int64 // bytes; 0: no limit beyond the handlers' own
+
+	Refused func(reason string) // called for each refusal; nil: nobody
+	Panics  panics.Catcher
+	Logger  *slog.Logger
+}
+
+// guarded is the handler that New returns.
+type guarded struct {
+	Options
+	hosts            hosts
+	rates, discovery *rates
+	sites            *http.CrossOriginProtection
+	next             http.Handler
+}
+
+// New returns next behind what o refuses. It starts no goroutine.
+func New(next http.Handler, o Options) http.Handler {
+	if o.Refused == nil {
+		o.Refused = func(string) {}
+	}
+	return caught(&guarded{
+		Options: o, next: next, hosts: newHosts(o.Listen, o.Hosts), sites: http.NewCrossOriginProtection(),
+		rates: newRates(o.Rate), discovery: newRates(o.DiscoveryRate),
+	}, o.Panics)
+}
+
+// ServeHTTP implements http.Handler.
+func (g *guarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	setHeaders(w.Header())
+	kind := kindOf(r)
+	if no := g.check(r, kind); no != nil {
+		g.Refused(no.reason)
+		g.Logger.Debug("request refused", "reason", no.reason, "remote", r.RemoteAddr, "method", r.Method, "path", r.URL.Path, "detail", no.detail)
+		no.answer(w)
+		return
+	}
+	r, stop := g.recheck(r, kind)
+	defer stop()
+	if g.MaxBody > 0 {
+		r.Body = http.MaxBytesReader(w, r.Body, g.MaxBody)
+	}
+	g.next.ServeHTTP(w, r)
+}
+
+// setHeaders sets what every answer has unless its handler knows better: nothing
+// that is not a page of ours may act as one.
+func setHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+}
+
+// check returns why a request is refused, nil when it is not; it then carries its
+// author's name, or the one that it claims where nobody has to prove one.
+func (g *guarded) check(r *http.Request, kind kind) *refusal {
+	rates := g.rates
+	if kind == discovery {
+		rates = g.discovery
+	}
+	if !rates.allow(remote(r), time.Now()) {
+		return &refusal{http.StatusTooManyRequests, RefusedRate, "too many requests from this address: ask again in a second"}
+	}
+	if !anyHost(r, kind) && !g.hosts.allows(r.Host) {
+		return &refusal{http.StatusMisdirectedRequest, RefusedHost, fmt.Sprintf("this server is not known as %q: ask by its address, or start it with --http-host %[1]s", hostOf(r.Host))}
+	}
+	if err := g.sites.Check(r); err != nil {
+		return &refusal{http.StatusForbidden, RefusedCrossOrigin, "a page of another site may change nothing here: " + err.Error()}
+	}
+	if g.Auth == nil {
+		return nil
+	}
+	r.Header.Del(ActorHeader) // the name that is proven counts
+	return g.authorize(r, kind)
+}
+
+// recheckEvery is how often one who waits for an answer, or listens, is looked at again.
+const recheckEvery = 800 * time.Millisecond
+
+// recheck ends the context of a request whose author may not ask it any more: a token was
+// revoked, or a certificate has expired.
+func (g *guarded) recheck(r *http.Request, kind kind) (_ *http.Request, stop func()) {
+	if g.Auth == nil || kind == public {
+		return r, func() {}
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	var mu sync.Mutex
+	var timer *time.Timer
+	stopped := false
+	look := func() {
+		_, no := g.identify(r, kind)
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case stopped:
+		case no == nil:
+			timer.Reset(recheckEvery)
+		default:
+			g.Refused(no.reason)
+			g.Logger.Info("a request was ended, its author may not ask it any more", "remote", r.RemoteAddr, "path", r.URL.Path, "reason", no.detail)
+			cancel()
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(recheckEvery, look)
+	return r.WithContext(ctx), func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		timer.Stop()
+		cancel()
+	}
+}
+
+func (g *guarded) authorize(r *http.Request, kind kind) *refusal {
+	id, no := g.identify(r, kind)
+	if no == nil && kind != public {
+		r.Header.Set(ActorHeader, id.Name)
+	}
+	return no
+}
+
+// identify returns who asks, or why that one may not.
+func (g *guarded) identify(r *http.Request, kind kind) (auth.Identity, *refusal) {
+	id, err := g.Auth.Identify(r)
+	switch {
+	case kind == public:
+		return id, nil
+	case err != nil:
+		return id, &refusal{http.StatusUnauthorized, RefusedIdentity, err.Error()}
+	case id.Name == "":
+		return id, &refusal{http.StatusUnauthorized, RefusedIdentity, "who is asking? Send a token (Authorization: Bearer TOKEN) or a client certificate"}
+	case kind == reading && !id.Role.May(auth.Viewer):
+		return id, &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s has no role here: it takes viewer or operator", id.Name)}
+	case kind == deciding && !id.Role.May(auth.Operator):
+		return id, &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s may not do that: it takes an operator", id.Name)}
+	}
+	return id, nil
+}
+
+func remote(r *http.Request) netip.Addr {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{} // all of those share one allowance
+	}
+	return addr.Addr()
+}
+
+// refusal is a request's answer when it does not get through.
+type refusal struct {
+	status int
+	reason string
+	detail string
+}
+
+// answer writes an RFC 9457 problem document.
+func (n *refusal) answer(w http.ResponseWriter) {
+	h := w.Header()
+	switch n.status {
+	case http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", `Bearer realm="rollcall"`)
+	case http.StatusTooManyRequests:
+		h.Set("Retry-After", "1")
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", "application/problem+json")
+	w.WriteHeader(n.status)
+	_ = json.NewEncoder(w).Encode(map[string]any{ // the client is gone, there is nobody to tell
+		"type": "about:blank", "title": http.StatusText(n.status), "status": n.status, "detail": n.detail,
+	})
+}
+
+// kind is what a request is about.
+type kind int
+
+const (
+	public    kind = iota // says nothing of the fleet: probes of this process, the console's page
+	discovery             // an Envoy's
+	reading
+	deciding
+)
+
+// anyHost reports whether a request may come under any Host. Envoy sends its cluster's
+// name in polls and in health checks, and no Origin, as browsers do in a POST. What the
+// health paths say is of no use to a page.
+func anyHost(r *http.Request, kind kind) bool {
+	return r.Header.Get("Origin") == "" && (kind == discovery || isHealth(r.URL.EscapedPath()))
+}
+
+func isHealth(path string) bool { return path == "/healthz" || path == "/readyz" }
+
+// kindOf looks at the path as the router does: encoded, and not made clean.
+func kindOf(r *http.Request) kind {
+	switch path := r.URL.EscapedPath(); {
+	case path == "/v2/discovery:endpoints", path == "/v3/discovery:endpoints", strings.HasPrefix(path, "/v1/registration/"):
+		return discovery
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return deciding
+	case path == "/", path == "/openapi.yaml", isHealth(path), strings.HasPrefix(path, "/console/"):
+		return public
+	default:
+		return reading
+	}
+}

@@ -1,0 +1,204 @@
+// Package vouch finds out whether members of the pool are where they say: each is
+// challenged at its gossip address until it has answered there once.
+package vouch
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/latest"
+)
+
+const (
+	atOnce     = 512                    // challenges under way; each is bounded by the profile's probe timeout
+	asideMost  = 128                    // and beside them, those of members that have not answered several
+	several    = 3                      // challenges: whoever does not exist must not keep others waiting
+	firstRetry = 100 * time.Millisecond // after a challenge that was not answered; doubles up to lastRetry
+	lastRetry  = 5 * time.Second
+	roundsMost = 10 * time.Second
+)
+
+// Rounds is how long n members may take to be proven that are there, the first
+// challenges of which may come before they know who asks.
+func Rounds(n int) time.Duration {
+	return min(roundsMost, time.Duration(several+n/atOnce)*time.Second)
+}
+
+// State says how far a member is proven.
+type State int
+
+// The states.
+const (
+	Unasked State = iota // no challenge had an outcome yet
+	Silent               // it did not answer yet
+	Proven               // it answered at its gossip address
+)
+
+type key struct {
+	id     uuid.UUID
+	gossip netip.AddrPort
+}
+
+func keyOf(m *fleet.Member) key { return key{m.ID, m.Gossip} }
+
+// Voucher challenges members. Run does the work; the other methods may be called
+// from any goroutine, Watch from one at a time, and never block.
+type Voucher struct {
+	ask     func(context.Context, *fleet.Member) bool
+	changed chan struct{} // capacity one
+	watched latest.Value[watch]
+	turns   *semaphore.Weighted
+	aside   *semaphore.Weighted
+
+	mu       sync.Mutex
+	states   map[key]State
+	revision uint64 // of states
+}
+
+// watch is what Watch was last told.
+type watch struct {
+	members   []*fleet.Member
+	inService func() map[uuid.UUID]bool
+}
+
+// New returns a Voucher that challenges with ask, which bounds its own wait. Known
+// members were proven before a restart.
+func New(ask func(context.Context, *fleet.Member) bool, known []*fleet.Member) *Voucher {
+	v := &Voucher{ask: ask, changed: make(chan struct{}, 1), watched: latest.New[watch](),
+		turns: semaphore.NewWeighted(atOnce), aside: semaphore.NewWeighted(asideMost), states: make(map[key]State)}
+	for _, m := range known {
+		v.states[keyOf(m)] = Proven
+	}
+	return v
+}
+
+// Watch makes members those that are to be proven, in place of those before. What
+// is known of those that stay is kept. Of the others only the proofs of those are kept
+// that are in service still: a pool that was out of sight for long must not be out of
+// service when it is back, but what somebody recorded who is gone must not have that
+// member served at once. inService is called when that matters, not by Watch.
+func (v *Voucher) Watch(members []*fleet.Member, inService func() map[uuid.UUID]bool) {
+	v.watched.Put(watch{members, inService})
+}
+
+// State returns what is known of m at the address at which it gossips now.
+func (v *Voucher) State(m *fleet.Member) State {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.states[keyOf(m)]
+}
+
+// Revision changes before State answers differently.
+func (v *Voucher) Revision() uint64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.revision
+}
+
+// Changed receives after State would answer differently.
+func (v *Voucher) Changed() <-chan struct{} { return v.changed }
+
+// Run challenges until ctx ends, and returns after every challenge has ended. It is
+// called once.
+func (v *Voucher) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	asked := make(map[key]context.CancelFunc)
+	for {
+		var latest watch
+		select {
+		case <-ctx.Done():
+			for _, stop := range asked {
+				stop()
+			}
+			return
+		case latest = <-v.watched:
+		}
+		wanted := make(map[key]bool, len(latest.members))
+		for _, m := range latest.members {
+			wanted[keyOf(m)] = true
+			if _, ok := asked[keyOf(m)]; ok {
+				continue
+			}
+			one, stop := context.WithCancel(ctx)
+			asked[keyOf(m)] = stop
+			if v.State(m) != Proven {
+				wg.Go(func() { v.prove(one, m) })
+			}
+		}
+		for k, stop := range asked {
+			if !wanted[k] {
+				stop()
+				delete(asked, k)
+			}
+		}
+		v.forget(wanted, latest.inService)
+	}
+}
+
+// prove challenges m until it has answered or ctx ends.
+func (v *Voucher) prove(ctx context.Context, m *fleet.Member) {
+	turns := v.turns
+	for i, pause := 1, firstRetry; ; i, pause = i+1, min(2*pause, lastRetry) {
+		if i > several {
+			turns = v.aside
+		}
+		if turns.Acquire(ctx, 1) != nil {
+			return
+		}
+		answered := v.ask(ctx, m)
+		turns.Release(1)
+		if ctx.Err() != nil {
+			return
+		}
+		if answered {
+			v.note(ctx, m, Proven)
+			return
+		}
+		v.note(ctx, m, Silent)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// note keeps what is known of m, unless nobody wants to know any more.
+func (v *Voucher) note(ctx context.Context, m *fleet.Member, s State) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if ctx.Err() != nil || v.states[keyOf(m)] == s {
+		return
+	}
+	v.states[keyOf(m)] = s
+	v.revision++
+	select {
+	case v.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (v *Voucher) forget(wanted map[key]bool, inService func() map[uuid.UUID]bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var serving map[uuid.UUID]bool
+	for k, state := range v.states {
+		if wanted[k] {
+			continue
+		}
+		if state == Proven && serving == nil {
+			serving = inService()
+		}
+		if state != Proven || !serving[k.id] {
+			delete(v.states, k)
+			v.revision++
+		}
+	}
+}

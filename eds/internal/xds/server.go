@@ -1,0 +1,303 @@
+// Package xds serves registry snapshots to Envoys as cluster load assignments:
+// over the four EDS and ADS streams of gRPC, over REST as v3 and v2, and as the
+// v1 registration list. An assignment is encoded once and its bytes go to
+// everybody; its version is derived from its content, so that any EDS server that
+// sees the same fleet answers alike. It also knows which client has acknowledged
+// what.
+package xds
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
+	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/budget"
+	"github.com/rollcall-fleet/rollcall/internal/panics"
+)
+
+// The bounds, unless Options say otherwise.
+const (
+	DefaultMaxClients = 100_000 // streams and REST clients together
+	DefaultMaxStreams = 10_000  // of one connection: an Envoy without ADS opens one for each cluster
+	DefaultMaxNames   = 10_000  // in the subscription of one stream
+
+	DefaultMaxNameBytes = 1 << 20 // of the names in it
+
+	DefaultMaxRequestBytes = 256 << 20 // of requests that are being read
+	DefaultMaxHeld         = 500       // polls of one address that wait for news
+)
+
+// Options are what a Server needs.
+type Options struct {
+	Logger *slog.Logger // nil logs nothing
+
+	// MaxClients bounds the streams and REST clients together; 0 means 100,000.
+	// Past it a stream is refused with RESOURCE_EXHAUSTED and a poll with 503. Half
+	// of them at most may be REST clients, and a tenth those of one address.
+	MaxClients int
+
+	MaxStreams int // of one connection; 0 means 10,000; further ones wait
+	MaxNames   int // in one stream's subscription; 0 means 10,000; past it the stream ends with INVALID_ARGUMENT
+
+	MaxNameBytes int // of the names in it; 0 means 1 MiB; likewise
+
+	// MaxRequestBytes bounds what there is in memory of requests that are being read, of
+	// all clients; 0 means 256 MiB. One address has a quarter of it at most. A connection
+	// that finds no room within 5 s is closed, a poll refused with 503.
+	MaxRequestBytes int64
+
+	// MaxHeld bounds the polls of one address that are held at a time until there is
+	// news, each with a connection of its own; 0 means 500. Past it they are answered
+	// at once.
+	MaxHeld int
+
+	// Claims is for how long after New a client is not answered about services of which
+	// it holds more endpoints than the snapshots know; 0: it is answered.
+	Claims time.Duration
+
+	TLS *tls.Config // of the gRPC port; nil: none
+
+	// Allows reports whether the client with an id may read a service, all of them
+	// for "*"; nil: everybody may. The id is the SPIFFE id or common name of the
+	// client's certificate, without one the node id that it says it has.
+	Allows func(id, service string) bool
+
+	// CutExpired ends streams whose client's certificate has ended. They are kept
+	// otherwise, with a warning, and shown in Clients.
+	CutExpired bool
+
+	Refused func(reason string) // called for each refusal; nil: nobody
+	Panics  panics.Catcher      // of panics in streams, each of which ends its stream
+}
+
+// Server serves the latest snapshot. Its methods may be called from any
+// goroutine, but for Update.
+type Server struct {
+	opts     Options // as New completed them
+	logger   *slog.Logger
+	cache    *cache
+	clients  *clients
+	health   *health.Server
+	names    lastList
+	repeats  repeats
+	refusing sync.Mutex
+	refusals logLines // guarded by refusing
+
+	room *budget.Budget // for requests that have not been read yet
+
+	farewell time.Duration // how long a host is served as unhealthy at most; 0 for not at all
+
+	moved chan struct{} // capacity one; see Acked
+
+	holdless chan struct{} // closed by EndHolds
+	endHolds sync.Once
+
+	notifying sync.WaitGroup // close waits for it
+
+	departing atomic.Bool // some host is on its way out
+	looking   atomic.Bool // look is about to be called
+
+	mu       sync.Mutex // guards what follows; taken before any other lock
+	settled  bool
+	services map[string]*serving // by name
+	leaving  map[string]*serving // those of them that some host is leaving
+	books    map[string]*book    // what clients were last told, by service
+	closing  map[string]*book    // those of them whose service has gone
+	timer    *time.Timer         // for the hosts that nobody acknowledges; nil before the first
+	closed   bool
+}
+
+// New returns a Server that holds no snapshot yet, which is one that has not settled.
+func New(opts Options) *Server {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.MaxClients == 0 {
+		opts.MaxClients = DefaultMaxClients
+	}
+	if opts.MaxStreams == 0 {
+		opts.MaxStreams = DefaultMaxStreams
+	}
+	if opts.MaxNames == 0 {
+		opts.MaxNames = DefaultMaxNames
+	}
+	if opts.MaxRequestBytes == 0 {
+		opts.MaxRequestBytes = DefaultMaxRequestBytes
+	}
+	if opts.MaxNameBytes == 0 {
+		opts.MaxNameBytes = DefaultMaxNameBytes
+	}
+	if opts.MaxHeld == 0 {
+		opts.MaxHeld = DefaultMaxHeld
+	}
+	if opts.Refused == nil {
+		opts.Refused = func(string) {}
+	}
+	s := &Server{
+		opts: opts, logger: opts.Logger, cache: newCache(), clients: newClients(opts.MaxClients, opts.MaxNames),
+		health: health.NewServer(), farewell: farewellMost,
+		services: make(map[string]*serving), leaving: make(map[string]*serving),
+		books: make(map[string]*book), closing: make(map[string]*book), moved: make(chan struct{}, 1),
+		holdless: make(chan struct{}), room: budget.New(budget.Options{Total: opts.MaxRequestBytes, Waiting: budgetWaiters, Most: messageWait}),
+	}
+	s.cache.claims.logger = opts.Logger
+	if opts.Claims > 0 {
+		s.cache.claims.until = time.Now().Add(opts.Claims)
+	}
+	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
+	return s
+}
+
+// Update makes snap what is served, and pushes what it changes. One goroutine
+// calls it, the registry's; it waits for no client. Until snap.Settled, streams
+// stay silent and polls are answered 503. A host that is not served any more is
+// served as unhealthy first, for a second at most.
+func (s *Server) Update(snap *registry.Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if now.Before(s.cache.claims.until) {
+		s.cache.know(knownOf(snap))
+	}
+	touched := s.take(snap, now)
+	s.settled = snap.Settled
+	s.publish(touched)
+	s.release(now) // at once where no client would hear of it
+	if snap.Settled {
+		s.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
+	}
+}
+
+// knownOf counts the endpoints that a snapshot knows, by service.
+func knownOf(snap *registry.Snapshot) map[string]int {
+	known := make(map[string]int, len(snap.Services))
+	for _, service := range snap.Services {
+		known[service.Name] = service.Known()
+	}
+	return known
+}
+
+// take notes what a snapshot says, and returns the services of which it says
+// something new.
+func (s *Server) take(snap *registry.Snapshot, now time.Time) (touched []*serving) {
+	farewell := s.farewell
+	if !s.settled { // nobody was told of any host
+		farewell = 0
+	}
+	for _, sv := range s.services {
+		sv.known = false
+	}
+	for _, service := range snap.Services {
+		if sv := s.want(service, now, farewell); sv != nil {
+			touched = append(touched, sv)
+		}
+	}
+	for _, sv := range s.services {
+		if !sv.known {
+			sv.want(nil, now, farewell)
+			touched = append(touched, sv)
+		}
+	}
+	return touched
+}
+
+// want notes what a snapshot says of a service; nil if that is nothing new. It
+// passes the border check once more, whoever put it into the snapshot: what Envoy
+// would reject is left out and named in the log.
+func (s *Server) want(service registry.Service, now time.Time, farewell time.Duration) *serving {
+	sv := s.services[service.Name]
+	fresh := sv == nil
+	if fresh {
+		if err := fleet.CheckService(service.Name); err != nil {
+			s.logger.Error("service left out", "error", err)
+			return nil
+		}
+		sv = &serving{name: service.Name}
+		s.services[service.Name] = sv
+	}
+	sv.known = true
+	if !fresh && (service.Same(sv.offered) || sv.bad == "" && offersSame(service, sv.wanted)) {
+		return nil
+	}
+	sv.offered = service
+	hosts, bad := sift(service, sv.wanted)
+	s.leftOut(sv, bad)
+	if !fresh && sameHosts(hosts, sv.wanted) {
+		return nil
+	}
+	sv.want(hosts, now, farewell)
+	return sv
+}
+
+// leftOut logs which hosts of a service are not good, when that is news.
+func (s *Server) leftOut(sv *serving, bad error) {
+	was := sv.bad
+	if sv.bad = ""; bad != nil {
+		sv.bad = bad.Error()
+	}
+	if bad != nil && sv.bad != was {
+		s.logger.Error("hosts left out of the assignment", "service", sv.name, "error", bad)
+	}
+}
+
+// publish pushes what has changed of these services. The caller holds mu.
+func (s *Server) publish(touched []*serving) {
+	var changed []*resource
+	var gone []string
+	next := s.cache.next()
+	for _, sv := range touched {
+		sv.told(next)
+		if r := sv.build(); r != sv.current {
+			sv.current = r
+			changed = append(changed, r)
+		}
+		if len(sv.leaving) > 0 {
+			s.leaving[sv.name] = sv
+			continue
+		}
+		delete(s.leaving, sv.name)
+		if !sv.known && len(sv.gone) == 0 {
+			delete(s.services, sv.name)
+			gone = append(gone, sv.name)
+		}
+	}
+	s.departing.Store(len(s.leaving) > 0) // first: the push may be acknowledged before update returns
+	seq, notified := s.cache.update(s.settled, changed, gone)
+	s.notify(notified)
+	for _, sv := range touched {
+		s.note(sv, seq)
+	}
+	if len(touched) > 0 {
+		s.tidyBooks()
+		s.move()
+	}
+}
+
+// notify tells streams that there is something to collect, from a goroutine of its
+// own: the registry's waits for no stream. The caller holds mu.
+func (s *Server) notify(streams []*watcher) {
+	if len(streams) > 0 && !s.closed {
+		s.notifying.Go(func() { s.cache.notify(streams) })
+	}
+}
+
+// Clients returns every xDS client there is now, sorted by node, transport and
+// the time it connected. A REST client is gone when it has missed three polls and
+// 5 s more; one that has polled but a few times, when it has for a minute.
+func (s *Server) Clients() []Client { return s.clients.list(time.Now()) }
+
+// Connected is Clients without their services, and its revision. It returns nil when
+// that is known: nobody has come, gone, or refused anything since. It is cheap then.
+func (s *Server) Connected(known uint64) (list []Client, revision uint64) {
+	return s.clients.connected(known, time.Now())
+}
+
+// Count returns how many of them there are, for less.
+func (s *Server) Count() Count { return s.clients.counts(time.Now()) }
