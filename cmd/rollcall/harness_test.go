@@ -41,21 +41,15 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// api asks the API without the commands.
-func (r *rig) api() *client.Client {
+// overrides are those in force, as the API has them.
+func (r *rig) overrides() []client.Override {
 	r.Helper()
 	c, err := client.New(client.Options{Servers: []string{r.URL}})
 	if err != nil {
 		r.Fatal(err)
 	}
-	r.Cleanup(c.Close)
-	return c
-}
-
-// overrides are those in force, as the API has them.
-func (r *rig) overrides() []client.Override {
-	r.Helper()
-	list, err := r.api().Overrides(r.Context(), "")
+	defer c.Close()
+	list, err := c.Overrides(r.Context(), "")
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -185,9 +185,9 @@ func TestUndrainTakesBackWhatWasDecidedUnderEitherName(t *testing.T) {
 func TestADecisionIsFoundByAPrefixWhenItsProcessIsNotShown(t *testing.T) {
 	r := newRig(t)
 	gone := "abcd0000-2222-4333-8444-555555555555"
-	if _, err := r.api().Decide(t.Context(), "web", gone, client.Change{"state": client.Drain}, client.Terms{}); err != nil {
-		t.Fatal(err)
-	}
+	r.Members(member(gone, "web", 8084))
+	r.must("drain", "web", gone)
+	r.Members()
 	r.play(step{"undo web abcd", 0, gone + ": nothing is decided any more"})
 }
 

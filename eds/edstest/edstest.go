@@ -28,7 +28,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/internal/auth"
 )
 
-// Server is the API of an EDS server whose members do not change. Its guard of the
+// Server is the API of an EDS server whose members are those that it is given. Its guard of the
 // service "web" is active, and it has the gossip key 0123456789abcdef, which it refuses
 // to use or remove.
 type Server struct {
@@ -55,7 +55,8 @@ func Start(t testing.TB, members ...*fleet.Member) *Server {
 	discovery := xds.New(xds.Options{Logger: logger})
 	hub := events.New(events.Options{Overrides: store.InForce, Clients: discovery.Connected})
 	s := &Server{}
-	s.registry = &fixed{store: store, hub: hub, members: members, unsettled: &s.unsettled}
+	s.registry = &fixed{store: store, hub: hub, unsettled: &s.unsettled}
+	s.registry.members.Store(&members)
 	handler := api.New(api.Options{
 		Registry: s.registry, Overrides: store, Discovery: discovery, Clients: discovery.Clients, Standings: discovery.Standings,
 		Events: hub.Subscribe, Keys: ring{}, Metrics: http.NotFoundHandler(), Logger: logger,
@@ -104,6 +105,9 @@ func (s *Server) Before(f func(*http.Request)) {
 	s.before.Store(&f)
 }
 
+// Members replaces the members. Any goroutine may call it.
+func (s *Server) Members(members ...*fleet.Member) { s.registry.members.Store(&members) }
+
 // Settled sets whether the server says that gossip has settled. It does at first. Any
 // goroutine may call it.
 func (s *Server) Settled(settled bool) { s.unsettled.Store(!settled) }
@@ -111,7 +115,7 @@ func (s *Server) Settled(settled bool) { s.unsettled.Store(!settled) }
 // fixed is a registry without a goroutine: it decides when it is asked.
 type fixed struct {
 	store     *override.Store
-	members   []*fleet.Member
+	members   atomic.Pointer[[]*fleet.Member]
 	hub       *events.Hub
 	updating  sync.Mutex
 	unsettled *atomic.Bool
@@ -120,7 +124,7 @@ type fixed struct {
 func (f *fixed) Snapshot() *registry.Snapshot {
 	overrides, revision := f.store.InForce()
 	snap, _ := registry.New(registry.Options{}).Decide(registry.Input{
-		Now: time.Now(), Settled: !f.unsettled.Load(), Revision: revision, Members: f.members, Overrides: overrides,
+		Now: time.Now(), Settled: !f.unsettled.Load(), Revision: revision, Members: *f.members.Load(), Overrides: overrides,
 	})
 	return snap
 }
