@@ -187,7 +187,7 @@ func TestADecisionIsFoundByAPrefixWhenItsProcessIsNotShown(t *testing.T) {
 	gone := "abcd0000-2222-4333-8444-555555555555"
 	r.Members(member(gone, "web", 8084))
 	r.must("drain", "web", gone)
-	r.Members()
+	r.Members(member(firstID, "web", 8081))
 	r.play(step{"undo web abcd", 0, gone + ": nothing is decided any more"})
 }
 
