@@ -75,7 +75,7 @@ func rules(t *testing.T) map[string]rule {
 		if len(cells) != 3 || !strings.HasPrefix(line, "| `") {
 			continue
 		}
-		for _, room := range strings.Split(cells[0], ",") {
+		for room := range strings.SplitSeq(cells[0], ",") {
 			found[strings.Trim(strings.TrimSpace(room), "`")] = parseRule(strings.TrimSpace(cells[2]))
 		}
 	}

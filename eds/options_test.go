@@ -26,7 +26,7 @@ func TestOptionsThatNoServerCanRunWithAreNamed(t *testing.T) {
 		opts := DefaultOptions()
 		opts.DataDir = t.TempDir()
 		set(&opts)
-		if err := Run(t.Context(), opts); err == nil || !strings.HasPrefix(err.Error(), field+" is ") || strings.Contains(err.Error(), "--") {
+		if err := Run(t.Context(), opts); err == nil || !strings.HasPrefix(err.Error(), "option "+field+" is ") || strings.Contains(err.Error(), "--") {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
