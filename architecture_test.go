@@ -176,3 +176,34 @@ func TestNoDecompressorIsPartOfTheBinary(t *testing.T) {
 		}
 	}
 }
+
+func TestEachDirectDependencyHasAReason(t *testing.T) {
+	doc, err := os.ReadFile("docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "mod", "edit", "-json").Output()
+	if err != nil {
+		t.Fatalf("go mod edit: %v", err)
+	}
+	var mod struct {
+		Require []struct {
+			Path     string
+			Indirect bool
+		}
+	}
+	if err := json.Unmarshal(out, &mod); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range mod.Require {
+		if !r.Indirect && !bytes.Contains(doc, []byte("`"+r.Path+"`")) {
+			t.Errorf("docs/dependencies.md does not say why %s", r.Path)
+		}
+	}
+	for name := range bytes.Lines(doc) {
+		cell, ok := bytes.CutPrefix(name, []byte("| `"))
+		if path, _, _ := bytes.Cut(cell, []byte("`")); ok && !bytes.Contains(out, append([]byte(`"Path": "`), path...)) {
+			t.Errorf("docs/dependencies.md has %s, which go.mod has not", path)
+		}
+	}
+}
