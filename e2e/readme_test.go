@@ -19,13 +19,15 @@ import (
 // the test that does what it says. A trailing comment is not part of a command; a
 // line that ends with a backslash goes on in the next.
 var readmeCommands = map[string]string{
-	"make demo":                 "TestDemoStaysUpUntilInterrupted",
-	"make demo ARGS=--once":     "TestDemoPlaysTheWholeStory",
-	"make test":                 "TestMain",
-	"rollcall eds":              "TestFourTerminals",
-	"rollcall upstream -p 8081": "TestFourTerminals",
-	"rollcall envoy run":        "TestFourTerminals",
-	"curl -v localhost:10000/":  "TestFourTerminals",
+	"make demo":                    "TestDemoStaysUpUntilInterrupted",
+	"make demo ARGS=--once":        "TestDemoPlaysTheWholeStory",
+	"make test":                    "TestMain",
+	"make build envoy":             "TestFourTerminals",
+	`export PATH="$PWD/bin:$PATH"`: "TestFourTerminals",
+	"rollcall eds":                 "TestFourTerminals",
+	"rollcall upstream -p 8081":    "TestFourTerminals",
+	"rollcall envoy run":           "TestFourTerminals",
+	"curl -v localhost:10000/":     "TestFourTerminals",
 
 	`curl -X POST localhost:8080/edsservice/myservice -H 'content-type: application/json' -d '{"hosts":[{"ip_address":"127.0.0.1","port":8081,"tags":{"az":"us-central1-a","canary":false,"load_balancing_weight":50}}]}'`: "TestReadmeOverruling",
 
