@@ -18,8 +18,13 @@ test: setup build envoy
 test-long: setup build envoy
 	go test -race -tags long -run '^TestLong' -timeout 40m $(ARGS) ./e2e
 
+# What rollcall version prints; "unknown" outside of a git checkout.
+git = $(shell git $(1) 2>/dev/null || echo unknown)
+LDFLAGS = -s -w -X main.version=$(call git,describe --tags --always --dirty) -X main.commit=$(call git,rev-parse HEAD) \
+	-X main.date=$(call git,log -1 --format=%cI)
+
 build:
-	go build -o bin/rollcall ./cmd/rollcall
+	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/rollcall ./cmd/rollcall
 
 envoy:
 	scripts/fetch-envoy.sh

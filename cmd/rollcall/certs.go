@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/certs"
 )
 
@@ -14,8 +15,8 @@ func newCerts() *cobra.Command {
 		Use:     "certs",
 		Short:   "Make certificates for trying out TLS",
 		Example: "  rollcall certs init --dir certs",
-		Args:    noArgs,
-		RunE:    help,
+		Args:    cli.NoArgs,
+		RunE:    cli.Help,
 	}
 	c.AddCommand(newCertsInit())
 	return c
@@ -30,10 +31,10 @@ func newCertsInit() *cobra.Command {
 key. They are for trying it out only: the CA's key lies unprotected beside them.
 In production let your own CA or SPIFFE issue certificates.`,
 		Example: "  rollcall certs init --dir certs --host eds-1.internal --host 10.0.0.5",
-		Args:    noArgs,
+		Args:    cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if opts.Life <= 0 {
-				return usageError{fmt.Errorf("--life is %s, give a time above 0", opts.Life)}
+				return cli.Usage(fmt.Errorf("--life is %s, give a time above 0", opts.Life))
 			}
 			if err := certs.Init(opts); err != nil {
 				return err

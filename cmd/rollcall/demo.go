@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/envoy"
 	"github.com/rollcall-fleet/rollcall/internal/demo"
 )
@@ -20,10 +21,10 @@ each step. It uses these ports of 127.0.0.1: 8080, 18000 and 7946 of the EDS ser
 8081 to 8083 of the upstreams, 10000 and 9901 of Envoy.`,
 		Example: `  rollcall demo
   rollcall demo --once --api delta-ads`,
-		Args: noArgs,
+		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if _, err := envoy.ParseAPI(opts.API); err != nil {
-				return usageError{fmt.Errorf("--api: %w", err)}
+				return cli.Usage(fmt.Errorf("--api: %w", err))
 			}
 			var err error
 			if opts.Envoy, err = findEnvoy(opts.Envoy); err != nil {

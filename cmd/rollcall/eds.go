@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/eds"
 	"github.com/rollcall-fleet/rollcall/internal/database"
 	"github.com/rollcall-fleet/rollcall/internal/heap"
@@ -19,7 +19,7 @@ func newEDS() *cobra.Command {
 	var (
 		opts   eds.Options
 		pool   poolFlags
-		logs   logFlags
+		logs   cli.LogFlags
 		access accessFlags
 		trust  edsTrust
 		strict bool
@@ -27,7 +27,7 @@ func newEDS() *cobra.Command {
 	byDefault := eds.DefaultOptions()
 	c := &cobra.Command{
 		Use:         "eds",
-		Annotations: service,
+		Annotations: cli.Service,
 		Short:       "Run an EDS server: watch the pool and feed Envoys",
 		Long: `Joins the gossip pool, turns its upstreams into endpoints, and serves those over
 gRPC and REST to every Envoy that asks. Operators overrule it over HTTP; the API
@@ -35,10 +35,10 @@ console is at the root of the HTTP address.`,
 		Example: `  rollcall eds
   rollcall eds --join 10.0.0.5 --gossip 10.0.0.6:7946 --gossip-key-file gossip.key \
     --xds 10.0.0.6:18000 --xds-cert eds.pem --xds-key eds-key.pem --xds-client-ca ca.pem`,
-		Args: noArgs,
+		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			opts.Logger = logs.logger()
-			if err := checkFiles(opts.Logger.Warn, strict, slices.Concat(access.files(), trust.files(), dataFiles(opts.DataDir), []file{{"--gossip-key-file", pool.keyFile, true}})...); err != nil {
+			opts.Logger = logs.Logger()
+			if err := cli.CheckFiles(opts.Logger.Warn, strict, c.Flags()); err != nil {
 				return err
 			}
 			if opts.Keys, err = pool.keys(); err != nil {
@@ -63,7 +63,7 @@ console is at the root of the HTTP address.`,
 			heap.CollectEarly()
 			err = eds.Run(c.Context(), opts)
 			if _, mistake := errors.AsType[eds.Mistake](err); mistake {
-				return usageError{err}
+				return cli.Usage(err)
 			}
 			if _, damaged := errors.AsType[*database.DamagedError](err); damaged {
 				return fmt.Errorf("%w: put a backup in its place, or start once with --recover, which moves it aside in --data-dir and takes overrides from the other EDS servers", err)
@@ -71,20 +71,20 @@ console is at the root of the HTTP address.`,
 			return err
 		},
 	}
-	strictFlag(c.Flags(), &strict)
-	addrPortVar(c.Flags(), &opts.HTTP, "http", byDefault.HTTP.String(), "address of the API, the console and REST discovery")
-	addrPortVar(c.Flags(), &opts.XDS, "xds", byDefault.XDS.String(), "address of gRPC discovery")
-	addrPortVar(c.Flags(), &opts.Debug, "debug", "", "loopback address of Go's profiles and gRPC's channelz")
+	cli.StrictVar(c.Flags(), &strict)
+	cli.AddrPortVar(c.Flags(), &opts.HTTP, "http", byDefault.HTTP.String(), "address of the API, the console and REST discovery")
+	cli.AddrPortVar(c.Flags(), &opts.XDS, "xds", byDefault.XDS.String(), "address of gRPC discovery")
+	cli.AddrPortVar(c.Flags(), &opts.Debug, "debug", "", "loopback address of Go's profiles and gRPC's channelz")
 	c.Flags().StringVar(&opts.DataDir, "data-dir", defaultDataDir(), "folder for operators' decisions and remembered members")
 	c.Flags().BoolVar(&opts.Recover, "recover", false, "if the database in --data-dir is damaged, move it aside and start with a new one")
 	c.Flags().DurationVar(&opts.ProbeInterval, "probe-interval", byDefault.ProbeInterval, "between two probes of an endpoint's health")
 	c.Flags().Float64Var(&opts.Guard, "guard", byDefault.Guard, "share of a service that may fall silent at once before it is held as it is; 0 turns it off")
 	c.Flags().DurationVar(&opts.GuardHold, "guard-hold", byDefault.GuardHold, "the longest that the guard holds")
-	shutdownTimeoutVar(c.Flags(), &opts.ShutdownTimeout, byDefault.ShutdownTimeout, "for all of a stop: requests in flight to finish, the pool to be left")
+	cli.ShutdownTimeoutVar(c.Flags(), &opts.ShutdownTimeout, byDefault.ShutdownTimeout, "for all of a stop: requests in flight to finish, the pool to be left")
 	pool.add(c.Flags(), byDefault.Gossip.String(), nil)
 	access.add(c.Flags())
 	trust.add(c.Flags())
-	logs.add(c.Flags())
+	logs.Add(c.Flags())
 	return c
 }
 
@@ -92,26 +92,16 @@ console is at the root of the HTTP address.`,
 func checkEDS(opts *eds.Options) error {
 	switch {
 	case opts.Guard < 0 || opts.Guard > 1:
-		return usageError{fmt.Errorf("--guard is %v, give a share from 0 (off) to 1", opts.Guard)}
+		return cli.Usage(fmt.Errorf("--guard is %v, give a share from 0 (off) to 1", opts.Guard))
 	case opts.GuardHold <= 0:
-		return usageError{fmt.Errorf("--guard-hold is %s, give a time above 0; to turn the guard off, pass --guard 0", opts.GuardHold)}
+		return cli.Usage(fmt.Errorf("--guard-hold is %s, give a time above 0; to turn the guard off, pass --guard 0", opts.GuardHold))
 	case opts.ProbeInterval < 100*time.Millisecond || opts.ProbeInterval > time.Minute:
-		return usageError{fmt.Errorf("--probe-interval is %s, give 100ms to 1m", opts.ProbeInterval)}
+		return cli.Usage(fmt.Errorf("--probe-interval is %s, give 100ms to 1m", opts.ProbeInterval))
 	case opts.Debug.IsValid() && !opts.Debug.Addr().Unmap().IsLoopback():
-		return usageError{fmt.Errorf("--debug %s can be reached from other machines, and profiles hold secrets: give a loopback address", opts.Debug)}
+		return cli.Usage(fmt.Errorf("--debug %s can be reached from other machines, and profiles hold secrets: give a loopback address", opts.Debug))
 	}
 	opts.Guard = orNone(opts.Guard)
 	return nil
-}
-
-// dataFiles are the data folder and what is in it, as far as they are there.
-func dataFiles(dir string) (files []file) {
-	for _, f := range []file{{"--data-dir", dir, false}, {"--data-dir", filepath.Join(dir, database.File), true}} {
-		if _, err := os.Stat(f.path); err == nil {
-			files = append(files, f)
-		}
-	}
-	return files
 }
 
 // defaultDataDir follows the XDG base directory specification.
@@ -124,12 +114,4 @@ func defaultDataDir() string {
 		return "rollcall-data"
 	}
 	return filepath.Join(home, ".local", "state", "rollcall")
-}
-
-// noArgs refuses what follows a command, which may be a verb that is none.
-func noArgs(c *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return unknownCommand(c, args[0])
-	}
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -21,11 +22,11 @@ func commands(root *cobra.Command) []*cobra.Command {
 func TestEmptyVariableCountsAsNotGiven(t *testing.T) {
 	for _, c := range commands(newRoot()) {
 		c.Flags().VisitAll(func(f *pflag.Flag) {
-			t.Setenv(envName(f.Name), "")
+			t.Setenv(cli.EnvName(f.Name), "")
 		})
 	}
 	for _, c := range commands(newRoot()) {
-		if err := fromEnvironment(c); err != nil {
+		if err := cli.FromEnvironment(c); err != nil {
 			t.Errorf("%s: %v", c.CommandPath(), err)
 		}
 		c.Flags().VisitAll(func(f *pflag.Flag) {
@@ -47,7 +48,7 @@ func TestVariablesOfAKubernetesServiceAreIgnored(t *testing.T) {
 		}
 	}
 	for _, c := range commands(newRoot()) {
-		if err := fromEnvironment(c); err != nil {
+		if err := cli.FromEnvironment(c); err != nil {
 			t.Errorf("%s: %v", c.CommandPath(), err)
 		}
 		c.Flags().VisitAll(func(f *pflag.Flag) {
@@ -66,7 +67,7 @@ func TestOnlyTheFormOfKubernetesIsIgnored(t *testing.T) {
 		t.Run(value, func(t *testing.T) {
 			t.Setenv("ROLLCALL_PORT", value)
 			_, err := invoke(t, "run", "--service", "s", "--", "true")
-			var usage usageError
+			var usage cli.UsageError
 			if want := map[bool]string{true: "--port is missing", false: "ROLLCALL_PORT is "}[ignored]; !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
 				t.Errorf("the error is %v, want %q", err, want)
 			}
@@ -80,7 +81,7 @@ func TestHelpAndVersionAreNotTakenFromTheEnvironment(t *testing.T) {
 	t.Setenv("ROLLCALL_HELP", "much")
 	root := newRoot()
 	root.InitDefaultVersionFlag()
-	if err := fromEnvironment(root); err != nil {
+	if err := cli.FromEnvironment(root); err != nil {
 		t.Error(err)
 	}
 }
@@ -101,7 +102,7 @@ func TestFormerNameOfAFlag(t *testing.T) {
 				t.Setenv(tt.env, "1m")
 			}
 			c := newRun()
-			if err := errors.Join(c.ParseFlags(strings.Fields(line)), fromEnvironment(c)); err != nil {
+			if err := errors.Join(c.ParseFlags(strings.Fields(line)), cli.FromEnvironment(c)); err != nil {
 				t.Fatal(err)
 			}
 			if got := c.Flags().Lookup("shutdown-timeout").Value.String(); got != tt.want {
@@ -114,7 +115,7 @@ func TestFormerNameOfAFlag(t *testing.T) {
 func TestShutdownTimeoutIsAboveZero(t *testing.T) {
 	for _, line := range []string{"eds", "upstream", "run", "envoy run"} {
 		_, err := invoke(t, append(strings.Fields(line), "--shutdown-timeout", "0")...)
-		var usage usageError
+		var usage cli.UsageError
 		if !errors.As(err, &usage) || !strings.HasPrefix(err.Error(), `--shutdown-timeout: "0" is not a duration above 0`) {
 			t.Errorf("%s: %v", line, err)
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/gossip"
 	"github.com/rollcall-fleet/rollcall/internal/keyfile"
 )
@@ -15,14 +16,14 @@ func newKeygen() *cobra.Command {
 		Use:     "keygen",
 		Short:   "Make keys",
 		Example: "  (umask 077; rollcall keygen gossip > gossip.key)",
-		Args:    noArgs,
-		RunE:    help,
+		Args:    cli.NoArgs,
+		RunE:    cli.Help,
 	}
 	c.AddCommand(&cobra.Command{
 		Use:     "gossip",
 		Short:   "Print a new key for the pool's encryption (32 bytes, base64)",
 		Example: "  (umask 077; rollcall keygen gossip > gossip.key)",
-		Args:    noArgs,
+		Args:    cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			key, err := gossip.NewKey()
 			if err != nil {
@@ -40,7 +41,7 @@ func newKeygen() *cobra.Command {
 the EDS servers the public line in the file of --service-keys. To replace a key, add
 the new line, give the new key to all upstreams, then take the old line away.`,
 		Example: "  (umask 077; rollcall keygen service payments > payments.key 2>> service.keys)",
-		Args:    nArgs(1, 1),
+		Args:    cli.NArgs(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return printPair(c, func() (string, string, error) { return keyfile.NewService(args[0]) })
 		},
@@ -48,7 +49,7 @@ the new line, give the new key to all upstreams, then take the old line away.`,
 		Use:     "eds",
 		Short:   "Print a new private key of the EDS servers, and to standard error the public one",
 		Example: "  (umask 077; rollcall keygen eds > eds.key 2> eds.pub)",
-		Args:    noArgs,
+		Args:    cli.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return printPair(c, keyfile.NewEDS) },
 	})
 	return c
@@ -57,7 +58,7 @@ the new line, give the new key to all upstreams, then take the old line away.`,
 func printPair(c *cobra.Command, pair func() (private, public string, err error)) error {
 	private, public, err := pair()
 	if err != nil {
-		return usageError{err}
+		return cli.Usage(err)
 	}
 	_, err = fmt.Fprintln(c.OutOrStdout(), private)
 	_, errPublic := fmt.Fprintln(c.ErrOrStderr(), public)

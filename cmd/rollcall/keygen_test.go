@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/gossip"
 	"github.com/rollcall-fleet/rollcall/internal/auth"
 	"github.com/rollcall-fleet/rollcall/internal/keyfile"
@@ -116,7 +117,7 @@ func TestKeygenPrintsNothingWhenItIsAskedWrongly(t *testing.T) {
 		"certs init --life 0s":                "--life is 0s",
 	} {
 		out, err := invoke(t, strings.Split(line, " ")...)
-		var usage usageError
+		var usage cli.UsageError
 		if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) || out != "" {
 			t.Errorf("%s: it prints %q and fails with %T %v, want a mistake with %q", line, out, err, err, want)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/internal/exposure"
 	"github.com/rollcall-fleet/rollcall/internal/heap"
@@ -23,7 +24,7 @@ func newRegister() *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:         "register",
-		Annotations: service,
+		Annotations: cli.Service,
 		Short:       "Register something that runs already",
 		Long: `Registers an endpoint once its health check passes, within --start-timeout, and publishes what the check
 says until SIGTERM or SIGINT: two failures make it unhealthy, one success makes it
@@ -33,9 +34,9 @@ another machine is served only by EDS servers that were started with
 --allow-address for it: no member can prove another machine's address.`,
 		Example: `  rollcall register --service db --address 127.0.0.1:5432 --health tcp
   rollcall register --service legacy --address 10.0.0.9:80 --health /status --join 10.0.0.5 --gossip-key-file gossip.key`,
-		Args: noArgs,
+		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := required(c.Flags(), "service", "address"); err != nil {
+			if err := cli.Required(c.Flags(), "service", "address"); err != nil {
 				return err
 			}
 			e, err := member.endpoint(c.Context(), address)
@@ -51,7 +52,7 @@ another machine is served only by EDS servers that were started with
 			return run.Register(c.Context(), e)
 		},
 	}
-	addrPortVar(c.Flags(), &address, "address", "", "address of the endpoint, the one Envoy connects to")
+	cli.AddrPortVar(c.Flags(), &address, "address", "", "address of the endpoint, the one Envoy connects to")
 	member.add(c.Flags())
 	return c
 }
@@ -63,11 +64,11 @@ type memberFlags struct {
 	drainTimeout time.Duration
 	pool         poolFlags
 	trust        memberTrust
-	logs         logFlags
+	logs         cli.LogFlags
 	insecure     insecureFlag
 	strict       bool
 
-	given  func(flag string) bool
+	flags  *pflag.FlagSet
 	gossip netip.AddrPort // where the registration gossips, known by endpoint
 }
 
@@ -81,10 +82,10 @@ func (m *memberFlags) add(fs *pflag.FlagSet) {
 	m.pool.add(fs, "", []string{"127.0.0.1:7946"})
 	fs.Lookup("gossip").Usage = "address to gossip on; port 0 picks one (default --address if it is this machine's, else the one from which the first seed is reached)"
 	m.trust.add(fs)
-	m.logs.add(fs)
+	m.logs.Add(fs)
 	m.insecure.add(fs)
-	strictFlag(fs, &m.strict)
-	m.given = fs.Changed
+	cli.StrictVar(fs, &m.strict)
+	m.flags = fs
 }
 
 // addresses are those that the registration opens.
@@ -94,14 +95,14 @@ func (m *memberFlags) addresses() []exposure.Address {
 
 func (m *memberFlags) endpoint(ctx context.Context, addr netip.AddrPort) (run.Endpoint, error) {
 	e := m.e
-	if !m.given("health-interval") {
+	if !m.flags.Changed("health-interval") {
 		e.HealthInterval = 0
 	}
-	if !m.given("health-timeout") {
+	if !m.flags.Changed("health-timeout") {
 		e.HealthTimeout = 0
 	}
-	e.Logger = m.logs.logger()
-	if err := checkFiles(e.Logger.Warn, m.strict, file{"--gossip-key-file", m.pool.keyFile, true}, file{"--service-key", m.trust.serviceKey, true}); err != nil {
+	e.Logger = m.logs.Logger()
+	if err := cli.CheckFiles(e.Logger.Warn, m.strict, m.flags); err != nil {
 		return e, err
 	}
 	keys, err := m.pool.keys()
@@ -115,7 +116,7 @@ func (m *memberFlags) endpoint(ctx context.Context, addr netip.AddrPort) (run.En
 		return e, err
 	}
 	if e.Health, err = run.ParseHealth(m.health, addr); err != nil {
-		return e, usageError{fmt.Errorf("--health: %w", err)}
+		return e, cli.Usage(fmt.Errorf("--health: %w", err))
 	}
 	trust, err := m.trust.options(e.Service.Name, m.pool.keyFile)
 	if err != nil {
@@ -123,7 +124,7 @@ func (m *memberFlags) endpoint(ctx context.Context, addr netip.AddrPort) (run.En
 	}
 	e.Address = addr
 	if err := fleet.CheckAddr(addr); err != nil {
-		return e, usageError{fmt.Errorf("address of the endpoint: %w", err)}
+		return e, cli.Usage(fmt.Errorf("address of the endpoint: %w", err))
 	}
 	if m.gossip = m.pool.gossip; !m.gossip.IsValid() {
 		if m.gossip, err = upstream.EndpointGossip(ctx, addr, m.pool.join); err != nil {

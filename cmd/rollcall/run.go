@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/heap"
 
 	"github.com/spf13/cobra"
@@ -26,7 +27,7 @@ func newRun() *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:         "run [flags] -- PROGRAM [ARGUMENT]...",
-		Annotations: service,
+		Annotations: cli.Service,
 		Short:       "Run any program as an upstream",
 		Long: `Starts a program, registers it once its health check passes, and publishes what the
 check says from then on: two failures make it unhealthy, one success makes it
@@ -45,12 +46,12 @@ The health check is one of
   rollcall run --service users --port 9001 --health grpc --restart on-failure -- ./users --port 9001`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usageError{errors.New("no program to run: give it after --")}
+				return cli.Usage(errors.New("no program to run: give it after --"))
 			}
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) (err error) {
-			if err := required(c.Flags(), "service", "port"); err != nil {
+			if err := cli.Required(c.Flags(), "service", "port"); err != nil {
 				return err
 			}
 			opts.Endpoint, err = member.endpoint(c.Context(), netip.AddrPortFrom(address, port))
@@ -67,7 +68,7 @@ The health check is one of
 			case "on-failure":
 				opts.RestartOnFailure = true
 			default:
-				return usageError{fmt.Errorf("--restart %q is neither never nor on-failure", restart)}
+				return cli.Usage(fmt.Errorf("--restart %q is neither never nor on-failure", restart))
 			}
 			opts.Program = args
 			opts.Stdin, opts.Stdout, opts.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -78,10 +79,10 @@ The health check is one of
 	fs := c.Flags()
 	fs.SetInterspersed(false) // what follows the program's name is the program's
 	fs.Uint16VarP(&port, "port", "p", 0, "port that the program serves on")
-	fs.Var(ipAddr{&address}, "address", "IP address that it serves on, the one Envoy connects to")
+	cli.IPVar(fs, &address, "address", "IP address that it serves on, the one Envoy connects to")
 	member.add(fs)
-	shutdownTimeoutVar(fs, &opts.StopTimeout, run.DefaultStopTimeout, "for the program to end after the drain, between SIGTERM and SIGKILL")
-	fs.Var(former{positive{&opts.StopTimeout}, fs, "shutdown-timeout"}, "stop-timeout", "former name of --shutdown-timeout")
+	cli.ShutdownTimeoutVar(fs, &opts.StopTimeout, run.DefaultStopTimeout, "for the program to end after the drain, between SIGTERM and SIGKILL")
+	cli.FormerVar(fs, &opts.StopTimeout, "stop-timeout", "shutdown-timeout", "former name of --shutdown-timeout")
 	_ = fs.MarkDeprecated("stop-timeout", "use --shutdown-timeout")
 	fs.StringVar(&restart, "restart", "never", "never, or on-failure: start the program again when its exit code is not 0")
 	return c
@@ -97,7 +98,7 @@ func runProgram(ctx context.Context, opts run.Options) error {
 	opts.Signals = signals
 	code, err := run.Run(ctx, opts)
 	if err != nil || code != 0 {
-		return exitError{code, err}
+		return cli.ExitError{Code: code, Why: err}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/eds"
 	"github.com/rollcall-fleet/rollcall/internal/certs"
 	"github.com/rollcall-fleet/rollcall/internal/exposure"
@@ -32,7 +33,7 @@ func (i *insecureFlag) add(fs *pflag.FlagSet) {
 func (i *insecureFlag) check(logger *slog.Logger, addrs ...exposure.Address) (stop func(), err error) {
 	open, err := exposure.Check(i.on, addrs...)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, cli.Usage(err)
 	}
 	return exposure.Warn(logger, open), nil
 }
@@ -60,14 +61,14 @@ type accessFlags struct {
 func (a *accessFlags) add(fs *pflag.FlagSet) {
 	a.insecure.add(fs)
 	x, byDefault := &a.access, eds.DefaultOptions().Access
-	fs.StringVar(&x.Tokens, "http-tokens", "", "file of bearer tokens for the HTTP port (rollcall keygen token); read again when it changes")
+	cli.FileVar(fs, &x.Tokens, "http-tokens", "file of bearer tokens for the HTTP port (rollcall keygen token); read again when it changes", cli.Plain)
 	fs.StringSliceVar(&x.Operators, "http-operators", nil, "SPIFFE ids or common names of client certificates that may decide")
 	fs.StringSliceVar(&x.Viewers, "http-viewers", nil, "SPIFFE ids or common names of client certificates that may read")
 	fs.StringSliceVar(&x.Hosts, "http-host", nil, "further names at which the HTTP port is asked, beside loopback names and --http; * for any")
 	fs.IntVar(&x.Rate, "http-rate", byDefault.Rate, "requests a second of one address, but for discovery; 0: no limit")
 	fs.IntVar(&x.DiscoveryRate, "http-discovery-rate", byDefault.DiscoveryRate, "discovery requests a second of one address; 0: no limit")
 	fs.IntVar(&x.Connections, "max-connections", byDefault.Connections, "most connections of one address at a time, at each of --http and --xds")
-	fs.StringVar(&x.Policy, "xds-policy", "", "YAML file of the services that each Envoy may read, by certificate or node id, such as envoy-1: [payments, users]; read again when it changes")
+	cli.FileVar(fs, &x.Policy, "xds-policy", "YAML file of the services that each Envoy may read, by certificate or node id, such as envoy-1: [payments, users]; read again when it changes", cli.Plain)
 	fs.IntVar(&x.Clients, "xds-max-clients", byDefault.Clients, "most streams and polling clients at a time")
 	fs.IntVar(&x.Streams, "xds-max-streams", byDefault.Streams, "most streams of one connection; further ones wait")
 	fs.IntVar(&x.Names, "xds-max-names", byDefault.Names, "most services in one stream's subscription")
@@ -81,41 +82,33 @@ func (a *accessFlags) add(fs *pflag.FlagSet) {
 }
 
 func certFlags(fs *pflag.FlagSet, f *certs.Files, port, what string) {
-	fs.StringVar(&f.Cert, port+"-cert", "", "PEM certificate chain of "+what+"; read again when it changes")
-	fs.StringVar(&f.Key, port+"-key", "", "PEM key of --"+port+"-cert")
-	fs.StringVar(&f.PeerCA, port+"-client-ca", "", "PEM certificates of those who sign the certificates of clients of "+what)
-}
-
-func (a *accessFlags) files() []file {
-	x := a.access
-	return []file{
-		{"--http-tokens", x.Tokens, false}, {"--xds-policy", x.Policy, false},
-		{"--http-cert", x.HTTP.Cert, false}, {"--http-key", x.HTTP.Key, true}, {"--http-client-ca", x.HTTP.PeerCA, false},
-		{"--xds-cert", x.XDS.Cert, false}, {"--xds-key", x.XDS.Key, true}, {"--xds-client-ca", x.XDS.PeerCA, false},
-	}
+	cli.FileVar(fs, &f.Cert, port+"-cert", "PEM certificate chain of "+what+"; read again when it changes", cli.Certificate)
+	cli.FileVar(fs, &f.Key, port+"-key", "PEM key of --"+port+"-cert", cli.Secret)
+	cli.FileVar(fs, &f.PeerCA, port+"-client-ca", "PEM certificates of those who sign the certificates of clients of "+what, cli.Certificate)
 }
 
 // apply checks the flags, and the addresses that opts open.
 func (a *accessFlags) apply(opts *eds.Options, pool *poolFlags) (stop func(), err error) {
 	for port, files := range map[string]certs.Files{"http": a.access.HTTP, "xds": a.access.XDS} {
 		if err := files.Check(port); err != nil {
-			return nil, usageError{err}
+			return nil, cli.Usage(err)
 		}
 	}
 	if err := a.checkLimits(); err != nil {
-		return nil, usageError{err}
+		return nil, cli.Usage(err)
 	}
 	opts.Access = a.access
 	opts.Access.Rate, opts.Access.DiscoveryRate = orNone(a.access.Rate), orNone(a.access.DiscoveryRate)
 	return a.insecure.check(opts.Logger, append(gossipAddresses(pool, netip.Addr{}),
-		exposure.Address{Flag: "--http", Addr: opts.HTTP.Addr(), Locked: a.httpLocked(), Lock: lockHTTP},
+		exposure.Address{Flag: "--http", Addr: opts.HTTP.Addr(), Locked: httpLocked(a.access.HTTP.Cert, a.access.Tokens, a.access.HTTP.PeerCA), Lock: lockHTTP},
 		exposure.Address{Flag: "--xds", Addr: opts.XDS.Addr(), Locked: a.access.XDS.PeerCA != "", Lock: lockXDS},
 	)...)
 }
 
-// httpLocked wants TLS too: without it a token is anybody's who listens.
-func (a *accessFlags) httpLocked() bool {
-	return a.access.HTTP.Cert != "" && (a.access.Tokens != "" || a.access.HTTP.PeerCA != "")
+// httpLocked reports whether these files lock the HTTP port. TLS is needed too: without it
+// everyone on the way can read a token.
+func httpLocked(cert, tokens, clientCA string) bool {
+	return cert != "" && (tokens != "" || clientCA != "")
 }
 
 // orNone is a limit as eds.Options have it, where 0 stands for the default.

@@ -6,17 +6,15 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/rollcall-fleet/rollcall/internal/database"
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/exposure"
 )
 
@@ -28,8 +26,8 @@ func newSecurity() *cobra.Command {
 		Use:     "security",
 		Short:   "Look at how a process is, or would be, locked",
 		Example: "  rollcall security check eds --http 10.0.0.5:8080",
-		Args:    noArgs,
-		RunE:    help,
+		Args:    cli.NoArgs,
+		RunE:    cli.Help,
 	}
 	c.AddCommand(newSecurityCheck())
 	return c
@@ -52,7 +50,7 @@ code is 1 if there is anything.`,
 			getenv := os.Getenv
 			if pid != 0 {
 				if len(args) > 0 {
-					return usageError{errors.New("--pid and a verb are two questions: ask one")}
+					return cli.Usage(errors.New("--pid and a verb are two questions: ask one"))
 				}
 				var err error
 				if args, getenv, err = startedWith(pid); err != nil {
@@ -106,12 +104,12 @@ func planned(args []string, getenv func(string) string) (*cobra.Command, error) 
 	root := newRoot()
 	verb, rest, err := root.Find(args)
 	if err != nil || verb == root || verb.Annotations == nil {
-		return nil, usageError{errors.New("give a verb that serves, such as eds, upstream, run, register or envoy run, and its flags")}
+		return nil, cli.Usage(errors.New("give a verb that serves, such as eds, upstream, run, register or envoy run, and its flags"))
 	}
 	if err := verb.ParseFlags(rest); err != nil {
-		return nil, flagError(verb, err)
+		return nil, cli.FlagError(verb, err)
 	}
-	return verb, environmentOf(verb, getenv)
+	return verb, cli.EnvironmentOf(verb, getenv)
 }
 
 // scan looks at the flags of a verb.
@@ -143,11 +141,11 @@ func (s *scan) all() {
 	if open {
 		s.unlocked()
 	}
-	for _, f := range s.named() {
+	for _, f := range cli.Files(s.flags) {
 		s.file(f)
-	}
-	for _, flag := range []string{"http-cert", "http-client-ca", "xds-cert", "xds-client-ca", "tls-cert", "tls-ca"} {
-		s.certificates(flag, s.value(flag))
+		if f.Kind == cli.Certificate {
+			s.certificates(f)
+		}
 	}
 }
 
@@ -158,7 +156,7 @@ func (s *scan) open() (reached bool) {
 		flag, lock string
 		locked     bool
 	}{
-		{"http", lockHTTP, s.value("http-cert") != "" && (s.value("http-tokens") != "" || s.value("http-client-ca") != "")},
+		{"http", lockHTTP, httpLocked(s.value("http-cert"), s.value("http-tokens"), s.value("http-client-ca"))},
 		{"xds", lockXDS, s.value("xds-client-ca") != ""},
 		{"gossip", lockGossip, gossip}, {"advertise", lockGossip, gossip},
 		{"admin", lockAdmin, false},
@@ -193,56 +191,31 @@ func (s *scan) unlocked() {
 	}
 }
 
-// named are the files of the flags.
-func (s *scan) named() (files []file) {
-	for flag, secret := range map[string]bool{
-		"gossip-key-file": true, "service-key": true, "eds-key": true, "http-key": true, "xds-key": true, "tls-key": true,
-		"eds-pub": false, "service-keys": false, "http-tokens": false, "xds-policy": false, "bootstrap": false,
-		"http-cert": false, "http-client-ca": false, "xds-cert": false, "xds-client-ca": false, "tls-cert": false, "tls-ca": false,
-	} {
-		if path := s.value(flag); path != "" {
-			files = append(files, file{"--" + flag, path, secret})
-		}
-	}
-	if dir := s.value("data-dir"); dir != "" {
-		for _, f := range []file{{"--data-dir", dir, false}, {"--data-dir", filepath.Join(dir, database.File), true}} {
-			if _, err := os.Stat(f.path); err == nil {
-				files = append(files, f)
-			}
-		}
-	}
-	return files
-}
-
 // file says who else may read or write a file.
-func (s *scan) file(f file) {
-	info, err := os.Stat(f.path)
+func (s *scan) file(f cli.File) {
+	info, err := os.Stat(f.Path)
 	if err != nil {
-		s.say("file: %s: %v", f.flag, err)
+		s.say("file: %s: %v", f.Flag, err)
 		return
 	}
 	s.files++
-	perm := info.Mode().Perm()
-	for _, who := range []struct {
-		name  string
-		shift int
-	}{{"its group", 3}, {"every user", 0}} {
-		bits := perm >> who.shift
+	group, everyone := f.Open(info.Mode())
+	for _, o := range []struct {
+		who string
+		can cli.Access
+	}{{"its group", group}, {"every user", everyone}} {
 		switch {
-		case bits&0o2 != 0 && info.Mode()&fs.ModeSticky == 0:
-			s.say("file: %s %s (mode %04o) can be written by %s", f.flag, f.path, perm, who.name)
-		case f.secret && bits&0o4 != 0:
-			s.say("file: %s %s (mode %04o) is a secret and can be read by %s", f.flag, f.path, perm, who.name)
+		case o.can.Write:
+			s.say("file: %s %s (mode %04o) can be written by %s", f.Flag, f.Path, info.Mode().Perm(), o.who)
+		case o.can.Read:
+			s.say("file: %s %s (mode %04o) is a secret and can be read by %s", f.Flag, f.Path, info.Mode().Perm(), o.who)
 		}
 	}
 }
 
 // certificates says which of a file's end soon.
-func (s *scan) certificates(flag, path string) {
-	if path == "" {
-		return
-	}
-	b, err := os.ReadFile(path)
+func (s *scan) certificates(f cli.File) {
+	b, err := os.ReadFile(f.Path)
 	if err != nil {
 		return // said already
 	}
@@ -254,9 +227,9 @@ func (s *scan) certificates(flag, path string) {
 		s.certs++
 		switch left := cert.NotAfter.Sub(s.now); {
 		case left < 0:
-			s.say("certificate: %q in --%s %s ended on %s", cert.Subject.CommonName, flag, path, cert.NotAfter.Format(time.DateOnly))
+			s.say("certificate: %q in %s %s ended on %s", cert.Subject.CommonName, f.Flag, f.Path, cert.NotAfter.Format(time.DateOnly))
 		case left < endsSoon:
-			s.say("certificate: %q in --%s %s ends on %s, in %d days", cert.Subject.CommonName, flag, path, cert.NotAfter.Format(time.DateOnly), int(left.Hours()/24))
+			s.say("certificate: %q in %s %s ends on %s, in %d days", cert.Subject.CommonName, f.Flag, f.Path, cert.NotAfter.Format(time.DateOnly), int(left.Hours()/24))
 		}
 	}
 }

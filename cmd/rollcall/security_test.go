@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/certs"
 )
 
@@ -62,7 +63,7 @@ func TestWhatIsOpenOrNotLockedIsFound(t *testing.T) {
 		{"envoy run --admin 0.0.0.0:9901", []string{"open: --admin 0.0.0.0"}},
 	} {
 		out, err := secured(t, strings.Fields(tt.line)...)
-		if (err == nil) != (len(tt.want) == 0) || err != nil && exitCode(err) != exitFailed {
+		if (err == nil) != (len(tt.want) == 0) || err != nil && cli.ExitCode(err) != cli.ExitFailed {
 			t.Errorf("%s: error %v\n%s", tt.line, err, out)
 		}
 		if err != nil && strings.Count(out, "\n") != len(tt.want) {
@@ -77,7 +78,7 @@ func TestWhatIsOpenOrNotLockedIsFound(t *testing.T) {
 }
 
 func TestSecurityChecksWhatIsAskedFor(t *testing.T) {
-	var usage usageError
+	var usage cli.UsageError
 	for _, line := range []string{"", "members", "nothing", "eds --nothing", "--pid 1 eds"} {
 		if _, err := secured(t, strings.Fields(line)...); !errors.As(err, &usage) {
 			t.Errorf("%q: error %v", line, err)

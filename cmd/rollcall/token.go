@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/auth"
 )
 
@@ -16,14 +17,14 @@ func newKeygenToken() *cobra.Command {
 		Long: `Prints the token, for its owner, and to standard error the line for the file that is
 given to rollcall eds as --http-tokens. The line does not give the token away.`,
 		Example: "  (umask 077; rollcall keygen token --role operator --name alice > alice.token 2>> tokens)",
-		Args:    noArgs,
+		Args:    cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := required(c.Flags(), "name"); err != nil {
+			if err := cli.Required(c.Flags(), "name"); err != nil {
 				return err
 			}
 			r, err := auth.ParseRole(role)
 			if err != nil {
-				return usageError{fmt.Errorf("--role: %w", err)}
+				return cli.Usage(fmt.Errorf("--role: %w", err))
 			}
 			return printPair(c, func() (token, line string, err error) {
 				if token, line, err = auth.NewToken(auth.Identity{Name: name, Role: r}); err != nil {

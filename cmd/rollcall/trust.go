@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/eds"
 	"github.com/rollcall-fleet/rollcall/gossip"
 	"github.com/rollcall-fleet/rollcall/internal/keyfile"
@@ -47,7 +48,7 @@ func boundsFlags(fs *pflag.FlagSet, b *gossip.Bounds) {
 }
 
 func edsPublicFlag(fs *pflag.FlagSet, path *string) {
-	fs.StringVar(path, "eds-pub", "", "file with the public keys of the EDS servers (rollcall keygen eds); nobody else is taken for one")
+	cli.FileVar(fs, path, "eds-pub", "file with the public keys of the EDS servers (rollcall keygen eds); nobody else is taken for one", cli.Plain)
 }
 
 // edsTrust are an EDS server's flags of whom to believe.
@@ -60,16 +61,11 @@ func (e *edsTrust) add(fs *pflag.FlagSet) {
 	byDefault := eds.DefaultOptions().Trust
 	boundsFlags(fs, &e.t.Bounds)
 	fs.Var(prefixes{&e.t.AllowAddresses}, "allow-address", "network where endpoints may be that another machine registers, repeated for several")
-	fs.StringVar(&e.t.ServiceKeys, "service-keys", "", "file with the public keys of services that belong to somebody (rollcall keygen service NAME); read again when it changes")
-	fs.StringVar(&e.key, "eds-key", "", "file with the private key of the EDS servers (rollcall keygen eds), alike on all of them")
+	cli.FileVar(fs, &e.t.ServiceKeys, "service-keys", "file with the public keys of services that belong to somebody (rollcall keygen service NAME); read again when it changes", cli.Plain)
+	cli.FileVar(fs, &e.key, "eds-key", "file with the private key of the EDS servers (rollcall keygen eds), alike on all of them", cli.Secret)
 	edsPublicFlag(fs, &e.public)
 	fs.IntVar(&e.t.MaxServices, "max-services", byDefault.MaxServices, "the most services that members may bring")
 	fs.IntVar(&e.t.MaxEndpoints, "max-endpoints", byDefault.MaxEndpoints, "the most live endpoints of a service")
-}
-
-// files are those that are read late, or are secrets.
-func (e *edsTrust) files() []file {
-	return []file{{"--service-keys", e.t.ServiceKeys, false}, {"--eds-key", e.key, true}}
 }
 
 func (e *edsTrust) trust() (eds.Trust, error) {
@@ -79,22 +75,22 @@ func (e *edsTrust) trust() (eds.Trust, error) {
 		"max-services": t.MaxServices, "max-endpoints": t.MaxEndpoints,
 	} {
 		if n < 1 {
-			return t, usageError{fmt.Errorf("--%s is %d, give 1 or more", name, n)}
+			return t, cli.Usage(fmt.Errorf("--%s is %d, give 1 or more", name, n))
 		}
 	}
 	var err error
 	if e.key != "" {
 		if t.EDSKey, err = keyfile.ReadEDS(e.key); err != nil {
-			return t, usageError{err}
+			return t, cli.Usage(err)
 		}
 	}
 	if e.public != "" {
 		if t.EDSPublic, err = keyfile.ReadEDSPublic(e.public); err != nil {
-			return t, usageError{err}
+			return t, cli.Usage(err)
 		}
 	}
 	if t.EDSKey == nil && len(t.EDSPublic) > 0 {
-		return t, usageError{fmt.Errorf("--eds-pub without --eds-key: the members would not take this server for an EDS server, pass --eds-key too")}
+		return t, cli.Usage(fmt.Errorf("--eds-pub without --eds-key: the members would not take this server for an EDS server, pass --eds-key too"))
 	}
 	return t, nil
 }
@@ -107,7 +103,7 @@ type memberTrust struct {
 
 func (m *memberTrust) add(fs *pflag.FlagSet) {
 	boundsFlags(fs, &m.bounds)
-	fs.StringVar(&m.serviceKey, "service-key", "", "file with the private key of the service (rollcall keygen service NAME)")
+	cli.FileVar(fs, &m.serviceKey, "service-key", "file with the private key of the service (rollcall keygen service NAME)", cli.Secret)
 	edsPublicFlag(fs, &m.public)
 }
 
@@ -117,17 +113,17 @@ func (m *memberTrust) options(service, gossipKeyFile string) ([]upstream.Option,
 	if m.serviceKey != "" {
 		name, key, err := keyfile.ReadService(m.serviceKey)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, cli.Usage(err)
 		}
 		if name != service {
-			return nil, usageError{fmt.Errorf("--service-key %s is the key of service %q, not of %q", m.serviceKey, name, service)}
+			return nil, cli.Usage(fmt.Errorf("--service-key %s is the key of service %q, not of %q", m.serviceKey, name, service))
 		}
 		opts = append(opts, upstream.WithServiceKey(key))
 	}
 	if m.public != "" {
 		keys, err := keyfile.ReadEDSPublic(m.public)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, cli.Usage(err)
 		}
 		opts = append(opts, upstream.WithEDSKeys(keys...))
 	}

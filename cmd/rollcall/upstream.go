@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/heap"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,7 @@ func newUpstream() *cobra.Command {
 	var (
 		opts     hello.Options
 		pool     poolFlags
-		logs     logFlags
+		logs     cli.LogFlags
 		insecure insecureFlag
 		port     uint16
 		address  = netip.AddrFrom4([4]byte{127, 0, 0, 1})
@@ -26,17 +27,17 @@ func newUpstream() *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:         "upstream",
-		Annotations: service,
+		Annotations: cli.Service,
 		Short:       "Run a sample upstream that registers itself",
 		Long: `Serves its uuid at / and its health at /healthz, joins the gossip pool and says
 what it serves. SIGTERM drains it: no request is lost.`,
 		Example: `  rollcall upstream -p 8081
   rollcall upstream -p 0 --service payments --weight 50 --az us-central1-a --tag version=2
   rollcall upstream -p 8081 --address 10.0.0.7 --gossip 10.0.0.7:7946 --join 10.0.0.5,10.0.0.6 --gossip-key-file gossip.key`,
-		Args: noArgs,
+		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			opts.Logger = logs.logger()
-			if err := checkFiles(opts.Logger.Warn, strict, file{"--gossip-key-file", pool.keyFile, true}, file{"--service-key", trust.serviceKey, true}); err != nil {
+			opts.Logger = logs.Logger()
+			if err := cli.CheckFiles(opts.Logger.Warn, strict, c.Flags()); err != nil {
 				return err
 			}
 			if opts.Keys, err = pool.keys(); err != nil {
@@ -53,7 +54,7 @@ what it serves. SIGTERM drains it: no request is lost.`,
 				opts.Gossip = netip.AddrPortFrom(address, 0)
 			}
 			if opts.Listen.Addr().IsUnspecified() && !opts.Advertise.IsValid() {
-				return usageError{fmt.Errorf("--address %s means every interface, and Envoy cannot reach that: pass --address with the one it can reach, and --listen %[1]s", address)}
+				return cli.Usage(fmt.Errorf("--address %s means every interface, and Envoy cannot reach that: pass --address with the one it can reach, and --listen %[1]s", address))
 			}
 			if err := pool.check(opts.Gossip); err != nil {
 				return err
@@ -74,16 +75,16 @@ what it serves. SIGTERM drains it: no request is lost.`,
 	}
 	fs := c.Flags()
 	fs.Uint16VarP(&port, "port", "p", 8081, "port to serve on; 0 picks one")
-	fs.Var(ipAddr{&address}, "address", "IP address to serve on, the one Envoy connects to")
-	fs.Var(ipAddr{&listen}, "listen", "IP address to listen on, when it is not --address (such as 0.0.0.0)")
+	cli.IPVar(fs, &address, "address", "IP address to serve on, the one Envoy connects to")
+	cli.IPVar(fs, &listen, "listen", "IP address to listen on, when it is not --address (such as 0.0.0.0)")
 	serviceFlags(fs, &opts.Service, "myservice")
 	fs.DurationVar(&opts.DrainTimeout, "drain-timeout", upstream.DefaultDrainTimeout, "how long to wait at most until no Envoy sends requests any more")
-	shutdownTimeoutVar(fs, &opts.ShutdownTimeout, upstream.DefaultShutdownTimeout, "for requests in flight to finish after the drain")
+	cli.ShutdownTimeoutVar(fs, &opts.ShutdownTimeout, upstream.DefaultShutdownTimeout, "for requests in flight to finish after the drain")
 	pool.add(fs, "", []string{"127.0.0.1:7946"})
 	fs.Lookup("gossip").Usage = "address to gossip on; port 0 picks one (default --address:0)"
 	trust.add(fs)
-	logs.add(fs)
+	logs.Add(fs)
 	insecure.add(fs)
-	strictFlag(fs, &strict)
+	cli.StrictVar(fs, &strict)
 	return c
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -18,9 +19,15 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/goleak"
 
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/certs"
 )
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/rollcall-fleet/rollcall/cmd/rollcall/cli.(*unblocked).run")) // as long as the process
+}
 
 // invoke runs rollcall in this process and returns what it prints.
 func invoke(t *testing.T, args ...string) (string, error) {
@@ -82,7 +89,7 @@ func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
 	} {
 		t.Run(line, func(t *testing.T) {
 			_, err := invoke(t, strings.Fields(line)...)
-			var usage usageError
+			var usage cli.UsageError
 			if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
 				t.Errorf("the error is %T %v, want a mistake with %q", err, err, want)
 			}
@@ -102,7 +109,7 @@ func TestMistakesInTheEnvironmentAreNamed(t *testing.T) {
 	} {
 		t.Run(tt[1], func(t *testing.T) {
 			t.Setenv(tt[1], "much")
-			var usage usageError
+			var usage cli.UsageError
 			if _, err := invoke(t, strings.Fields(tt[0])...); !errors.As(err, &usage) || err.Error() != fmt.Sprintf(`%s is "much", %s`, tt[1], tt[2]) {
 				t.Errorf("the error is %v", err)
 			}
@@ -122,7 +129,7 @@ func TestAFileThatIsNotThereIsAMistakeOnTheCommandLine(t *testing.T) {
 			args = append(args, "--", "true")
 		}
 		flag := strings.Fields(line)[len(strings.Fields(line))-1]
-		var usage usageError
+		var usage cli.UsageError
 		if _, err := invoke(t, args...); !errors.As(err, &usage) || !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), flag+": ") {
 			t.Errorf("%s: %v", line, err)
 		}
@@ -146,56 +153,15 @@ func TestAFileThatHoldsSomethingElseIsAMistakeOnTheCommandLine(t *testing.T) {
 		{"--http-cert", pair[0], "--http-key", pair[1]}, {"--xds-cert", pair[0], "--xds-key", pair[1]},
 	} {
 		args := append([]string{"eds", "--http", "127.0.0.1:0", "--xds", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--log-level", "error", "--data-dir", t.TempDir()}, flags...)
-		var usage usageError
+		var usage cli.UsageError
 		if _, err := invoke(t, args...); !errors.As(err, &usage) {
 			t.Errorf("eds %q: %v", flags, err)
 		}
 	}
 }
 
-func TestASecretThatEverybodyCanReadIsToldOf(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "gossip.key")
-	for mode, want := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o604: true, 0o644: true} {
-		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chmod(path, mode)); err != nil {
-			t.Fatal(err)
-		}
-		var said []string
-		warn := func(s string, _ ...any) { said = append(said, s) }
-		err := checkFiles(warn, false, file{"--gossip-key-file", path, true}, file{"--ca", path, false}, file{"--key", "", true})
-		if err != nil || (len(said) == 1) != want || want && !strings.Contains(said[0], "--gossip-key-file "+path+", a secret: chmod 600 "+path) {
-			t.Errorf("of mode %o it says %q, %v", mode, said, err)
-		}
-	}
-}
-
-func TestWhatEverybodyCanWriteIsToldOfAndRefusedIfStrict(t *testing.T) {
-	dir := t.TempDir()
-	policy, folder, shared := filepath.Join(dir, "policy"), filepath.Join(dir, "data"), filepath.Join(dir, "tmp")
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(errors.Join(os.WriteFile(policy, nil, 0o600), os.Mkdir(folder, 0o700), os.Mkdir(shared, 0o700), os.Chmod(shared, 0o777|os.ModeSticky)))
-	files := []file{{"--xds-policy", policy, false}, {"--data-dir", folder, false}, {"--data-dir", shared, false}}
-	said := 0
-	warn := func(string, ...any) { said++ }
-	must(checkFiles(warn, true, files...))
-	must(errors.Join(os.Chmod(policy, 0o602), os.Chmod(folder, 0o777)))
-	must(checkFiles(warn, false, files...))
-	if said != 2 {
-		t.Errorf("%d files are warned of, want 2", said)
-	}
-	err := checkFiles(warn, true, files...)
-	var usage usageError
-	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "--xds-policy "+policy+": chmod o-w "+policy) || !strings.Contains(err.Error(), folder) || said != 2 {
-		t.Errorf("strict: %v", err)
-	}
-}
-
 func TestEnvoysAdminInterfaceIsOpenedOnPurposeOnly(t *testing.T) {
-	var usage usageError
+	var usage cli.UsageError
 	_, err := invoke(t, "envoy", "run", "--admin", "0.0.0.0:9901", "--envoy", "/nonexistent")
 	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "--admin 0.0.0.0 can be reached from other machines") || !strings.Contains(err.Error(), "--insecure") {
 		t.Errorf("error %v", err)
@@ -205,33 +171,6 @@ func TestEnvoysAdminInterfaceIsOpenedOnPurposeOnly(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "--insecure") {
 			t.Errorf("%v: error %v", flags, err)
 		}
-	}
-}
-
-func TestATokenThatEverybodyCanReadIsToldOf(t *testing.T) {
-	r := newRig(t)
-	path := filepath.Join(t.TempDir(), "ann.token")
-	if err := errors.Join(os.WriteFile(path, []byte("secret"), 0o600), os.Chmod(path, 0o644)); err != nil {
-		t.Fatal(err)
-	}
-	var said bytes.Buffer
-	root := newRoot()
-	root.SetArgs([]string{"services", "--token-file", path, "--server", r.Server.URL})
-	root.SetOut(io.Discard)
-	root.SetErr(&said)
-	if err := root.ExecuteContext(t.Context()); err != nil || !strings.HasPrefix(said.String(), "rollcall: every user of this machine has access to --token-file "+path) {
-		t.Errorf("it says %s, %v", &said, err)
-	}
-}
-
-func TestTheFlagPrintsTheVersionAsTheVerbDoes(t *testing.T) {
-	verb, err := invoke(t, "version")
-	if err != nil {
-		t.Fatal(err)
-	}
-	flag, err := invoke(t, "--version")
-	if err != nil || flag != verb || !strings.HasPrefix(flag, "rollcall ") {
-		t.Errorf("it prints %q, %v, want %q", flag, err, verb)
 	}
 }
 
@@ -263,19 +202,28 @@ func TestEnvoyIsRunQuietlyAndWhereItListensIsToldOnceItIsReady(t *testing.T) {
 	address := admin.Listener.Addr().String()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	var said screen
+	said, say := io.Pipe()
 	root := newRoot()
 	root.SetArgs([]string{"envoy", "run", "--envoy", fakeEnvoy(t, dir, address, "exec sleep 60")})
-	root.SetErr(&said)
+	root.SetErr(say)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
 	running.Go(func() {
+		defer say.Close()
 		if err := root.ExecuteContext(ctx); err != nil {
 			t.Error(err)
 		}
 	})
-	said.await(t, "rollcall: Envoy takes requests at 127.0.0.1:10000, its admin interface is at http://"+address+"/\n")
+	want := "rollcall: Envoy takes requests at 127.0.0.1:10000, its admin interface is at http://" + address + "/\n"
+	lines := bufio.NewReader(said)
+	for line := ""; line != want; {
+		var err error
+		if line, err = lines.ReadString('\n'); err != nil {
+			t.Fatalf("%q is not said: %v", want, err)
+		}
+	}
+	running.Go(func() { _, _ = io.Copy(io.Discard, lines) })
 	if asked.Load() != 3 {
 		t.Errorf("it was told after %d questions", asked.Load())
 	}
@@ -318,8 +266,8 @@ func TestTheHelpOfAVerbThatIsNoneIsAMistake(t *testing.T) {
 		"drain --help": "", "keys list --help": "", "--help": "", "help --help": "", "help drain": "", "drian": "",
 		"__complete drain --help": "", "run -p 1 -- program --help": "", "guards --server 10.0.0.5 --help": "",
 	} {
-		err := unknownVerb(newRoot(), strings.Fields(line))
-		if (err != nil) != (want != "") || err != nil && (!strings.Contains(err.Error(), want) || exitCode(err) != exitUsage) {
+		err := cli.UnknownSubcommand(newRoot(), strings.Fields(line))
+		if (err != nil) != (want != "") || err != nil && (!strings.Contains(err.Error(), want) || cli.ExitCode(err) != cli.ExitUsage) {
 			t.Errorf("rollcall %s: %v, want %q", line, err, want)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"crypto/tls"
@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/auth"
 	"github.com/rollcall-fleet/rollcall/internal/certs"
 )
@@ -60,13 +61,13 @@ func TestALockedServerIsOpenedWithTheFlagsThatErrorsName(t *testing.T) {
 	ca, token := " --ca "+dir+"/ca.pem", " --token-file "+dir+"/ann.token"
 	const unlocked = "services --server "
 	r.play(
-		step{unlocked + "http://" + address, exitUsage, "speaks TLS, give its URL as https://" + address},
-		step{unlocked + "https://" + address, exitFailed, "unknown authority (--ca says"},
-		step{unlocked + address + " --ca " + other + "/ca.pem", exitFailed, "(--ca says"},
-		step{unlocked + address + ca, exitFailed, "(--token-file, or --cert and --key, say who asks)"},
-		step{unlocked + address + ca + " --token-file " + dir + "/tokens", exitUsage, "--token-file"},
-		step{unlocked + address + ca + " --cert " + other + "/operator.pem --key " + other + "/operator-key.pem", exitFailed, "(--cert and --key are what the server was shown"},
-		step{unlocked + address + ca + " --cert " + dir + "/operator.pem --key " + dir + "/operator-key.pem", exitFailed, "operator has no role here"},
+		step{unlocked + "http://" + address, cli.ExitUsage, "speaks TLS, give its URL as https://" + address},
+		step{unlocked + "https://" + address, cli.ExitFailed, "unknown authority (--ca says"},
+		step{unlocked + address + " --ca " + other + "/ca.pem", cli.ExitFailed, "(--ca says"},
+		step{unlocked + address + ca, cli.ExitFailed, "(--token-file, or --cert and --key, say who asks)"},
+		step{unlocked + address + ca + " --token-file " + dir + "/tokens", cli.ExitUsage, "--token-file"},
+		step{unlocked + address + ca + " --cert " + other + "/operator.pem --key " + other + "/operator-key.pem", cli.ExitFailed, "(--cert and --key are what the server was shown"},
+		step{unlocked + address + ca + " --cert " + dir + "/operator.pem --key " + dir + "/operator-key.pem", cli.ExitFailed, "operator has no role here"},
 		step{unlocked + address + ca + token, 0, "web"},
 		step{"drain web 1f0c0 --server " + address + ca + token, 0, "drain by ann"},
 	)
@@ -86,5 +87,5 @@ func TestAServerIsToldToBeAnotherThanTheOneInItsCertificate(t *testing.T) {
 	r.no(err)
 	s.StartTLS()
 	defer s.Close()
-	r.play(step{"services --server " + s.Listener.Addr().String() + " --ca " + dir + "/ca.pem", exitFailed, "(--server wants a name that is in the certificate)"})
+	r.play(step{"services --server " + s.Listener.Addr().String() + " --ca " + dir + "/ca.pem", cli.ExitFailed, "(--server wants a name that is in the certificate)"})
 }

@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/client"
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/show"
 )
 
@@ -31,7 +32,7 @@ func newGuardsRelease() *cobra.Command {
 		Long: `Takes the silent hosts of a service out of the Envoys of the EDS server that answers.
 Each EDS server has a guard of its own: say so to each that holds.`,
 		Example:           "  rollcall guards release myservice\n  rollcall guards release myservice --server 10.0.0.5",
-		Args:              nArgs(1, 1),
+		Args:              cli.NArgs(1, 1),
 		ValidArgsFunction: flags.completeService(),
 		RunE: flags.asks(func(ctx context.Context, c *client.Client, out io.Writer, args []string) error {
 			if err := c.ReleaseGuard(ctx, args[0]); err != nil {

@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/client"
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/show"
 )
 
@@ -51,7 +52,7 @@ func newLook(use, short, example string, look func(context.Context, *client.Clie
 	var flags remoteFlags
 	c := &cobra.Command{
 		Use: use, Short: short, Example: example,
-		Args:              noArgs,
+		Args:              cli.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: flags.asks(func(ctx context.Context, c *client.Client, out io.Writer, _ []string) error {
 			document, draw, err := look(ctx, c)
@@ -73,7 +74,7 @@ func newHosts() *cobra.Command {
 		Long: `Shows for each host what was seen of it, whether it is served and if not why, how many
 Envoys have acknowledged what they were told of it, and what an operator decided.`,
 		Example:           "  rollcall hosts\n  rollcall hosts myservice -o yaml",
-		Args:              nArgs(0, 1),
+		Args:              cli.NArgs(0, 1),
 		ValidArgsFunction: flags.completeService(),
 		RunE: flags.asks(func(ctx context.Context, c *client.Client, out io.Writer, args []string) error {
 			if len(args) == 0 {
@@ -101,7 +102,7 @@ func newOverrides() *cobra.Command {
 		Use:               "overrides [SERVICE]",
 		Short:             "List every decision in force: what, by whom, until when and why",
 		Example:           "  rollcall overrides\n  rollcall overrides myservice",
-		Args:              nArgs(0, 1),
+		Args:              cli.NArgs(0, 1),
 		ValidArgsFunction: flags.completeService(),
 		RunE: flags.asks(func(ctx context.Context, c *client.Client, out io.Writer, args []string) error {
 			service := ""
@@ -134,11 +135,11 @@ func newAudit() *cobra.Command {
 		Use:               "audit",
 		Short:             "List what was decided, newest first",
 		Example:           "  rollcall audit --since 24h\n  rollcall audit --since 2026-01-02T15:04:05Z --limit 1000 -o json",
-		Args:              noArgs,
+		Args:              cli.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: flags.asks(func(ctx context.Context, c *client.Client, out io.Writer, _ []string) error {
 			if limit < 1 {
-				return usageError{fmt.Errorf("--limit is %d, give 1 or more", limit)}
+				return cli.Usage(fmt.Errorf("--limit is %d, give 1 or more", limit))
 			}
 			got, err := c.Audit(ctx, since, limit)
 			if err != nil {

@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"cmp"
@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/client"
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/show"
 )
 
@@ -29,7 +30,7 @@ and keeps its end and its reason unless --for and --reason give others. Refused
 when somebody else decides something for the service meanwhile.`,
 		Example: `  rollcall pin myservice 10.0.0.7:8081 10.0.0.8:8081 --for 2h --reason "bad deploy"
   rollcall pin myservice 1f0c 77ab --probe`,
-		Args:              nArgs(2, -1),
+		Args:              cli.NArgs(2, -1),
 		ValidArgsFunction: flags.completeHost(1 << 20),
 		RunE: flags.asks(func(ctx context.Context, c *client.Client, out io.Writer, args []string) error {
 			return flags.pin(ctx, c, out, args[0], args[1:], probe)
@@ -101,7 +102,7 @@ func listed(ctx context.Context, c *client.Client, service, name string, hosts [
 	}
 	addr, err := netip.ParseAddrPort(host)
 	if err != nil {
-		return client.ListedHost{}, notFoundError{fmt.Errorf("no host of service %q has the id %s", service, host)}
+		return client.ListedHost{}, cli.NotFound(fmt.Errorf("no host of service %q has the id %s", service, host))
 	}
 	return client.ListedHost{IPAddress: addr.Addr(), Port: addr.Port()}, nil
 }
@@ -124,7 +125,7 @@ func newUnpin() *cobra.Command {
 		Long:  `Takes back the list of a service, pinned or added to what gossip says. What was decided for single hosts stays.`,
 		Example: `  rollcall unpin myservice
   rollcall unpin myservice --reason "deploy rolled back"`,
-		Args:              nArgs(1, 1),
+		Args:              cli.NArgs(1, 1),
 		ValidArgsFunction: flags.completeService(),
 		RunE: flags.asks(func(ctx context.Context, c *client.Client, out io.Writer, args []string) error {
 			if err := c.Unpin(ctx, args[0], flags.condition()); err != nil {

@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"context"
@@ -8,17 +8,19 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 )
 
 func TestADecisionForAServiceThatNobodyKnowsIsRefused(t *testing.T) {
 	r := newRig(t)
 	r.play(
-		step{"drain wbe 10.0.0.9:80", exitNotFound, `neither gossip nor an operator knows service "wbe": there is "web", "other"; --ahead decides all the same`},
-		step{"weight wbe 10.0.0.9:80 5", exitNotFound, `there is "web", "other"; --ahead`},
-		step{"undrain wbe 10.0.0.9:80", exitNotFound, `there is "web", "other"`},
-		step{"hosts wbe", exitNotFound, `there is "web", "other"`},
-		step{"pin wbe 10.0.0.9:80", exitNotFound, `there is "web", "other"`},
-		step{"drain wbe 1f0c", exitNotFound, `there is "web", "other"`},
+		step{"drain wbe 10.0.0.9:80", cli.ExitNotFound, `neither gossip nor an operator knows service "wbe": there is "web", "other"; --ahead decides all the same`},
+		step{"weight wbe 10.0.0.9:80 5", cli.ExitNotFound, `there is "web", "other"; --ahead`},
+		step{"undrain wbe 10.0.0.9:80", cli.ExitNotFound, `there is "web", "other"`},
+		step{"hosts wbe", cli.ExitNotFound, `there is "web", "other"`},
+		step{"pin wbe 10.0.0.9:80", cli.ExitNotFound, `there is "web", "other"`},
+		step{"drain wbe 1f0c", cli.ExitNotFound, `there is "web", "other"`},
 	)
 	if list := r.overrides(); len(list) > 0 {
 		t.Errorf("in force is %+v", list)
@@ -38,7 +40,7 @@ func TestAServiceOfWhichADecisionIsInForceIsNotMisspelt(t *testing.T) {
 	)
 	const waits = `nobody serves service "new", and what was decided for single hosts of it waits for them: 1 in force`
 	for _, args := range [][]string{{"hosts", "new"}, {"pin", "new", "10.0.0.9:80"}} {
-		if got := rollcall(t.Context(), args...); got.code != exitNotFound || !strings.HasPrefix(got.err.Error(), waits) || strings.Contains(got.err.Error(), "web") {
+		if got := rollcall(t.Context(), args...); got.code != cli.ExitNotFound || !strings.HasPrefix(got.err.Error(), waits) || strings.Contains(got.err.Error(), "web") {
 			t.Errorf("%q: exit code %d, %v", args, got.code, got.err)
 		}
 	}
@@ -48,13 +50,13 @@ func TestWhatIsMisspeltIsNotAnsweredWithNothing(t *testing.T) {
 	r := newRig(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if got := rollcall(ctx, "watch", "wbe"); got.code != exitNotFound || !strings.Contains(got.err.Error(), `there is "web", "other"`) {
+	if got := rollcall(ctx, "watch", "wbe"); got.code != cli.ExitNotFound || !strings.Contains(got.err.Error(), `there is "web", "other"`) {
 		t.Errorf("watched, exit code %d, %v", got.code, got.err)
 	}
 	r.play(
-		step{"overrides wbe", exitNotFound, `there is "web", "other"`},
-		step{"undrain web 10.0.0.99:80", exitNotFound, "is not there, and nothing is decided for it"},
-		step{"weight web 10.0.0.99:80 auto", exitNotFound, "is not there, and nothing is decided for it"},
+		step{"overrides wbe", cli.ExitNotFound, `there is "web", "other"`},
+		step{"undrain web 10.0.0.99:80", cli.ExitNotFound, "is not there, and nothing is decided for it"},
+		step{"weight web 10.0.0.99:80 auto", cli.ExitNotFound, "is not there, and nothing is decided for it"},
 		step{"undrain web 127.0.0.1:8081", 0, "nothing is decided"},
 		step{"weight web 127.0.0.1:8081 auto", 0, "nothing is decided"},
 		step{"weight web 10.0.0.99:80 5", 0, "weight 5 by ann"},

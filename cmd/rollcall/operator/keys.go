@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/client"
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/show"
 )
 
@@ -34,11 +35,11 @@ or lacks the key, stops a rotation, unless it is named with --without: it is loc
   rollcall keys list
   rollcall keys use 3f2a
   rollcall keys remove 91c0`,
-		Args: noArgs,
-		RunE: help,
+		Args: cli.NoArgs,
+		RunE: cli.Help,
 	}
 	c.AddCommand(
-		newKeysVerb("list", "  rollcall keys list", "Show the keys' fingerprints, and which members have and use each", noArgs,
+		newKeysVerb("list", "  rollcall keys list", "Show the keys' fingerprints, and which members have and use each", cli.NoArgs,
 			func(ctx context.Context, c *client.Client, _, _ []string) (keysAnswer, error) { return c.Keys(ctx) }),
 		newKeysVerb("use FINGERPRINT", "  rollcall keys use 3f2a", "Have all members encrypt with a key that all have", oneFingerprint,
 			func(ctx context.Context, c *client.Client, args, without []string) (keysAnswer, error) {
@@ -49,7 +50,7 @@ or lacks the key, stops a rotation, unless it is named with --without: it is loc
 				return c.RemoveKey(ctx, args[0], without...)
 			}),
 		&cobra.Command{Use: "add", Hidden: true, Example: "  rollcall keys add new.key", Short: "Of earlier versions: keys do not travel", DisableFlagParsing: true, RunE: func(*cobra.Command, []string) error {
-			return usageError{errors.New("keys do not travel over the network any more: add the key as a line to the --gossip-key-file of each member, which follows it, then rollcall keys use")}
+			return cli.Usage(errors.New("keys do not travel over the network any more: add the key as a line to the --gossip-key-file of each member, which follows it, then rollcall keys use"))
 		}},
 	)
 	return c
@@ -59,11 +60,11 @@ or lacks the key, stops a rotation, unless it is named with --without: it is loc
 var partOfFingerprint = regexp.MustCompile(`^[0-9a-fA-F]{1,16}$`)
 
 func oneFingerprint(c *cobra.Command, args []string) error {
-	if err := nArgs(1, 1)(c, args); err != nil {
+	if err := cli.NArgs(1, 1)(c, args); err != nil {
 		return err
 	}
 	if !partOfFingerprint.MatchString(args[0]) {
-		return usageError{fmt.Errorf("%q is not the beginning of a fingerprint, as rollcall keys list shows them", args[0])}
+		return cli.Usage(fmt.Errorf("%q is not the beginning of a fingerprint, as rollcall keys list shows them", args[0]))
 	}
 	return nil
 }
@@ -78,7 +79,7 @@ func newKeysVerb(use, example, short string, args cobra.PositionalArgs, call fun
 		Use: use, Short: short, Example: example, Args: args,
 		RunE: flags.asks(func(ctx context.Context, c *client.Client, out io.Writer, args []string) error {
 			if len(without) > 0 && !yes {
-				return usageError{fmt.Errorf("--without locks %s out: pass --yes, too, if that is meant", strings.Join(without, ", "))}
+				return cli.Usage(fmt.Errorf("--without locks %s out: pass --yes, too, if that is meant", strings.Join(without, ", ")))
 			}
 			got, err := call(ctx, c, args, without)
 			if err != nil {

@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/rollcall-fleet/rollcall/client"
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/show"
 )
 
@@ -29,17 +30,17 @@ objects with event, id and data as in GET /events; after each "reset" follows wh
 there is then, in "state".`,
 		Example: `  rollcall watch
   rollcall watch myservice -o json | jq 'select(.event == "override")'`,
-		Args:              nArgs(0, 1),
+		Args:              cli.NArgs(0, 1),
 		ValidArgsFunction: flags.completeService(),
 		RunE: flags.asks(func(ctx context.Context, c *client.Client, out io.Writer, args []string) error {
 			if flags.output == "yaml" {
-				return usageError{errors.New("--output yaml is not for watch, use json")}
+				return cli.Usage(errors.New("--output yaml is not for watch, use json"))
 			}
 			w := watch{client: c, server: strings.Join(flags.servers, ","), now: time.Now}
 			if len(args) == 1 {
 				w.service = args[0]
 				// Whatever else is wrong, following tells of it, and tries again.
-				if err := misspelt(ctx, c, w.service); errors.As(err, new(notFoundError)) {
+				if err := misspelt(ctx, c, w.service); errors.As(err, new(cli.NotFoundError)) {
 					return err
 				}
 			}

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"fmt"
@@ -17,8 +17,8 @@ const (
 	stderrLines = 256
 )
 
-// stderr is where logs and messages go.
-var stderr = newUnblocked(os.Stderr)
+// Stderr is where logs and messages go.
+var Stderr = newUnblocked(os.Stderr)
 
 // unblocked writes to what may block without end, as a pipe does whose reader hangs:
 // nobody waits for long, and what does not fit is dropped and counted.

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"os"
@@ -8,16 +8,16 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// service marks a command that works until it is told to stop, whether or not anyone
+// Service marks a command that works until it is told to stop, whether or not anyone
 // reads its log.
-var service = map[string]string{"service": "yes"}
+var Service = map[string]string{"service": "yes"}
 
 // prepare is what all commands do first.
 func prepare(c *cobra.Command, _ []string) error {
 	if c.Annotations["service"] != "" {
 		outliveLogReader()
 	}
-	return fromEnvironment(c)
+	return FromEnvironment(c)
 }
 
 // outliveLogReader makes a write to a closed pipe an error, which slog ignores; by

@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"cmp"
@@ -9,14 +9,13 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/rollcall-fleet/rollcall/client"
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 )
 
 // findService returns a service. When it is not there, and nothing is decided for a
-// host of it either, the error is a notFoundError that names some that are.
+// host of it either, the error is a cli.NotFoundError that names some that are.
 func findService(ctx context.Context, c *client.Client, name string) (client.Answer[client.Service], error) {
 	got, err := c.Service(ctx, name)
 	if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != http.StatusNotFound {
@@ -29,7 +28,7 @@ func findService(ctx context.Context, c *client.Client, name string) (client.Ans
 	if listErr != nil {
 		return got, err
 	}
-	return got, notFoundError{fmt.Errorf("%w: %s", err, alike(name, slices.Collect(maps.Keys(there.Value))))}
+	return got, cli.NotFound(fmt.Errorf("%w: %s", err, alike(name, slices.Collect(maps.Keys(there.Value)))))
 }
 
 // mostAlike is how many names an error suggests.
@@ -43,19 +42,11 @@ func alike(name string, names []string) string {
 	slices.SortFunc(names, func(a, b string) int {
 		return cmp.Or(cmp.Compare(distance(name, a), distance(name, b)), cmp.Compare(a, b))
 	})
-	there := "there is " + quoted(names[:min(len(names), mostAlike)], ", ")
+	there := "there is " + cli.Quoted(names[:min(len(names), mostAlike)], ", ")
 	if more := len(names) - mostAlike; more > 0 {
 		there += fmt.Sprintf(" and %d more", more)
 	}
 	return there
-}
-
-func quoted(names []string, between string) string {
-	var quoted []string
-	for _, n := range names {
-		quoted = append(quoted, strconv.Quote(n))
-	}
-	return strings.Join(quoted, between)
 }
 
 // distance is how many bytes have to be put in, left out or changed to make b of a.
@@ -92,7 +83,7 @@ func expected(ctx context.Context, c *client.Client, service, host string) error
 // decision, as far as a server can say.
 func misspelt(ctx context.Context, c *client.Client, service string) error {
 	_, err := findService(ctx, c, service)
-	if _, unknown := errors.AsType[notFoundError](err); unknown {
+	if _, unknown := errors.AsType[cli.NotFoundError](err); unknown {
 		return err
 	}
 	if p, ok := errors.AsType[*client.Problem](err); ok && (p.Status == http.StatusServiceUnavailable || p.Status == http.StatusNotFound) {

@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/client"
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 )
 
 // partOfID is what the beginning of a uuid looks like.
@@ -26,7 +27,7 @@ func resolve(ctx context.Context, c *client.Client, service, host string) (strin
 		return name, nil
 	}
 	if !partOfID.MatchString(name) {
-		return "", usageError{fmt.Errorf("host %q is neither a uuid, nor its first 4 or more characters, nor an ip:port", host)}
+		return "", cli.Usage(fmt.Errorf("host %q is neither a uuid, nor its first 4 or more characters, nor an ip:port", host))
 	}
 	got, err := findService(ctx, c, service)
 	if err != nil {
@@ -47,11 +48,11 @@ func resolve(ctx context.Context, c *client.Client, service, host string) (strin
 	}
 	switch len(ids) {
 	case 0:
-		return "", notFoundError{fmt.Errorf("no host of service %q has an id that begins with %s", service, name)}
+		return "", cli.NotFound(fmt.Errorf("no host of service %q has an id that begins with %s", service, name))
 	case 1:
 		return ids[0], nil
 	default:
-		return "", usageError{fmt.Errorf("%s is ambiguous, it begins the ids of %d hosts: %s", name, len(ids), strings.Join(ids[:min(len(ids), 5)], ", "))}
+		return "", cli.Usage(fmt.Errorf("%s is ambiguous, it begins the ids of %d hosts: %s", name, len(ids), strings.Join(ids[:min(len(ids), 5)], ", ")))
 	}
 }
 

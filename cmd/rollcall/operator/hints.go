@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"context"
@@ -7,10 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
-	"strings"
-
-	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/client"
 )
@@ -49,28 +45,4 @@ func hintOf(err error, shown bool) string {
 		return "--cert and --key are what the server was shown, perhaps it does not trust who signed them"
 	}
 	return server
-}
-
-// unknownVerb finds a verb that is none in a command line that asks for its help: cobra
-// would answer with the help of what stands before it.
-func unknownVerb(root *cobra.Command, args []string) error {
-	root.InitDefaultHelpCmd()
-	c, rest, err := root.Find(args)
-	if err != nil || !c.HasSubCommands() || len(rest) == 0 || strings.HasPrefix(rest[0], "-") || strings.HasPrefix(rest[0], "__") {
-		return nil
-	}
-	if slices.Contains(rest, "--help") || slices.Contains(rest, "-h") {
-		return unknownCommand(c, rest[0])
-	}
-	return nil
-}
-
-// unknownCommand is a usage error that names the verbs which are written alike.
-func unknownCommand(c *cobra.Command, name string) error {
-	err := fmt.Errorf("unknown command %q for %q", name, c.CommandPath())
-	c.SuggestionsMinimumDistance = 2
-	if near := c.SuggestionsFor(name); len(near) > 0 {
-		err = fmt.Errorf("%w, is it %s?", err, quoted(near, " or "))
-	}
-	return usageError{err}
 }

@@ -1,11 +1,14 @@
-package main
+package operator
 
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -17,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/rollcall-fleet/rollcall/client"
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 )
 
 // step is a run of rollcall, and what it has to say, or what its error has.
@@ -64,43 +68,43 @@ func TestAnOperatorDecidesForOneHost(t *testing.T) {
 func TestWhatWentWrongIsInTheExitCode(t *testing.T) {
 	r := newRig(t)
 	r.play(
-		step{"drain web", exitUsage, "give rollcall drain SERVICE HOST (see rollcall drain --help)"},
-		step{"drain web 1f0", exitUsage, "neither a uuid, nor its first 4 or more characters, nor an ip:port"},
-		step{"drain web web-1", exitUsage, "neither a uuid"},
-		step{"drain web 1f0c", exitUsage, "begins the ids of 2 hosts: " + firstID + ", " + secondID},
-		step{"drain web 1f0c0 --for 1parsec", exitUsage, "expires_in"},
-		step{"weight web 1f0c0 65536", exitUsage, "give 1 to 65535, or auto"},
-		step{"hosts -o xml", exitUsage, "none of table, json, yaml"},
-		step{"hosts --server ftp://x", exitUsage, "--server"},
-		step{"watch -o yaml", exitUsage, "use json"},
-		step{"audit --limit 0", exitUsage, "--limit"},
-		step{"audit --since yesterday", exitUsage, "since"},
-		step{"hosts nobody", exitNotFound, "nobody"},
-		step{"drain nobody 1f0c", exitNotFound, "nobody"},
-		step{"drain web abcd", exitNotFound, `no host of service "web" has an id that begins with abcd`},
-		step{"drain web 99990000-2222-4333-8444-555555555555", exitNotFound, "is not there"},
-		step{"undo web 1f0c0", exitNotFound, "nothing manual is there"},
-		step{"undo 0123456789abcdef", exitNotFound, "no decision in force has the id"},
-		step{"unpin web", exitNotFound, "nothing manual is there"},
-		step{"pin web 99990000-2222-4333-8444-555555555555", exitNotFound, "no host of service"},
-		step{"keys add new.key", exitUsage, "--gossip-key-file of each member"},
-		step{"keys use 0123 --without someone", exitUsage, "pass --yes"},
-		step{"keys use zz", exitUsage, "not the beginning of a fingerprint"},
-		step{"keys use 99", exitNotFound, "no key"},
-		step{"keys remove 99", exitNotFound, "no key"},
-		step{"keys use 01", exitConflict, "not all have it"},
-		step{"services --token-file none", exitUsage, "--token-file"},
-		step{"services --ca none", exitUsage, "none"},
-		step{"services --cert none --key none", exitUsage, "none"},
+		step{"drain web", cli.ExitUsage, "give rollcall drain SERVICE HOST (see rollcall drain --help)"},
+		step{"drain web 1f0", cli.ExitUsage, "neither a uuid, nor its first 4 or more characters, nor an ip:port"},
+		step{"drain web web-1", cli.ExitUsage, "neither a uuid"},
+		step{"drain web 1f0c", cli.ExitUsage, "begins the ids of 2 hosts: " + firstID + ", " + secondID},
+		step{"drain web 1f0c0 --for 1parsec", cli.ExitUsage, "expires_in"},
+		step{"weight web 1f0c0 65536", cli.ExitUsage, "give 1 to 65535, or auto"},
+		step{"hosts -o xml", cli.ExitUsage, "none of table, json, yaml"},
+		step{"hosts --server ftp://x", cli.ExitUsage, "--server"},
+		step{"watch -o yaml", cli.ExitUsage, "use json"},
+		step{"audit --limit 0", cli.ExitUsage, "--limit"},
+		step{"audit --since yesterday", cli.ExitUsage, "since"},
+		step{"hosts nobody", cli.ExitNotFound, "nobody"},
+		step{"drain nobody 1f0c", cli.ExitNotFound, "nobody"},
+		step{"drain web abcd", cli.ExitNotFound, `no host of service "web" has an id that begins with abcd`},
+		step{"drain web 99990000-2222-4333-8444-555555555555", cli.ExitNotFound, "is not there"},
+		step{"undo web 1f0c0", cli.ExitNotFound, "nothing manual is there"},
+		step{"undo 0123456789abcdef", cli.ExitNotFound, "no decision in force has the id"},
+		step{"unpin web", cli.ExitNotFound, "nothing manual is there"},
+		step{"pin web 99990000-2222-4333-8444-555555555555", cli.ExitNotFound, "no host of service"},
+		step{"keys add new.key", cli.ExitUsage, "--gossip-key-file of each member"},
+		step{"keys use 0123 --without someone", cli.ExitUsage, "pass --yes"},
+		step{"keys use zz", cli.ExitUsage, "not the beginning of a fingerprint"},
+		step{"keys use 99", cli.ExitNotFound, "no key"},
+		step{"keys remove 99", cli.ExitNotFound, "no key"},
+		step{"keys use 01", cli.ExitConflict, "not all have it"},
+		step{"services --token-file none", cli.ExitUsage, "--token-file"},
+		step{"services --ca none", cli.ExitUsage, "none"},
+		step{"services --cert none --key none", cli.ExitUsage, "none"},
 	)
 	r.Server.Close()
-	r.play(step{"services", exitFailed, "(--server or ROLLCALL_SERVER says where it is)"})
+	r.play(step{"services", cli.ExitFailed, "(--server or ROLLCALL_SERVER says where it is)"})
 }
 
 func TestARefusalIsInTheExitCode(t *testing.T) {
 	for status, want := range map[int]int{
-		400: exitUsage, 401: exitFailed, 403: exitFailed, 404: exitNotFound, 409: exitConflict, 412: exitConflict,
-		413: exitFailed, 421: exitFailed, 429: exitFailed, 500: exitFailed, 503: exitFailed, 507: exitFailed,
+		400: cli.ExitUsage, 401: cli.ExitFailed, 403: cli.ExitFailed, 404: cli.ExitNotFound, 409: cli.ExitConflict, 412: cli.ExitConflict,
+		413: cli.ExitFailed, 421: cli.ExitFailed, 429: cli.ExitFailed, 500: cli.ExitFailed, 503: cli.ExitFailed, 507: cli.ExitFailed,
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/problem+json")
@@ -118,7 +122,7 @@ func TestWhoAsksAnotherServerIsToldSo(t *testing.T) {
 	defer s.Close()
 	for _, line := range []string{"hosts web", "drain web 10.0.0.9:80", "undrain web 10.0.0.9:80", "unpin web", "watch"} {
 		got := rollcall(t.Context(), append(strings.Fields(line), "--server", s.URL)...)
-		if got.code != exitFailed || !strings.Contains(got.err.Error(), "does not look like the HTTP API") || !strings.HasSuffix(got.err.Error(), "(--server or ROLLCALL_SERVER says where it is)") {
+		if got.code != cli.ExitFailed || !strings.Contains(got.err.Error(), "does not look like the HTTP API") || !strings.HasSuffix(got.err.Error(), "(--server or ROLLCALL_SERVER says where it is)") {
 			t.Errorf("rollcall %s: exit code %d, %v", line, got.code, got.err)
 		}
 	}
@@ -135,16 +139,16 @@ func TestWhoWasFirstIsTold(t *testing.T) {
 	r := newRig(t)
 	r.play(
 		step{"drain web 1f0c0 --if-match auto --reason disk", 0, "drain by ann"},
-		step{"exclude web 1f0c0 --if-match auto --actor bob", exitConflict, "nothing was changed, somebody else was first: drain by ann, until taken back: disk"},
-		step{"undo web 1f0c0 --if-match auto", exitConflict, "somebody else was first: drain by ann"},
-		step{"undrain web 1f0c0 --if-match auto", exitConflict, "somebody else was first: drain by ann"},
+		step{"exclude web 1f0c0 --if-match auto --actor bob", cli.ExitConflict, "nothing was changed, somebody else was first: drain by ann, until taken back: disk"},
+		step{"undo web 1f0c0 --if-match auto", cli.ExitConflict, "somebody else was first: drain by ann"},
+		step{"undrain web 1f0c0 --if-match auto", cli.ExitConflict, "somebody else was first: drain by ann"},
 		step{"exclude web 1f0c0 --if-match *", 0, "exclude by ann"},
-		step{"exclude web 10.0.0.9:80 --if-match *", exitConflict, "nothing was changed: a decision was expected to be there, and nothing is decided"},
-		step{"unpin web --if-match old", exitConflict, "somebody else was first: exclude by ann"},
+		step{"exclude web 10.0.0.9:80 --if-match *", cli.ExitConflict, "nothing was changed: a decision was expected to be there, and nothing is decided"},
+		step{"unpin web --if-match old", cli.ExitConflict, "somebody else was first: exclude by ann"},
 	)
 	list := r.overrides()
 	r.play(
-		step{"undo " + list[0].ID + " --if-match old", exitConflict, "somebody else was first: exclude by ann"},
+		step{"undo " + list[0].ID + " --if-match old", cli.ExitConflict, "somebody else was first: exclude by ann"},
 		step{"undo " + list[0].ID, 0, list[0].ID + ": taken back\n"},
 	)
 }
@@ -154,19 +158,19 @@ func TestAGuardIsLetGo(t *testing.T) {
 	r.play(
 		step{"guards", 0, "SERVICE  HELD  SINCE  LETS GO\n"},
 		step{"guards release web", 0, "web: the guard has let go\n"},
-		step{"guards release other --actor bob", exitNotFound, `no guard holds the service "other"`},
+		step{"guards release other --actor bob", cli.ExitNotFound, `no guard holds the service "other"`},
 		step{"audit", 0, "confirmed  web      -     -         -       ann  -\n"},
-		step{"guards relaese web", exitUsage, `is it "release"?`},
+		step{"guards relaese web", cli.ExitUsage, `is it "release"?`},
 	)
 }
 
 func TestAListIsDecidedOnlyWhileNothingIsIfThatIsAskedFor(t *testing.T) {
 	r := newRig(t)
 	r.play(
-		step{"unpin web --if-match auto", exitNotFound, "nothing manual is there"},
+		step{"unpin web --if-match auto", cli.ExitNotFound, "nothing manual is there"},
 		step{"pin web 1f0c0 --if-match auto", 0, "not in the pinned list"},
-		step{"pin web 1f0cf --if-match auto", exitConflict, "somebody else was first: pin by ann"},
-		step{"unpin web --if-match auto", exitConflict, "somebody else was first: pin by ann"},
+		step{"pin web 1f0cf --if-match auto", cli.ExitConflict, "somebody else was first: pin by ann"},
+		step{"unpin web --if-match auto", cli.ExitConflict, "somebody else was first: pin by ann"},
 	)
 }
 
@@ -241,7 +245,7 @@ func TestAPinIsRefusedWhenSomebodyDecidesMeanwhile(t *testing.T) {
 			r.must("drain", "web", secondID, "--actor", "bob")
 		}
 	})
-	r.play(step{"pin web 1f0c0", exitConflict, "somebody else was first: drain by bob"})
+	r.play(step{"pin web 1f0c0", cli.ExitConflict, "somebody else was first: drain by bob"})
 }
 
 func TestAScriptGetsWhatTheAPIAnswers(t *testing.T) {
@@ -342,5 +346,21 @@ func TestAServerThatHasNotSettledIsTold(t *testing.T) {
 				t.Errorf("rollcall %s, settled %t: it says %q, %v", line, settled, &said, err)
 			}
 		}
+	}
+}
+
+func TestATokenThatEverybodyCanReadIsToldOf(t *testing.T) {
+	r := newRig(t)
+	path := filepath.Join(t.TempDir(), "ann.token")
+	if err := errors.Join(os.WriteFile(path, []byte("secret"), 0o600), os.Chmod(path, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	root := newRoot()
+	root.SetArgs([]string{"services", "--token-file", path, "--server", r.Server.URL})
+	root.SetOut(io.Discard)
+	root.SetErr(&said)
+	if err := root.ExecuteContext(t.Context()); err != nil || !strings.HasPrefix(said.String(), "rollcall: every user of this machine has access to --token-file "+path) {
+		t.Errorf("it says %s, %v", &said, err)
 	}
 }

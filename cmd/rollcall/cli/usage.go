@@ -1,17 +1,12 @@
-package main
+package cli
 
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	"github.com/rollcall-fleet/rollcall/fleet"
-	"github.com/rollcall-fleet/rollcall/upstream"
 )
 
 // takes says what flags of pflag's own types take, whose errors are Go's. Flags of
@@ -27,9 +22,9 @@ var takes = map[string]string{
 	"uint32":         "a whole number, such as 50",
 }
 
-// flagError makes an error of the command line one that says what the flag takes.
-func flagError(c *cobra.Command, err error) error {
-	return usageError{fmt.Errorf("%w (see %s --help)", valueError("", err), c.CommandPath())}
+// FlagError makes an error of the command line one that says what the flag takes.
+func FlagError(c *cobra.Command, err error) error {
+	return Usage(fmt.Errorf("%w (see %s --help)", valueError("", err), c.CommandPath()))
 }
 
 // valueError makes an error of a flag's value, or of the variable that stands for
@@ -60,41 +55,16 @@ var completionExamples = map[string]string{
 	"powershell": "  rollcall completion powershell | Out-String | Invoke-Expression",
 }
 
-// strictCompletion refuses shells that there is no completion for, which cobra
+// StrictCompletion refuses shells that there is no completion for, which cobra
 // answers with its help.
-func strictCompletion(root *cobra.Command) {
+func StrictCompletion(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
-			c.Args, c.RunE, c.Example = noArgs, help, "  source <(rollcall completion bash)"
+			c.Args, c.RunE, c.Example = NoArgs, Help, "  source <(rollcall completion bash)"
 			for _, shell := range c.Commands() {
 				shell.Example = completionExamples[shell.Name()]
 			}
 		}
 	}
-}
-
-// ownFlags are the tags that are said with a flag of their own.
-var ownFlags = map[string]string{"az": "az", "region": "region", "canary": "canary", "load_balancing_weight": "weight"}
-
-// checkService finds what is wrong with the flags of serviceFlags.
-func checkService(svc upstream.Service) error {
-	for _, tag := range slices.Sorted(maps.Keys(svc.Tags)) {
-		if flag, own := ownFlags[tag]; own {
-			return usageError{fmt.Errorf("--tag %s=%s: pass --%s instead", tag, svc.Tags[tag], flag)}
-		}
-	}
-	if err := fleet.CheckService(svc.Name); err != nil {
-		return usageError{fmt.Errorf("--service: %w", err)}
-	}
-	if err := fleet.CheckWeight(svc.Weight); err != nil {
-		return usageError{fmt.Errorf("--weight: %w", err)}
-	}
-	if err := fleet.CheckTags(svc.Tags); err != nil {
-		return usageError{fmt.Errorf("--tag: %w", err)}
-	}
-	if err := errors.Join(fleet.CheckText("--region", svc.Region), fleet.CheckText("--az", svc.Zone)); err != nil {
-		return usageError{err}
-	}
-	return nil
 }

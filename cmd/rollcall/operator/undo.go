@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/client"
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 )
 
 func newUndrain() *cobra.Command {
@@ -21,7 +22,7 @@ uuid or for its ip:port. A weight and tags that were decided stay: rollcall undo
 takes back everything.`,
 		Example: `  rollcall undrain myservice 10.0.0.7:8081
   rollcall undrain myservice 1f0c --reason "new disk"`,
-		Args:              nArgs(2, 2),
+		Args:              cli.NArgs(2, 2),
 		ValidArgsFunction: flags.completeHost(1),
 		RunE: flags.asks(func(ctx context.Context, c *client.Client, out io.Writer, args []string) error {
 			return flags.undrain(ctx, c, out, args[0], args[1])
@@ -66,7 +67,7 @@ func newUndo() *cobra.Command {
 again; or, with an id of rollcall overrides, that decision.`,
 		Example: `  rollcall undo myservice 10.0.0.7:8081 --reason "new disk"
   rollcall undo 3f2a9c5d71e08b46`,
-		Args:              nArgs(1, 2),
+		Args:              cli.NArgs(1, 2),
 		ValidArgsFunction: flags.completeHost(1),
 		RunE: flags.asks(func(ctx context.Context, c *client.Client, out io.Writer, args []string) error {
 			if len(args) == 1 {

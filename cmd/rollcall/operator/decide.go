@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/client"
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/internal/show"
 )
@@ -80,7 +81,7 @@ func newState(state client.State, short, long, example string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   string(state) + " SERVICE HOST",
 		Short: short, Long: long, Example: example,
-		Args:              nArgs(2, 2),
+		Args:              cli.NArgs(2, 2),
 		ValidArgsFunction: flags.completeHost(1),
 		RunE: flags.asks(func(ctx context.Context, c *client.Client, out io.Writer, args []string) error {
 			return flags.decide(ctx, c, out, args[0], args[1], client.Change{"state": state})
@@ -102,7 +103,7 @@ are relative to those of the other hosts, which rollcall hosts shows: a host wei
 unless it says otherwise, and among such 5 is five times what another gets.`,
 		Example: `  rollcall weight myservice 10.0.0.7:8081 5 --for 1h --reason canary
   rollcall weight myservice 1f0c auto`,
-		Args:              nArgs(3, 3),
+		Args:              cli.NArgs(3, 3),
 		ValidArgsFunction: flags.completeHost(1),
 		RunE: flags.asks(func(ctx context.Context, c *client.Client, out io.Writer, args []string) error {
 			change := client.Change{"load_balancing_weight": nil}
@@ -114,7 +115,7 @@ unless it says otherwise, and among such 5 is five times what another gets.`,
 					err = fleet.CheckWeight(uint32(n))
 				}
 				if err != nil {
-					return usageError{fmt.Errorf("weight %q: give 1 to %d, or auto", args[2], fleet.MaxWeight)}
+					return cli.Usage(fmt.Errorf("weight %q: give 1 to %d, or auto", args[2], fleet.MaxWeight))
 				}
 				change["load_balancing_weight"] = n
 			}
@@ -134,7 +135,7 @@ func (d *decideFlags) decide(ctx context.Context, c *client.Client, out io.Write
 	}
 	if !d.ahead {
 		if err := expected(ctx, c, service, name); err != nil {
-			if _, unknown := errors.AsType[notFoundError](err); unknown {
+			if _, unknown := errors.AsType[cli.NotFoundError](err); unknown {
 				err = fmt.Errorf("%w; --ahead decides all the same, for when it comes", err)
 			}
 			return err

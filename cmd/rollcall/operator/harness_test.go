@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"bytes"
@@ -9,15 +9,17 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
 
 	"github.com/rollcall-fleet/rollcall/client"
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/eds/edstest"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/rollcall-fleet/rollcall/cmd/rollcall.(*unblocked).run")) // as long as the process
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/rollcall-fleet/rollcall/cmd/rollcall/cli.(*unblocked).run")) // as long as the process
 }
 
 // The ids of the members in a rig.
@@ -68,6 +70,14 @@ func member(id, service string, port uint16) *fleet.Member {
 	}
 }
 
+// newRoot is rollcall with the commands of this package alone.
+func newRoot() *cobra.Command {
+	root := cli.Root()
+	cli.Add(root, cli.GroupOperate, Commands()...)
+	cli.StrictCompletion(root)
+	return root
+}
+
 // result is how a run of rollcall ended.
 type result struct {
 	out  string
@@ -82,7 +92,7 @@ func rollcall(ctx context.Context, args ...string) result {
 	if err == nil {
 		return result{out: out.String()}
 	}
-	return result{out.String(), exitCode(err), err}
+	return result{out.String(), cli.ExitCode(err), err}
 }
 
 func rollcallTo(ctx context.Context, out io.Writer, args ...string) error {

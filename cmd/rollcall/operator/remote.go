@@ -1,12 +1,10 @@
-package main
+package operator
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -18,42 +16,10 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/rollcall-fleet/rollcall/client"
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/certs"
 	"github.com/rollcall-fleet/rollcall/internal/reload"
 )
-
-// The exit codes of the verbs that ask an EDS server.
-const (
-	exitNotFound = 3
-	exitConflict = 4
-)
-
-// exitCode says what err means to a script.
-func exitCode(err error) int {
-	if exit, ok := errors.AsType[exitError](err); ok {
-		return exit.code
-	}
-	if _, ok := errors.AsType[usageError](err); ok {
-		return exitUsage
-	}
-	if _, ok := errors.AsType[notFoundError](err); ok {
-		return exitNotFound
-	}
-	if p, ok := errors.AsType[*client.Problem](err); ok {
-		switch p.Status {
-		case http.StatusBadRequest:
-			return exitUsage
-		case http.StatusNotFound:
-			return exitNotFound
-		case http.StatusConflict, http.StatusPreconditionFailed:
-			return exitConflict
-		}
-	}
-	return exitFailed
-}
-
-// notFoundError is a host that no server knows.
-type notFoundError struct{ error }
 
 // remoteFlags say which EDS server is asked, by whom, and how its answer is printed.
 type remoteFlags struct {
@@ -76,10 +42,10 @@ var outputs = []string{"table", "json", "yaml"}
 func (r *remoteFlags) add(c *cobra.Command) {
 	fs := c.Flags()
 	fs.StringSliceVar(&r.servers, "server", []string{client.DefaultServer}, "EDS servers' HTTP API, as host[:port] or URL, tried in order, comma-separated or repeated; port 8080 unless given, and https:// with --ca, --cert or a token for another machine")
-	fs.StringVar(&r.token, "token-file", "", "file with the token to show to the servers (rollcall keygen token)")
-	fs.StringVar(&r.certs.PeerCA, "ca", "", "PEM certificates of those who sign the servers' certificates (default what the system trusts)")
-	fs.StringVar(&r.certs.Cert, "cert", "", "PEM client certificate to show to the servers")
-	fs.StringVar(&r.certs.Key, "key", "", "PEM key of --cert")
+	cli.FileVar(fs, &r.token, "token-file", "file with the token to show to the servers (rollcall keygen token)", cli.Secret)
+	cli.FileVar(fs, &r.certs.PeerCA, "ca", "PEM certificates of those who sign the servers' certificates (default what the system trusts)", cli.Certificate)
+	cli.FileVar(fs, &r.certs.Cert, "cert", "PEM client certificate to show to the servers", cli.Certificate)
+	cli.FileVar(fs, &r.certs.Key, "key", "PEM key of --cert", cli.Secret)
 	usage, words := "table, json or yaml; json is what the API answers", outputs
 	if r.lines {
 		usage, words = "table, or json, an object in each line", []string{"table", "json"}
@@ -97,7 +63,7 @@ func (r *remoteFlags) addActor(fs *pflag.FlagSet) {
 // client checks the flags.
 func (r *remoteFlags) client() (*client.Client, error) {
 	if !slices.Contains(outputs, r.output) {
-		return nil, usageError{fmt.Errorf("--output %q is none of %s", r.output, strings.Join(outputs, ", "))}
+		return nil, cli.Usage(fmt.Errorf("--output %q is none of %s", r.output, strings.Join(outputs, ", ")))
 	}
 	return r.connect(r.timeout)
 }
@@ -105,15 +71,15 @@ func (r *remoteFlags) client() (*client.Client, error) {
 func (r *remoteFlags) connect(timeout time.Duration) (*client.Client, error) {
 	tlsConfig, err := certs.Client(r.certs)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, cli.Usage(err)
 	}
 	token, err := readToken(r.token)
 	if err != nil {
-		return nil, usageError{fmt.Errorf("--token-file: %w", err)}
+		return nil, cli.Usage(fmt.Errorf("--token-file: %w", err))
 	}
 	c, err := client.New(client.Options{Servers: r.servers, Actor: r.actor, Timeout: timeout, Token: token, TLS: tlsConfig, Unsettled: r.unsettled})
 	if err != nil {
-		return nil, usageError{fmt.Errorf("--server: %w", err)}
+		return nil, cli.Usage(fmt.Errorf("--server: %w", err))
 	}
 	return c, nil
 }
@@ -172,7 +138,7 @@ func (r *remoteFlags) done(out io.Writer, said string) error {
 func (r *remoteFlags) asks(ask func(ctx context.Context, c *client.Client, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		warn := func(said string, _ ...any) { fmt.Fprintln(cmd.ErrOrStderr(), "rollcall: "+said) }
-		if err := checkFiles(warn, false, file{"--token-file", r.token, true}, file{"--key", r.certs.Key, true}, file{"--cert", r.certs.Cert, false}, file{"--ca", r.certs.PeerCA, false}); err != nil {
+		if err := cli.CheckFiles(warn, false, cmd.Flags()); err != nil {
 			return err
 		}
 		var once sync.Once
@@ -187,16 +153,5 @@ func (r *remoteFlags) asks(ask func(ctx context.Context, c *client.Client, out i
 		}
 		defer c.Close()
 		return hinted(ask(cmd.Context(), c, cmd.OutOrStdout(), args), r.certs.Cert != "")
-	}
-}
-
-// nArgs is a usage error unless there are least to most arguments; a negative most
-// is no bound.
-func nArgs(least, most int) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if len(args) < least || (most >= 0 && len(args) > most) {
-			return usageError{fmt.Errorf("give %s (see %s --help)", strings.TrimSuffix(c.UseLine(), " [flags]"), c.CommandPath())}
-		}
-		return nil
 	}
 }

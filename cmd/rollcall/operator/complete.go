@@ -1,4 +1,4 @@
-package main
+package operator
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-fleet/rollcall/client"
+	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 )
 
 // completionTimeout bounds what a person waits for after pressing tab.
@@ -19,7 +20,7 @@ type completion = func(c *cobra.Command, args []string, toComplete string) ([]st
 // completing offers what find finds at a server, and nothing when none answers.
 func (r *remoteFlags) completing(find func(ctx context.Context, c *client.Client, args []string) []string) completion {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		if fromEnvironment(cmd) != nil {
+		if cli.FromEnvironment(cmd) != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		c, err := r.connect(completionTimeout)

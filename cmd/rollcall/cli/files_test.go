@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// flagSet has flags for files, and --data-dir, with these arguments.
+func flagSet(t *testing.T, kinds map[string]FileKind, args ...string) *pflag.FlagSet {
+	t.Helper()
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	for name, kind := range kinds {
+		FileVar(flags, new(string), name, "", kind)
+	}
+	flags.String("data-dir", "", "")
+	if err := flags.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return flags
+}
+
+func TestASecretThatEverybodyCanReadIsToldOf(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gossip.key")
+	for mode, want := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o604: true, 0o644: true} {
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		warn := func(s string, _ ...any) { said = append(said, s) }
+		err := CheckFiles(warn, false, flagSet(t, map[string]FileKind{"gossip-key-file": Secret, "ca": Certificate, "key": Secret}, "--gossip-key-file", path, "--ca", path))
+		if err != nil || (len(said) == 1) != want || want && !strings.Contains(said[0], "--gossip-key-file "+path+", a secret: chmod 600 "+path) {
+			t.Errorf("of mode %o it says %q, %v", mode, said, err)
+		}
+	}
+}
+
+func TestWhatEverybodyCanWriteIsToldOfAndRefusedIfStrict(t *testing.T) {
+	dir := t.TempDir()
+	policy, folder, shared := filepath.Join(dir, "policy"), filepath.Join(dir, "data"), filepath.Join(dir, "tmp")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(errors.Join(os.WriteFile(policy, nil, 0o600), os.Mkdir(folder, 0o700), os.Mkdir(shared, 0o700), os.Chmod(shared, 0o777|os.ModeSticky)))
+	files := flagSet(t, map[string]FileKind{"xds-policy": Plain}, "--xds-policy", policy, "--data-dir", folder)
+	in := flagSet(t, nil, "--data-dir", shared)
+	said := 0
+	warn := func(string, ...any) { said++ }
+	must(CheckFiles(warn, true, files))
+	must(CheckFiles(warn, true, in))
+	must(errors.Join(os.Chmod(policy, 0o602), os.Chmod(folder, 0o777)))
+	must(CheckFiles(warn, false, files))
+	if said != 2 {
+		t.Errorf("%d files are warned of, want 2", said)
+	}
+	err := CheckFiles(warn, true, files)
+	var usage UsageError
+	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "--xds-policy "+policy+": chmod o-w "+policy) || !strings.Contains(err.Error(), folder) || said != 2 {
+		t.Errorf("strict: %v", err)
+	}
+}
