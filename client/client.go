@@ -19,6 +19,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 const (
@@ -184,7 +186,7 @@ func (c *Client) ask(ctx context.Context, server string, limit time.Duration, r 
 	case resp.StatusCode/100 != 2, resp.StatusCode != http.StatusNoContent && mediaOf(resp) != mediaJSON:
 		return answer{}, refusal(server, resp, body)
 	}
-	if c.unsettled != nil && resp.Header.Get("X-Rollcall-Unsettled") != "" {
+	if c.unsettled != nil && resp.Header.Get(fleet.UnsettledHeader) != "" {
 		c.unsettled(server)
 	}
 	return answer{body: body, etag: resp.Header.Get("ETag")}, nil
@@ -216,7 +218,7 @@ func (c *Client) newRequest(ctx context.Context, server string, r request) (*htt
 		set("Content-Type", "application/json")
 	}
 	set("If-Match", r.match)
-	set("X-Rollcall-Actor", c.actor)
+	set(fleet.ActorHeader, c.actor)
 	if c.token != "" {
 		set("Authorization", "Bearer "+c.token)
 	}

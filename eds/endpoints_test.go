@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/rollcall-fleet/rollcall/eds/internal/probe"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
@@ -82,7 +81,7 @@ func (e *endpoints) serve(addr netip.Addr, id string, conn net.Conn) {
 		if e.mute(addr) {
 			continue
 		}
-		if _, err := fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\n%s: %s\r\nContent-Length: 0\r\n\r\n", probe.IDHeader, id); err != nil {
+		if _, err := fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\n%s: %s\r\nContent-Length: 0\r\n\r\n", fleet.IDHeader, id); err != nil {
 			return
 		}
 	}

@@ -83,7 +83,7 @@ func TestAMemberThatIsHeldForDeadComesBackUnderANewID(t *testing.T) {
 				o.await(t, old.ID, "dead, not gone on its own accord", dead)
 			}
 			for _, path := range []string{"/", "/healthz"} {
-				if a := get(t, ln.Addr(), path); a.status != 200 || a.header.Get(upstream.IDHeader) != reg.ID().String() {
+				if a := get(t, ln.Addr(), path); a.status != 200 || a.header.Get(fleet.IDHeader) != reg.ID().String() {
 					t.Errorf("%s: %d %v, want 200 and id %s", path, a.status, a.header, reg.ID())
 				}
 			}

@@ -8,10 +8,6 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// IDHeader carries the upstream's id, so that a prober does not take a new
-// process on an old address for its forerunner.
-const IDHeader = "X-Rollcall-Id"
-
 // Healthz answers health probes: 200 "ok", or 503 while the endpoint is draining
 // or unhealthy.
 func (r *Registration) Healthz() http.Handler {
@@ -24,7 +20,7 @@ func (r *Registration) Healthz() http.Handler {
 				status, body = http.StatusServiceUnavailable, err.Error()
 			}
 		}
-		w.Header().Set(IDHeader, r.ID().String())
+		w.Header().Set(fleet.IDHeader, r.ID().String())
 		w.Header().Set("Content-Type", "text/plain")
 		w.WriteHeader(status)
 		io.WriteString(w, body) // a prober that has gone needs no answer
@@ -32,7 +28,7 @@ func (r *Registration) Healthz() http.Handler {
 }
 
 // Handler answers the health path, when the endpoint is probed over HTTP, and
-// hands every other request to next. All responses carry IDHeader.
+// hands every other request to next. All responses carry fleet.IDHeader.
 func (r *Registration) Handler(next http.Handler) http.Handler {
 	healthz := r.Healthz()
 	path := probePath(r.Member().Probe)
@@ -43,7 +39,7 @@ func (r *Registration) Handler(next http.Handler) http.Handler {
 			healthz.ServeHTTP(w, req)
 			return
 		}
-		w.Header().Set(IDHeader, r.ID().String())
+		w.Header().Set(fleet.IDHeader, r.ID().String())
 		next.ServeHTTP(w, req)
 	})
 }

@@ -42,7 +42,7 @@ func TestHealthzSaysWhatIsAnnounced(t *testing.T) {
 		if a.status != step.status || a.body != step.body {
 			t.Errorf("%s: %d %q, want %d %q", step.what, a.status, a.body, step.status, step.body)
 		}
-		if id := a.header.Get(upstream.IDHeader); id != reg.ID().String() {
+		if id := a.header.Get(fleet.IDHeader); id != reg.ID().String() {
 			t.Errorf("%s: id %q, want %s", step.what, id, reg.ID())
 		}
 	}
@@ -70,7 +70,7 @@ func TestHandlerAnswersTheHealthPathOnly(t *testing.T) {
 			if a.status != 200 || a.body != tc.want {
 				t.Errorf("%s: %d %q, want 200 %q", tc.path, a.status, a.body, tc.want)
 			}
-			if id := a.header.Get(upstream.IDHeader); id != reg.ID().String() {
+			if id := a.header.Get(fleet.IDHeader); id != reg.ID().String() {
 				t.Errorf("%s: id %q, want %s", tc.path, id, reg.ID())
 			}
 		})
@@ -243,7 +243,7 @@ func TestListenAndServe(t *testing.T) {
 	if m.Endpoint.Addr.String() != addr.String() {
 		t.Errorf("the pool sees %s, want %s", m.Endpoint.Addr, addr)
 	}
-	if a := get(t, addr, "/"); a.body != "own" || a.header.Get(upstream.IDHeader) != m.ID.String() {
+	if a := get(t, addr, "/"); a.body != "own" || a.header.Get(fleet.IDHeader) != m.ID.String() {
 		t.Errorf("/: %d %q %v", a.status, a.body, a.header)
 	}
 	stop()

@@ -32,7 +32,7 @@ func NewLater(pool, seed, service string) (*Later, error) {
 	}
 	l := &Later{ID: uuid.New(), done: make(chan struct{})}
 	l.srv = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("X-Rollcall-Id", l.ID.String())
+		w.Header().Set(fleet.IDHeader, l.ID.String())
 		_, _ = io.WriteString(w, l.ID.String())
 	})}
 	l.pool, err = gossip.Start(gossip.Options{

@@ -95,7 +95,7 @@ func TestItAnswersWithItsID(t *testing.T) {
 		if ct := resp.Header.Get("Content-Type"); ct != "text/plain" {
 			t.Errorf("%s: content type %q", path, ct)
 		}
-		if id := resp.Header.Get(upstream.IDHeader); id != r.id.String() {
+		if id := resp.Header.Get(fleet.IDHeader); id != r.id.String() {
 			t.Errorf("%s: id header %q, want %s", path, id, r.id)
 		}
 	}

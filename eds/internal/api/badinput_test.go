@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/rollcall-fleet/rollcall/eds/internal/problem"
 )
 
 func host(fields string) string {
@@ -70,7 +72,7 @@ func manyHosts(n int) string {
 // wantProblem checks a refusal: its status, its form, and that nothing changed.
 func (r *rig) wantProblem(t *testing.T, got reply, status int, words string) {
 	t.Helper()
-	var p problem
+	var p problem.Problem
 	if err := json.Unmarshal([]byte(got.body), &p); err != nil {
 		t.Fatalf("status %d, not a problem document: %q", got.status, got.body)
 	}

@@ -146,46 +146,29 @@ func (a *api) patchHost(w http.ResponseWriter, r *http.Request) error {
 	return a.answerHost(w, r)
 }
 
-// patchTries bounds how often a patch that takes everything back starts again since
-// somebody else decided just then.
-const patchTries = 5
-
-// patch changes a decision, or revokes it when nothing is left of it. The revision
+// patch changes an override, or revokes it when nothing is left of it. The revision
 // is 0 when there was nothing to do.
 func (a *api) patch(n named, p patch, t terms, c *condition) (uint64, error) {
-	match := c.ofDecision(n.known)
-	for range patchTries {
-		var was override.Override
-		made, revision, err := a.Overrides.Edit(override.Edit{
-			Key: n.key, Actor: t.actor, IfMatch: match,
-			Change: func(cur override.Override, _ bool) (override.Override, error) {
-				was = cur
-				cur.Actor = t.actor
-				o, err := p.apply(cur, time.Now())
-				if err != nil && !errors.Is(err, errNothingLeft) && !errors.Is(err, errNothingChanges) {
-					err = problemf(http.StatusBadRequest, "%v", err)
-				}
-				return o, err
-			},
-		})
-		switch {
-		case err == nil:
-			a.Logger.Info("decision kept", "service", made.Service, "host", made.Host, said("state", made.State), said("weight", made.Weight),
-				"actor", made.Actor, said("reason", made.Reason), said("until", made.Until))
-			return revision, nil
-		case errors.Is(err, errNothingChanges):
-			return 0, nil
-		case !errors.Is(err, errNothingLeft):
-			return 0, err
-		case was.Stamp.IsZero():
-			return 0, nil
-		}
-		revision, err = a.end(n.key, t, (&condition{tags: []string{was.Tag()}}).ofDecision(false))
-		if !errors.Is(err, override.ErrStale) {
-			return revision, err
-		}
+	made, revision, err := a.Overrides.Edit(override.Edit{
+		Key: n.key, Actor: t.actor, IfMatch: c.ofDecision(n.known),
+		Change: func(cur override.Override, _ bool) (override.Override, error) {
+			cur.Actor = t.actor
+			o, err := p.apply(cur, time.Now())
+			if err != nil && !errors.Is(err, override.ErrUnchanged) {
+				err = problemf(http.StatusBadRequest, "%v", err)
+			}
+			return o, err
+		},
+	})
+	switch {
+	case err != nil || revision == 0:
+	case made.Revoked:
+		a.logRevoked(made)
+	default:
+		a.Logger.Info("override stored", "service", made.Service, "host", made.Host, said("state", made.State), said("weight", made.Weight),
+			"actor", made.Actor, said("reason", made.Reason), said("until", made.Until))
 	}
-	return 0, fmt.Errorf("%s: %w", n.key.Name(), override.ErrStale)
+	return revision, err
 }
 
 // releaseHost takes back what was decided for a host, under whichever name. If-Match

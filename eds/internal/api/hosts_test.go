@@ -274,6 +274,21 @@ func TestAPatchThatChangesNothingLeavesWhoDecidedAndSinceWhen(t *testing.T) {
 	}
 }
 
+func TestAPatchThatTakesEverythingBackSaysWhyInTheAudit(t *testing.T) {
+	for body, want := range map[string]string{`{"state":null,"reason":"b"}`: "b", `{"state":null}`: "", `{"state":null,"reason":null}`: ""} {
+		r := newRig(t)
+		r.ask(200, "PATCH", hostByID, `{"state":"drain","reason":"a"}`, "X-Rollcall-Actor", "ann")
+		r.ask(200, "PATCH", hostByID, body, "X-Rollcall-Actor", "bob")
+		entries, err := r.store.Audit(time.Time{}, 1, "")
+		if err != nil || len(entries) != 1 || entries[0].Action != "revoked" || entries[0].Override.Actor != "bob" || entries[0].Override.Reason != want {
+			t.Errorf("%s: the audit has %+v, %v, want it revoked by bob because %q", body, entries, err, want)
+		}
+		if list, _ := r.store.InForce(); len(list) > 0 {
+			t.Errorf("%s: in force is %+v", body, list)
+		}
+	}
+}
+
 func TestListsEndByThemselvesAndSayWhy(t *testing.T) {
 	r := newRig(t)
 	r.must(201, "POST", "/edsservice/myservice?expires_in=90m&reason=more+power", payload)

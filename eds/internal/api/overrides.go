@@ -119,10 +119,14 @@ func (a *api) end(k override.Key, t terms, match func(service, decision string) 
 	if err := (override.Override{Key: k, Revoked: true, Actor: t.actor, Reason: t.reason}).Check(); err != nil {
 		return 0, problemf(http.StatusBadRequest, "%v", err)
 	}
-	_, revision, err := a.Overrides.Revoke(k, t.actor, t.reason, match)
+	made, revision, err := a.Overrides.Revoke(k, t.actor, t.reason, match)
 	if err != nil {
 		return 0, err
 	}
-	a.Logger.Info("decision taken back", "service", k.Service, said("host", k.Host), "actor", t.actor, said("reason", t.reason))
+	a.logRevoked(made)
 	return revision, nil
+}
+
+func (a *api) logRevoked(o override.Override) {
+	a.Logger.Info("override revoked", "service", o.Service, said("host", o.Host), "actor", o.Actor, said("reason", o.Reason))
 }

@@ -16,13 +16,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// errNothingLeft says that a patch takes back all that was decided.
-var errNothingLeft = errors.New("nothing is left of the decision")
-
-// errNothingChanges says that a patch leaves what was decided as it is.
-var errNothingChanges = errors.New("nothing changes")
-
-// patch is a merge patch (RFC 7396) of a decision for a host: what is not in it
+// patch is a merge patch (RFC 7396) of the override of a host: what is not in it
 // stays, null takes it back.
 type patch map[string]jsontext.Value
 
@@ -37,8 +31,9 @@ func decodePatch(body []byte) (patch, error) {
 	return p, nil
 }
 
-// apply changes was, at now, which has the monotonic clock's reading, too. The error
-// names the field.
+// apply returns what becomes of was at now, which has the monotonic clock's reading, too:
+// with Revoked where nothing is left of it. The error names the field, or is
+// override.ErrUnchanged.
 func (p patch) apply(was override.Override, now time.Time) (override.Override, error) {
 	o := was
 	if o.Since = moment(now); !p.ends() {
@@ -50,12 +45,21 @@ func (p patch) apply(was override.Override, now time.Time) (override.Override, e
 		}
 	}
 	if o.State == "" && o.Weight == 0 && len(o.Tags) == 0 && (p.decides() || was.State != "" || was.Weight != 0 || len(was.Tags) > 0) {
-		return o, errNothingLeft
+		return p.revoke(o)
 	}
 	if !was.Stamp.IsZero() && o.State == was.State && o.Weight == was.Weight && maps.Equal(o.Tags, was.Tags) && o.Reason == was.Reason && (!p.ends() || o.Until.Equal(was.Until)) {
-		return was, errNothingChanges
+		return was, override.ErrUnchanged
 	}
 	return o, o.Check()
+}
+
+// revoke is the end of o, for the reason that p gives: that of o was for what ends.
+func (p patch) revoke(o override.Override) (override.Override, error) {
+	end := override.Override{Key: o.Key, Actor: o.Actor, Revoked: true}
+	if p["reason"] != nil {
+		end.Reason = o.Reason
+	}
+	return end, end.Check()
 }
 
 // decides reports whether p says anything about how the host is served.

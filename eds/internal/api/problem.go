@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
@@ -14,23 +13,15 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/eds/internal/events"
 	"github.com/rollcall-fleet/rollcall/eds/internal/override"
+	"github.com/rollcall-fleet/rollcall/eds/internal/problem"
 )
 
 // handler answers a request, or returns an error and has written nothing.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// problem is an RFC 9457 problem document, and the error that becomes one.
-type problem struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail"`
-}
-
-func (p *problem) Error() string { return p.Detail }
-
-func problemf(status int, format string, args ...any) *problem {
-	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...)}
+// problemf is the error that becomes a problem document with this status.
+func problemf(status int, format string, args ...any) *problem.Problem {
+	return problem.Errorf(status, format, args...)
 }
 
 // edge is the only place where an error becomes an HTTP answer.
@@ -46,14 +37,7 @@ func (a *api) edge(h handler) http.Handler {
 			p = failed(r)
 			a.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 		}
-		if p.Status == http.StatusServiceUnavailable {
-			w.Header().Set("Retry-After", "1")
-		}
-		w.Header().Set("Content-Type", "application/problem+json")
-		w.WriteHeader(p.Status)
-		// A path that is not UTF-8 is quoted too. The client is gone, there is nobody to tell.
-		_ = json.MarshalWrite(w, p, jsontext.AllowInvalidUTF8(true))
-		_, _ = io.WriteString(w, "\n")
+		p.Write(w)
 	})
 }
 
@@ -72,8 +56,8 @@ func (a *api) countRefusal(err error) {
 	}
 }
 
-func asProblem(err error) *problem {
-	if p, ok := errors.AsType[*problem](err); ok {
+func asProblem(err error) *problem.Problem {
+	if p, ok := errors.AsType[*problem.Problem](err); ok {
 		return p
 	}
 	if big, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -98,7 +82,7 @@ func asProblem(err error) *problem {
 
 // failed is what a request is told that ended by a fault of the server: it may have come
 // after the change.
-func failed(r *http.Request) *problem {
+func failed(r *http.Request) *problem.Problem {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return asProblem(nil)
 	}

@@ -74,7 +74,7 @@ func viewHost(h *registry.Host, standings xds.Standings) hostView {
 // tellUnsettled says in a header that what is listed may be short of the truth.
 func tellUnsettled(w http.ResponseWriter, snap *registry.Snapshot) {
 	if !snap.Settled {
-		w.Header().Set("X-Rollcall-Unsettled", "true")
+		w.Header().Set(fleet.UnsettledHeader, "true")
 	}
 }
 

@@ -16,9 +16,6 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// actorHeader says who decides.
-const actorHeader = "X-Rollcall-Actor"
-
 // terms are what a decision is made under.
 type terms struct {
 	actor  string
@@ -70,7 +67,7 @@ func readEnd(query url.Values, now time.Time) (time.Time, time.Duration, error) 
 
 // actor says who decides: by the header, else from where the request came.
 func actor(r *http.Request) (string, error) {
-	name := strings.TrimSpace(r.Header.Get(actorHeader))
+	name := strings.TrimSpace(r.Header.Get(fleet.ActorHeader))
 	if name == "" {
 		host, _, err := net.SplitHostPort(r.RemoteAddr)
 		if err != nil {
@@ -78,7 +75,7 @@ func actor(r *http.Request) (string, error) {
 		}
 		return host, nil
 	}
-	if err := fleet.CheckText(actorHeader, name); err != nil {
+	if err := fleet.CheckText(fleet.ActorHeader, name); err != nil {
 		return "", problemf(http.StatusBadRequest, "%v", err)
 	}
 	return name, nil

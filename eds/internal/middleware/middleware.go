@@ -7,7 +7,6 @@ package middleware
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -16,13 +15,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollcall-fleet/rollcall/eds/internal/problem"
+	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/internal/auth"
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
-
-// ActorHeader carries the name of a request's author to the handlers. What a client
-// sends in it is dropped where everybody has to prove a name.
-const ActorHeader = "X-Rollcall-Actor"
 
 // What a request is refused for, as it is counted.
 const (
@@ -129,7 +126,7 @@ func (g *guarded) check(r *http.Request, kind kind) *refusal {
 	if g.Auth == nil {
 		return nil
 	}
-	r.Header.Del(ActorHeader) // the name that is proven counts
+	r.Header.Del(fleet.ActorHeader) // only a name that was proven reaches the handlers
 	return g.authorize(r, kind)
 }
 
@@ -175,7 +172,7 @@ func (g *guarded) recheck(r *http.Request, kind kind) (_ *http.Request, stop fun
 func (g *guarded) authorize(r *http.Request, kind kind) *refusal {
 	id, no := g.identify(r, kind)
 	if no == nil && kind != public {
-		r.Header.Set(ActorHeader, id.Name)
+		r.Header.Set(fleet.ActorHeader, id.Name)
 	}
 	return no
 }
@@ -213,21 +210,14 @@ type refusal struct {
 	detail string
 }
 
-// answer writes an RFC 9457 problem document.
+// answer writes the refusal. It is not to be kept by caches.
 func (n *refusal) answer(w http.ResponseWriter) {
 	h := w.Header()
-	switch n.status {
-	case http.StatusUnauthorized:
+	if n.status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="rollcall"`)
-	case http.StatusTooManyRequests:
-		h.Set("Retry-After", "1")
 	}
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Type", "application/problem+json")
-	w.WriteHeader(n.status)
-	_ = json.NewEncoder(w).Encode(map[string]any{ // the client is gone, there is nobody to tell
-		"type": "about:blank", "title": http.StatusText(n.status), "status": n.status, "detail": n.detail,
-	})
+	problem.Errorf(n.status, "%s", n.detail).Write(w)
 }
 
 // kind is what a request is about.

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/internal/auth"
 )
 
@@ -32,7 +33,7 @@ func newDoor(o Options) door {
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 			return
 		}
-		_, _ = io.WriteString(w, r.Header.Get(ActorHeader))
+		_, _ = io.WriteString(w, r.Header.Get(fleet.ActorHeader))
 	}), o)
 	return d
 }
@@ -181,10 +182,10 @@ func TestRolesDecideWhatMayBeDone(t *testing.T) {
 	}
 	d.want(t, 401, RefusedIdentity, "GET", "http://localhost/members", "Authorization", "Bearer rollcall_wrong")
 	d.want(t, 403, RefusedRole, "PUT", "http://localhost/edsservice/a", "Authorization", bearer[auth.Viewer])
-	if got := d.ask("PUT", "http://localhost/edsservice/a", "Authorization", bearer[auth.Operator], ActorHeader, "root").Body.String(); got != "olaf" {
+	if got := d.ask("PUT", "http://localhost/edsservice/a", "Authorization", bearer[auth.Operator], fleet.ActorHeader, "root").Body.String(); got != "olaf" {
 		t.Errorf("the actor is %q, want olaf", got)
 	}
-	if got := newDoor(Options{}).ask("PUT", "http://localhost/edsservice/a", ActorHeader, "root").Body.String(); got != "root" {
+	if got := newDoor(Options{}).ask("PUT", "http://localhost/edsservice/a", fleet.ActorHeader, "root").Body.String(); got != "root" {
 		t.Errorf("nobody has to prove a name, and the actor is %q", got)
 	}
 }

@@ -20,14 +20,19 @@ type Edit struct {
 	// nothing is decided, right before the change; nil lets every one pass.
 	IfMatch func(service, decision string) bool
 
-	// Change returns what is decided, given what was. The Store sets Key, ID, Stamp,
-	// Actor and Reason, and Since when that is zero. It must not block, and may be
-	// called from another goroutine.
+	// Change returns the new override, given the present one. With Revoked it ends the
+	// present one, if there is one; ErrUnchanged leaves it as it is. The Store sets Key,
+	// ID, Stamp, Actor and Reason, and Since when that is zero. It must not block, and
+	// may be called from another goroutine.
 	Change func(was Override, exists bool) (Override, error)
 }
 
-// Edit changes a decision and returns it, with the first revision that it is in.
-// An error of Change is returned as it is; ErrStale is that of IfMatch.
+// ErrUnchanged is what Edit.Change returns to leave an override as it is.
+var ErrUnchanged = errors.New("the override stays as it is")
+
+// Edit changes or ends an override and returns it as it is then, a tombstone if it was
+// ended, with the first revision that it is in: 0 where nothing was to be done. An error
+// of Change is returned as it is; ErrStale is that of IfMatch.
 func (s *Store) Edit(e Edit) (Override, uint64, error) {
 	var made Override
 	revision, err := s.write(func(b *batch) error {
@@ -39,13 +44,21 @@ func (s *Store) Edit(e Edit) (Override, uint64, error) {
 			was.Override = Override{Key: e.Key}
 		}
 		o, err := e.Change(was.Override, was.inForce)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case o.Revoked && !was.inForce:
+			return ErrUnchanged
+		case o.Revoked:
+			o = Override{Revoked: true, Reason: o.Reason}
 		}
-		o.Key, o.Actor, o.Reason, o.Revoked = e.Key, e.Actor, cmp.Or(e.Reason, o.Reason), false
+		o.Key, o.Actor, o.Reason = e.Key, e.Actor, cmp.Or(e.Reason, o.Reason)
 		made, err = b.decide(o)
 		return err
 	})
+	if errors.Is(err, ErrUnchanged) {
+		return made, 0, nil
+	}
 	return made, revision, err
 }
 

@@ -9,10 +9,9 @@ import (
 	"net/http"
 	"syscall"
 	"time"
-)
 
-// IDHeader carries the uuid of the process that answers.
-const IDHeader = "X-Rollcall-Id"
+	"github.com/rollcall-fleet/rollcall/fleet"
+)
 
 const (
 	dialLimit   = 5 * time.Second // silence is judged long before
@@ -93,7 +92,7 @@ func readAnswers(conn io.Reader, yield func(good bool, id string) bool) {
 			continue // the real answer follows
 		}
 		_, err = io.Copy(io.Discard, resp.Body)
-		if !yield(resp.StatusCode < 300, resp.Header.Get(IDHeader)) || err != nil || resp.Close {
+		if !yield(resp.StatusCode < 300, resp.Header.Get(fleet.IDHeader)) || err != nil || resp.Close {
 			return
 		}
 		limited.N = answerLimit

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
 // network is a network in memory, for virtual time. Its zero value has no hosts:
@@ -32,7 +34,7 @@ type host struct {
 	frozen   bool          // the kernel accepts, the process does not answer until it thaws
 	dialErr  error         // what every dial finds
 	status   int           // of its answers; 0 is 200
-	id       string        // IDHeader of its answers
+	id       string        // fleet.IDHeader of its answers
 	raw      string        // answers in place of what status and id make
 	close    bool          // each answer is the last on its connection
 	hangUp   bool          // closes each connection when asked, without an answer
@@ -238,7 +240,7 @@ func (h *host) response() string {
 	}
 	head := fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: 2\r\n", cmp.Or(h.status, 200))
 	if h.id != "" {
-		head += IDHeader + ": " + h.id + "\r\n"
+		head += fleet.IDHeader + ": " + h.id + "\r\n"
 	}
 	if h.close {
 		head += "Connection: close\r\n"

@@ -158,7 +158,7 @@ func hold(ln net.Listener) {
 
 func answer(id string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set(IDHeader, id)
+		w.Header().Set(fleet.IDHeader, id)
 		io.WriteString(w, "ok")
 	})
 }
@@ -188,7 +188,7 @@ func beServers(arg string) error {
 // serveCheaply takes each packet for a request.
 func serveCheaply(ln net.Listener) {
 	response := []byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain; charset=utf-8\r\n" +
-		"Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n" + IDHeader + ": me\r\n\r\nok")
+		"Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n" + fleet.IDHeader + ": me\r\n\r\nok")
 	for {
 		conn, err := ln.Accept()
 		if err != nil {

@@ -22,6 +22,7 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	statusv1 "google.golang.org/genproto/googleapis/rpc/status"
 
+	"github.com/rollcall-fleet/rollcall/eds/internal/problem"
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
@@ -287,17 +288,7 @@ func writeJSON(w http.ResponseWriter, encode func() ([][]byte, error)) {
 	}
 }
 
-// refuse answers with an RFC 9457 problem.
+// refuse answers with a problem document.
 func refuse(w http.ResponseWriter, status int, err error) {
-	if status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(struct {
-		Type   string `json:"type"`
-		Title  string `json:"title"`
-		Status int    `json:"status"`
-		Detail string `json:"detail"`
-	}{"about:blank", http.StatusText(status), status, err.Error()})
+	problem.Errorf(status, "%v", err).Write(w)
 }
