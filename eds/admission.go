@@ -19,6 +19,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
 	"github.com/rollcall-fleet/rollcall/internal/keyfile"
+	"github.com/rollcall-fleet/rollcall/internal/latest"
 	"github.com/rollcall-fleet/rollcall/internal/reload"
 )
 
@@ -91,7 +92,7 @@ func (a *admission) run(ctx context.Context) {
 func (a *admission) admit(now time.Time, members []*fleet.Member, before *registry.Snapshot) admit.Result {
 	r := a.gate.Admit(members)
 	if r.Moved {
-		a.voucher.Watch(r.Prove, func() map[uuid.UUID]bool { return inService(before) })
+		a.voucher.Watch(r.Prove, func() map[uuid.UUID]bool { return before.InService(false) })
 	}
 	a.refused.Store(&r.Refused)
 	for _, n := range r.News {
@@ -100,19 +101,6 @@ func (a *admission) admit(now time.Time, members []*fleet.Member, before *regist
 			"gossip", n.Member.Gossip, "address", n.Member.Endpoint.Addr, "cause", n.Cause, "reason", n.Member.Quarantine)
 	}
 	return r
-}
-
-// inService are the members with an endpoint that is served.
-func inService(snap *registry.Snapshot) map[uuid.UUID]bool {
-	ids := make(map[uuid.UUID]bool)
-	for _, s := range snap.Services {
-		for _, h := range s.Served() {
-			if id, err := uuid.Parse(h.ID); err == nil { // a manual host is nobody's
-				ids[id] = true
-			}
-		}
-	}
-	return ids
 }
 
 func (a *admission) level(now time.Time) slog.Level {
@@ -129,11 +117,11 @@ func (a *admission) level(now time.Time) slog.Level {
 type owners struct {
 	file    *reload.Value[*keyfile.Services] // nil: there is none
 	latest  atomic.Pointer[keyfile.Services]
-	changed chan struct{} // capacity one
+	changed latest.Signal
 }
 
 func newOwners(path string, logger *slog.Logger) (*owners, error) {
-	o := &owners{changed: make(chan struct{}, 1)}
+	o := &owners{changed: latest.NewSignal()}
 	if path == "" {
 		return o, nil
 	}
@@ -162,10 +150,7 @@ func (o *owners) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		if now := o.file.Get(); o.latest.Swap(now) != now {
-			select {
-			case o.changed <- struct{}{}:
-			default:
-			}
+			o.changed.Set()
 		}
 	}
 }

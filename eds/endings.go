@@ -76,7 +76,7 @@ func (e *endings) over(snap *registry.Snapshot, now time.Time) []ending {
 	list, _ := e.overrides.InForce()
 	var over []ending
 	unknown := make(map[uuid.UUID]time.Time)
-	served := servedIDs(snap)
+	served := snap.InService(false)
 	for _, o := range list {
 		id, err := uuid.Parse(o.Host)
 		if err != nil {
@@ -87,7 +87,7 @@ func (e *endings) over(snap *registry.Snapshot, now time.Time) []ending {
 		switch {
 		case known && m.Liveness == fleet.Left:
 			over = append(over, ending{o.Key, "the process has left"})
-		case known && m.Liveness == fleet.Dead && now.Sub(m.Since) > endAfter && (!served[o.Host] || o.State == override.Force):
+		case known && m.Liveness == fleet.Dead && now.Sub(m.Since) > endAfter && (!served[id] || o.State == override.Force):
 			over = append(over, ending{o.Key, "the process has been dead for an hour"})
 		case known:
 		case waiting && now.Sub(since) > endAfter:

@@ -324,25 +324,12 @@ func (m *memory) dropOld(tx *bbolt.Tx) error {
 // worthKeeping are the other members that are alive, or are served although gossip
 // has lost them.
 func (m *memory) worthKeeping(snap *registry.Snapshot) []*fleet.Member {
-	served := servedIDs(snap)
+	served := snap.InService(false)
 	var all []*fleet.Member
 	for _, other := range snap.Members {
-		if m.worthy(other) || m.rememberable(other) && served[other.ID.String()] {
+		if m.worthy(other) || m.rememberable(other) && served[other.ID] {
 			all = append(all, other)
 		}
 	}
 	return serversFirst(all)[:min(len(all), memoryMost)]
-}
-
-// servedIDs are the ids of all members that are served, held ones too.
-func servedIDs(snap *registry.Snapshot) map[string]bool {
-	ids := make(map[string]bool)
-	for _, s := range snap.Services {
-		for _, h := range s.Hosts {
-			if h.Served {
-				ids[h.ID] = true
-			}
-		}
-	}
-	return ids
 }

@@ -3,7 +3,6 @@ package eds
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -143,7 +142,7 @@ func (r *receipts) look(ctx context.Context, snap *registry.Snapshot, now time.T
 // served nor about to leave.
 func (r *receipts) claim(snap *registry.Snapshot, m *fleet.Member, now time.Time) *claim {
 	leaves := m.Endpoint.Health == fleet.Draining
-	if !leaves && !isServed(snap, m) {
+	if !leaves && !snap.Serves(m) {
 		return r.lost(m, now)
 	}
 	c := r.open[m.ID]
@@ -175,12 +174,6 @@ func (r *receipts) lost(m *fleet.Member, now time.Time) *claim {
 		r.open[m.ID] = c
 	}
 	return c
-}
-
-func isServed(snap *registry.Snapshot, m *fleet.Member) bool {
-	s, _ := snap.Find(m.Service)
-	id := m.ID.String()
-	return slices.ContainsFunc(s.At(m.Endpoint.Addr), func(h *registry.Host) bool { return h.Served && h.ID == id })
 }
 
 // settle sends what there is to say. Clients that come after the last word count: a member

@@ -50,17 +50,10 @@ func remind(ctx context.Context, snapshot func() *registry.Snapshot, tell func(*
 // missing returns the members that gossip holds to be dead and that are served,
 // since their probes have good answers.
 func missing(snap *registry.Snapshot) []*fleet.Member {
-	heard := make(map[string]bool)
-	for _, s := range snap.Services {
-		for _, h := range s.Hosts {
-			if h.Served && !h.Held {
-				heard[h.ID] = true
-			}
-		}
-	}
+	heard := snap.InService(true)
 	var dead []*fleet.Member
 	for _, m := range snap.Members {
-		if m.Liveness == fleet.Dead && m.Role == fleet.RoleUpstream && heard[m.ID.String()] {
+		if m.Liveness == fleet.Dead && m.Role == fleet.RoleUpstream && heard[m.ID] {
 			dead = append(dead, m)
 		}
 	}

@@ -69,10 +69,7 @@ func (p *Pool) usable() error {
 
 // again has the announcer publish what is current. The caller holds announcing.
 func (p *Pool) again() {
-	select {
-	case p.update <- struct{}{}:
-	default: // it is about to, and takes what is current then
-	}
+	p.update.Set()
 }
 
 // announcer has memberlist announce the metadata, one update at a time, until the

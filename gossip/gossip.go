@@ -19,6 +19,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/latest"
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
@@ -73,9 +74,9 @@ type Pool struct {
 
 	asking   sync.Mutex // guards asked
 	asked    map[uuid.UUID]chan KeyAnswer
-	missing  chan struct{} // capacity one
+	missing  latest.Signal
 	receipts chan Receipt  // bounded; never waited for
-	update   chan struct{} // capacity one; asks the announcer to publish
+	update   latest.Signal // asks the announcer to publish
 
 	ctx    context.Context // done once the pool is to be shut down
 	cancel context.CancelFunc
@@ -118,7 +119,7 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 		id: opts.Member.ID, log: opts.Logger, quiet: quiet, shared: opts.Shared, counts: count, encode: opts.encode, envelopes: opts.envelopes(),
 		queries: make(chan message, keyQueries), callers: make(chan netip.AddrPort, callers),
 		members: newMembers(opts.Member.ID.String(), opts.Logger, quiet, opts.admission(count)),
-		missing: make(chan struct{}, 1), receipts: make(chan Receipt, keepReceipts), update: make(chan struct{}, 1),
+		missing: latest.NewSignal(), receipts: make(chan Receipt, keepReceipts), update: latest.NewSignal(),
 		rested:   make(chan struct{}),
 		revision: opts.Member.Revision, announced: time.Now(), failed: make(chan error, 1), wedged: make(chan struct{}),
 	}

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/rollcall-fleet/rollcall/internal/latest"
 )
 
 // lookupTimeout bounds one look-up of a name. Go's resolver gives a nameserver 5 s
@@ -17,7 +19,7 @@ const lookupTimeout = 30 * time.Second
 // is slow or silent delays nobody.
 type names struct {
 	lookup lookupFunc
-	news   chan struct{} // capacity one: a look-up has found something else than before
+	news   latest.Signal // a look-up has found something else than before
 
 	wg sync.WaitGroup
 
@@ -34,7 +36,7 @@ type hostName struct {
 }
 
 func newNames(lookup lookupFunc) *names {
-	return &names{lookup: lookup, news: make(chan struct{}, 1), byHost: make(map[string]*hostName)}
+	return &names{lookup: lookup, news: latest.NewSignal(), byHost: make(map[string]*hostName)}
 }
 
 // start looks host up, unless that is under way.
@@ -71,10 +73,7 @@ func (n *names) end(h *hostName, addrs []netip.Addr, err error) {
 	news := !h.ended || (err == nil) != (h.err == nil) || !sameAddrs(addrs, h.addrs)
 	*h = hostName{addrs: addrs, err: err, ended: true}
 	if news {
-		select {
-		case n.news <- struct{}{}:
-		default:
-		}
+		n.news.Set()
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/latest"
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
@@ -30,8 +31,8 @@ type members struct {
 	quiet  *throttle
 	panics panics.Catcher // of what other members' metadata cause
 	admission
-	changed chan struct{} // capacity one
-	urgent  chan struct{} // capacity one
+	changed latest.Signal
+	urgent  latest.Signal
 	joined  chan struct{}
 	lost    chan lostServer // bounded; never waited for
 
@@ -68,7 +69,7 @@ var (
 func newMembers(name string, log *slog.Logger, quiet *throttle, admission admission) *members {
 	return &members{
 		name: name, log: log, quiet: quiet, admission: admission, byName: make(map[string]*record), perAddr: make(map[netip.Addr]int),
-		changed: make(chan struct{}, 1), urgent: make(chan struct{}, 1), joined: make(chan struct{}), lost: make(chan lostServer, hereLost),
+		changed: latest.NewSignal(), urgent: latest.NewSignal(), joined: make(chan struct{}), lost: make(chan lostServer, hereLost),
 	}
 }
 
@@ -149,7 +150,7 @@ func (ms *members) record(name string, m fleet.Member) bool {
 		ms.met, ms.unsettled = true, m.Since
 		close(ms.joined)
 	}
-	signal(ms.changed)
+	ms.changed.Set()
 	return m.Quarantine != "" && (old == nil || old.Quarantine != m.Quarantine)
 }
 
@@ -184,11 +185,11 @@ func (ms *members) hear(word fleet.Member) {
 		old.behind, old.heard = old.Member, word.Since
 	}
 	if old.Endpoint.Health == fleet.Healthy && word.Endpoint.Health != fleet.Healthy {
-		signal(ms.urgent)
+		ms.urgent.Set()
 	}
 	old.Member = &word
 	ms.roster.note(word.ID.String(), word.ID)
-	signal(ms.changed)
+	ms.changed.Set()
 }
 
 // dropOldest forgets the member that is gone for longest. The caller holds mu.
@@ -215,7 +216,7 @@ func (ms *members) sweep(now time.Time) {
 			said.Since = now
 			r.Member, r.behind = &said, nil
 			ms.roster.note(name, r.ID)
-			signal(ms.changed)
+			ms.changed.Set()
 		}
 		age := now.Sub(r.Since)
 		if r.Liveness == fleet.Alive || age < keepGone {
@@ -224,20 +225,12 @@ func (ms *members) sweep(now time.Time) {
 		if !r.hidden {
 			r.hidden = true
 			ms.roster.note(name, r.ID)
-			signal(ms.changed)
+			ms.changed.Set()
 		}
 		if r.Liveness == fleet.Left || age >= retryFor {
 			delete(ms.byName, name)
 			ms.gone--
 		}
-	}
-}
-
-// signal has the reader of a channel of capacity one look again. It never blocks.
-func signal(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }
 

@@ -166,10 +166,7 @@ func (p *Pool) accept(m message) error {
 		return nil
 	case m.kind == messageMissing:
 		p.log.Log(noContext, p.quiet.level("missing", slog.LevelInfo), "another member holds this one for dead", "member", m.sender)
-		select {
-		case p.missing <- struct{}{}:
-		default:
-		}
+		p.missing.Set()
 		return nil
 	case m.kind == messageShare:
 		return p.share(m)

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/latest"
 )
 
 // nonceSize is that of a challenge's body, in bytes. An answer repeats it.
@@ -27,7 +28,7 @@ type challenges struct {
 
 type challenge struct {
 	member   uuid.UUID
-	answered chan struct{} // capacity one
+	answered latest.Signal
 }
 
 // Vouch challenges m over UDP at its gossip address, three times within 100 ms, and
@@ -109,7 +110,7 @@ func (c *challenges) add(nonce [nonceSize]byte, member uuid.UUID) <-chan struct{
 	if c.open == nil {
 		c.open = make(map[[nonceSize]byte]challenge)
 	}
-	answered := make(chan struct{}, 1)
+	answered := latest.NewSignal()
 	c.open[nonce] = challenge{member: member, answered: answered}
 	return answered
 }
@@ -128,10 +129,7 @@ func (c *challenges) answer(m message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if open, ok := c.open[[nonceSize]byte(m.body)]; ok && open.member == m.sender {
-		select {
-		case open.answered <- struct{}{}:
-		default:
-		}
+		open.answered.Set()
 	}
 }
 

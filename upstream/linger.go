@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/rollcall-fleet/rollcall/internal/latest"
 )
 
 // linger is how long a drained server waits at most for its clients to close their
@@ -23,14 +25,14 @@ type conns struct {
 	mu   sync.Mutex
 	open map[net.Conn]bool
 
-	closed chan struct{} // capacity one
+	closed latest.Signal
 }
 
 type connKey struct{}
 
 // followConns keeps an eye on srv's connections.
 func followConns(srv *http.Server) *conns {
-	c := &conns{upgraded: newUpgraded(), open: make(map[net.Conn]bool), closed: make(chan struct{}, 1)}
+	c := &conns{upgraded: newUpgraded(), open: make(map[net.Conn]bool), closed: latest.NewSignal()}
 	told, ctxOf := srv.ConnState, srv.ConnContext
 	srv.ConnState = func(conn net.Conn, state http.ConnState) {
 		switch state {
@@ -65,10 +67,7 @@ func (c *conns) set(conn net.Conn, open bool) {
 		return
 	}
 	delete(c.open, conn)
-	select {
-	case c.closed <- struct{}{}:
-	default:
-	}
+	c.closed.Set()
 }
 
 // noteRequest says what the latest request of a connection is.

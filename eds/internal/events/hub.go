@@ -184,7 +184,7 @@ func (h *Hub) Subscribe(lastID string) (*Reader, error) {
 	case len(h.readers) >= cmp.Or(h.MaxReaders, DefaultMaxReaders):
 		return nil, ErrFull
 	}
-	r := &Reader{hub: h, next: h.last, more: make(chan struct{}, 1)}
+	r := &Reader{hub: h, next: h.last, more: latest.NewSignal()}
 	if lastID != "" {
 		n, known := h.place(lastID)
 		if r.reset = !known; known {
@@ -210,7 +210,7 @@ func (h *Hub) Close() {
 // stays in the Hub's ring: nobody waits for it.
 type Reader struct {
 	hub  *Hub
-	more chan struct{} // capacity one
+	more latest.Signal
 
 	// Guarded by hub.mu.
 	next  uint64 // number of the event taken last
@@ -259,8 +259,5 @@ func (r *Reader) Close() {
 }
 
 func (r *Reader) wake() {
-	select {
-	case r.more <- struct{}{}:
-	default:
-	}
+	r.more.Set()
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/rollcall-fleet/rollcall/internal/latest"
 	"go.etcd.io/bbolt"
 )
 
@@ -67,9 +68,9 @@ type Store struct {
 	now     func() time.Time
 	logger  *slog.Logger
 	most    int // in force; twice as many with those that ended
-	changed chan struct{}
-	made    chan struct{}
-	sooner  chan struct{} // expiry has moved ahead
+	changed latest.Signal
+	made    latest.Signal
+	sooner  latest.Signal // expiry has moved ahead
 
 	unreadable func(kind string)
 	skipped    skipped
@@ -109,7 +110,7 @@ type record struct {
 // last call to the Store.
 func NewStore(db DB, opts Options) (*Store, error) {
 	s := &Store{
-		db: db, now: opts.Now, logger: opts.Logger, most: cmp.Or(opts.MaxInForce, DefaultMaxInForce), changed: make(chan struct{}, 1), made: make(chan struct{}, 1), sooner: make(chan struct{}, 1), clock: clock{server: opts.Server},
+		db: db, now: opts.Now, logger: opts.Logger, most: cmp.Or(opts.MaxInForce, DefaultMaxInForce), changed: latest.NewSignal(), made: latest.NewSignal(), sooner: latest.NewSignal(), clock: clock{server: opts.Server},
 		all: make(map[Key]record), byID: make(map[string]Key), etags: make(map[string]etag), stale: make(map[Key]bool),
 	}
 	if s.now == nil {
@@ -204,7 +205,7 @@ func (s *Store) put(r record) {
 	s.all[r.Key], s.byID[r.ID] = r, r.Key
 	s.count(r, 1)
 	if r.inForce && s.expiry.add(r.Override) {
-		signal(s.sooner)
+		s.sooner.Set()
 	}
 }
 
@@ -310,11 +311,4 @@ func (s *Store) TakeMade() []Override {
 		fresh[i] = fresh[i].withLeft(now)
 	}
 	return fresh
-}
-
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

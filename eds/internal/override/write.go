@@ -169,10 +169,10 @@ func (s *Store) publish(b *batch) uint64 {
 	}
 	if len(b.puts) > 0 {
 		s.revision += uint64(len(b.puts))
-		signal(s.changed)
+		s.changed.Set()
 	}
 	if len(s.fresh) > 0 {
-		signal(s.made)
+		s.made.Set()
 	}
 	return first
 }

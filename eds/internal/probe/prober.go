@@ -80,8 +80,8 @@ type Options struct {
 type Prober struct {
 	opts    Options
 	pulse   *pulse
-	changed chan struct{}       // capacity one
-	urgent  chan struct{}       // capacity one
+	changed latest.Signal
+	urgent  latest.Signal
 	checks  chan netip.AddrPort // bounded; never waited for
 
 	handover sync.Mutex // between two Watch calls
@@ -108,7 +108,7 @@ func New(opts Options) *Prober {
 		opts.Dial = new(net.Dialer).DialContext
 	}
 	return &Prober{
-		opts: opts, pulse: newPulse(), changed: make(chan struct{}, 1), urgent: make(chan struct{}, 1), checks: make(chan netip.AddrPort, maxChecks), targets: latest.New[[]Target](),
+		opts: opts, pulse: newPulse(), changed: latest.NewSignal(), urgent: latest.NewSignal(), checks: make(chan netip.AddrPort, maxChecks), targets: latest.New[[]Target](),
 		evidence: make(map[Key]Evidence), revision: 1,
 	}
 }
@@ -165,7 +165,7 @@ func (p *Prober) Urgent() <-chan struct{} { return p.urgent }
 // called once.
 func (p *Prober) Run(ctx context.Context) {
 	l := newLoop(ctx, p)
-	l.wg.Go(func() { p.pulse.run(ctx, func() { wake(p.changed) }) })
+	l.wg.Go(func() { p.pulse.run(ctx, p.changed.Set) })
 	l.run()
 }
 
@@ -181,9 +181,9 @@ func (p *Prober) report(k Key, e Evidence) {
 	p.evidence[k] = e
 	p.outdated()
 	p.mu.Unlock()
-	wake(p.changed)
+	p.changed.Set()
 	if was.Verdict == Good && e.Verdict != Good {
-		wake(p.urgent)
+		p.urgent.Set()
 	}
 }
 
@@ -192,19 +192,11 @@ func (p *Prober) forget(k Key) {
 	delete(p.evidence, k)
 	p.outdated()
 	p.mu.Unlock()
-	wake(p.changed)
+	p.changed.Set()
 }
 
 // outdated notes a change of the evidence. The caller holds mu.
 func (p *Prober) outdated() {
 	p.shared = nil
 	p.revision++
-}
-
-// wake has the reader of a channel of capacity one look again. It never blocks.
-func wake(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

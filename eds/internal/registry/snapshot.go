@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/rollcall-fleet/rollcall/eds/internal/override"
 	"github.com/rollcall-fleet/rollcall/eds/internal/probe"
 	"github.com/rollcall-fleet/rollcall/fleet"
@@ -83,6 +84,27 @@ func (s *Snapshot) Find(name string) (Service, bool) {
 		return Service{}, false
 	}
 	return s.Services[i], true
+}
+
+// Serves reports whether the endpoint of a member is in service.
+func (s *Snapshot) Serves(m *fleet.Member) bool {
+	svc, _ := s.Find(m.Service)
+	id := m.ID.String()
+	return slices.ContainsFunc(svc.At(m.Endpoint.Addr), func(h *Host) bool { return h.Served && h.ID == id })
+}
+
+// InService returns the members with an endpoint in service. With heard, those that are
+// in service only because guard or isolation keep them are left out.
+func (s *Snapshot) InService(heard bool) map[uuid.UUID]bool {
+	ids := make(map[uuid.UUID]bool)
+	for _, svc := range s.Services {
+		for _, h := range svc.Hosts {
+			if id, err := uuid.Parse(h.ID); err == nil && h.Served && !(heard && h.Held) { // a manual host has no member
+				ids[id] = true
+			}
+		}
+	}
+	return ids
 }
 
 // host returns what s says of the host that key names, or nothing, and whether

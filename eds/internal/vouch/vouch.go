@@ -51,7 +51,7 @@ func keyOf(m *fleet.Member) key { return key{m.ID, m.Gossip} }
 // from any goroutine, Watch from one at a time, and never block.
 type Voucher struct {
 	ask     func(context.Context, *fleet.Member) bool
-	changed chan struct{} // capacity one
+	changed latest.Signal
 	watched latest.Value[watch]
 	turns   *semaphore.Weighted
 	aside   *semaphore.Weighted
@@ -70,7 +70,7 @@ type watch struct {
 // New returns a Voucher that challenges with ask, which bounds its own wait. Known
 // members were proven before a restart.
 func New(ask func(context.Context, *fleet.Member) bool, known []*fleet.Member) *Voucher {
-	v := &Voucher{ask: ask, changed: make(chan struct{}, 1), watched: latest.New[watch](),
+	v := &Voucher{ask: ask, changed: latest.NewSignal(), watched: latest.New[watch](),
 		turns: semaphore.NewWeighted(atOnce), aside: semaphore.NewWeighted(asideMost), states: make(map[key]State)}
 	for _, m := range known {
 		v.states[keyOf(m)] = Proven
@@ -179,10 +179,7 @@ func (v *Voucher) note(ctx context.Context, m *fleet.Member, s State) {
 	}
 	v.states[keyOf(m)] = s
 	v.revision++
-	select {
-	case v.changed <- struct{}{}:
-	default:
-	}
+	v.changed.Set()
 }
 
 func (v *Voucher) forget(wanted map[key]bool, inService func() map[uuid.UUID]bool) {

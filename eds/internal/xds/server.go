@@ -19,6 +19,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/internal/budget"
+	"github.com/rollcall-fleet/rollcall/internal/latest"
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
@@ -94,7 +95,7 @@ type Server struct {
 
 	farewell time.Duration // how long a host is served as unhealthy at most; 0 for not at all
 
-	moved chan struct{} // capacity one; see Acked
+	moved latest.Signal // see Acked
 
 	holdless chan struct{} // closed by EndHolds
 	endHolds sync.Once
@@ -144,7 +145,7 @@ func New(opts Options) *Server {
 		opts: opts, logger: opts.Logger, cache: newCache(), clients: newClients(opts.MaxClients, opts.MaxNames),
 		health: health.NewServer(), farewell: farewellMost,
 		services: make(map[string]*serving), leaving: make(map[string]*serving),
-		books: make(map[string]*book), closing: make(map[string]*book), moved: make(chan struct{}, 1),
+		books: make(map[string]*book), closing: make(map[string]*book), moved: latest.NewSignal(),
 		holdless: make(chan struct{}), room: budget.New(budget.Options{Total: opts.MaxRequestBytes, Waiting: budgetWaiters, Most: messageWait}),
 	}
 	s.cache.claims.logger = opts.Logger

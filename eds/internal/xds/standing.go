@@ -151,8 +151,5 @@ func (s *Server) Acked() <-chan struct{} { return s.moved }
 
 // move signals that Standings may answer differently.
 func (s *Server) move() {
-	select {
-	case s.moved <- struct{}{}:
-	default:
-	}
+	s.moved.Set()
 }

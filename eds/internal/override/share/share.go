@@ -47,7 +47,7 @@ type Options struct {
 type Sharer struct {
 	Options
 	members latest.Value[[]*fleet.Member]
-	arrived chan struct{} // capacity one
+	arrived latest.Signal
 
 	mu    sync.Mutex // guards what follows
 	inbox []letter
@@ -70,7 +70,7 @@ type letter struct {
 // New returns a Sharer that does nothing until Run.
 func New(opts Options) *Sharer {
 	return &Sharer{
-		Options: opts, members: latest.New[[]*fleet.Member](), arrived: make(chan struct{}, 1),
+		Options: opts, members: latest.New[[]*fleet.Member](), arrived: latest.NewSignal(),
 		peers: make(map[uuid.UUID]*peer), sent: make(chan result), warned: make(map[string]time.Time),
 	}
 }
@@ -90,10 +90,7 @@ func (s *Sharer) Receive(from *fleet.Member, b []byte) {
 		return
 	}
 	s.inbox, s.size = append(s.inbox, letter{from, b}), s.size+len(b)
-	select {
-	case s.arrived <- struct{}{}:
-	default:
-	}
+	s.arrived.Set()
 }
 
 // Run shares until ctx ends, and waits for what is being sent.
