@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/rollcall-fleet/rollcall/eds/internal/follow"
 	"github.com/rollcall-fleet/rollcall/eds/internal/override"
 	"github.com/rollcall-fleet/rollcall/internal/database"
 	"github.com/rollcall-fleet/rollcall/internal/panics"
@@ -50,7 +51,7 @@ func acquire(opts Options, stops *stopper, catcher panics.Catcher) (a acquired, 
 func openDB(opts Options, wait time.Duration, catcher panics.Catcher) (*database.DB, error) {
 	db, err := database.Open(database.Options{
 		Dir: opts.DataDir, Wait: wait, Recover: opts.Recover, Logger: opts.Logger, Panics: catcher,
-		Buckets: append(override.BucketNames(), string(memoryBucket)),
+		Buckets: append(override.BucketNames(), string(follow.OldBucket)),
 	})
 	if errors.Is(err, database.ErrInUse) {
 		return nil, fmt.Errorf("--data-dir %s is in use by another eds server, give each its own", opts.DataDir)

@@ -2,7 +2,6 @@ package eds
 
 import (
 	"crypto/ed25519"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -155,22 +154,5 @@ func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestAFloodOfRefusalsIsLoggedInPart(t *testing.T) {
-	a := &admission{}
-	now := time.Now()
-	warnings := 0
-	for range 10_000 {
-		if a.level(now) == slog.LevelWarn {
-			warnings++
-		}
-	}
-	if warnings != refusalsLogged {
-		t.Errorf("%d warnings", warnings)
-	}
-	if a.level(now.Add(time.Minute)) != slog.LevelWarn {
-		t.Error("a minute later nothing is said")
 	}
 }

@@ -1,6 +1,7 @@
 package eds
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -14,6 +15,9 @@ import (
 	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
 
+	"github.com/rollcall-fleet/rollcall/eds/internal/admit"
+	"github.com/rollcall-fleet/rollcall/eds/internal/decide"
+	"github.com/rollcall-fleet/rollcall/eds/internal/follow"
 	"github.com/rollcall-fleet/rollcall/eds/internal/override"
 	"github.com/rollcall-fleet/rollcall/eds/internal/override/share"
 	"github.com/rollcall-fleet/rollcall/eds/internal/probe"
@@ -86,7 +90,7 @@ func (w *world) kill(p *gossip.Pool) {
 
 // server is an EDS server as far as virtual time reaches: pool and registry.
 type node struct {
-	*loop
+	*decide.Loop
 	pool *gossip.Pool
 	stop func()
 
@@ -101,8 +105,8 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *node {
 		w.t.Fatal(err)
 	}
 	self := fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion}
-	mem := newMemory(db, self.ID, func(string) {}, slog.New(slog.DiscardHandler))
-	remembered, err := mem.recall()
+	mem := follow.NewMemory(db, self.ID, func(string) {}, slog.New(slog.DiscardHandler))
+	remembered, err := mem.Recall()
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -114,29 +118,32 @@ func (w *world) eds(opts gossip.Options, db *bbolt.DB) *node {
 	})
 	opts.Shared = sharer.Receive
 	s.pool = w.join(self, opts)
-	endings := newEndings(overrides, slog.New(slog.DiscardHandler))
+	endings := follow.NewEndings(overrides, slog.New(slog.DiscardHandler))
 	prober := probe.New(probe.Options{
 		Dial: w.endpoints.dial, Ping: func(ctx context.Context, t probe.Target) bool { return s.pool.Ping(ctx, t.ID, t.Gossip) },
 	})
-	admission, err := newAdmission(w.trust, opts.Fleet, true, s.pool.Vouch, remembered, slog.New(slog.DiscardHandler))
+	admission, err := admit.NewAdmission(admit.AdmissionOptions{
+		Options:     admit.Options{Fleet: cmp.Or(opts.Fleet, gossip.DefaultFleet), Allow: w.trust.AllowAddresses, Local: true, MaxServices: w.trust.MaxServices, MaxEndpoints: w.trust.MaxEndpoints},
+		ServiceKeys: w.trust.ServiceKeys, Ask: s.pool.Vouch, Known: remembered, Logger: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	s.loop = newLoop(loopOptions{
-		pool: s.pool, overrides: overrides, behind: sharer.Behind, prober: prober, admission: admission, logger: slog.New(slog.DiscardHandler),
-		registry: registry.Options{Guard: registry.DefaultGuard, GuardHold: registry.DefaultGuardHold, Round: registry.DefaultRound},
-		seeds:    len(opts.Seeds) > 0, remembered: remembered,
-		store:   mem.update,
-		publish: []func(*registry.Snapshot){s.record, w.published, endings.update, func(snap *registry.Snapshot) { sharer.Members(snap.Members) }},
+	s.Loop = decide.New(decide.Options{
+		Pool: s.pool, Overrides: overrides, Behind: sharer.Behind, Prober: prober, Admission: admission, Logger: slog.New(slog.DiscardHandler),
+		Registry: registry.Options{Guard: registry.DefaultGuard, GuardHold: registry.DefaultGuardHold, Round: registry.DefaultRound},
+		Seeds:    len(opts.Seeds) > 0, Remembered: remembered,
+		Store:   mem.Update,
+		Publish: []func(*registry.Snapshot){s.record, w.published, endings.Update, func(snap *registry.Snapshot) { sharer.Members(snap.Members) }},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	wg.Go(func() { s.run(ctx) })
-	wg.Go(func() { mem.run(ctx) })
+	wg.Go(func() { s.Run(ctx) })
+	wg.Go(func() { mem.Run(ctx) })
 	wg.Go(func() { overrides.Run(ctx) })
 	wg.Go(func() { sharer.Run(ctx) })
-	wg.Go(func() { endings.run(ctx) })
-	wg.Go(func() { admission.run(ctx) })
+	wg.Go(func() { endings.Run(ctx) })
+	wg.Go(func() { admission.Run(ctx) })
 	wg.Go(func() { prober.Run(ctx) })
 	s.stop = func() {
 		cancel()
@@ -324,13 +331,13 @@ func TestARestartedServerServesNothingShorterThanTheTruth(t *testing.T) {
 			w.upstream(first.pool)
 		}
 		w.within(10*time.Second, "all 10 are served", func() bool { return served(first.Snapshot()) == 10 })
-		time.Sleep(2 * memoryEvery) // they are remembered
+		time.Sleep(2 * time.Second) // they are remembered
 		bind := first.pool.Self().Gossip
 		first.stop()
 		time.Sleep(time.Second)
 
 		second := w.eds(gossip.Options{Bind: bind}, db)
-		w.within(settleMost+time.Second, "it settles", func() bool { return second.Snapshot().Settled })
+		w.within(11*time.Second, "it settles", func() bool { return second.Snapshot().Settled })
 		second.mu.Lock()
 		defer second.mu.Unlock()
 		for _, snap := range second.snapshot {
@@ -349,13 +356,13 @@ func TestARestartedServerThatIsCutOffSaysNothing(t *testing.T) {
 			w.upstream(first.pool)
 		}
 		w.within(10*time.Second, "all 10 are served", func() bool { return served(first.Snapshot()) == 10 })
-		time.Sleep(2 * memoryEvery) // they are remembered
+		time.Sleep(2 * time.Second) // they are remembered
 		first.stop()
 		bind := w.addr()
 		w.net.Cut(bind)
 		w.endpoints.set(func() { w.endpoints.deaf = true })
 		second := w.eds(gossip.Options{Bind: bind}, db)
-		time.Sleep(recallFor + 5*time.Minute)
+		time.Sleep(65 * time.Minute) // longer than members from before a restart are waited for
 		if second.Snapshot().Settled {
 			t.Error("it speaks of a fleet that it does not hear")
 		}
@@ -369,7 +376,7 @@ func TestAWriteIsSeenByWhoWaitsForIt(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)
-		_, revision, err := s.overrides.Edit(override.Edit{Key: override.Key{Service: service}, Change: func(o override.Override, _ bool) (override.Override, error) {
+		_, revision, err := s.Overrides.Edit(override.Edit{Key: override.Key{Service: service}, Change: func(o override.Override, _ bool) (override.Override, error) {
 			o.Mode = override.Merge
 			o.Hosts = []override.Host{{Endpoint: fleet.Endpoint{Addr: netip.MustParseAddrPort("127.0.0.1:18080"), Weight: 1, Health: fleet.Healthy}}}
 			return o, nil

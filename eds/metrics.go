@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/rollcall-fleet/rollcall/eds/internal/follow"
 	"github.com/rollcall-fleet/rollcall/eds/internal/override"
 	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 	"github.com/rollcall-fleet/rollcall/eds/internal/xds"
@@ -148,7 +149,7 @@ func newCounts() counts {
 	for _, where := range []string{panics.HTTP, panics.XDS, panics.Gossip, panics.Database} {
 		c.panics.WithLabelValues(where)
 	}
-	for _, kind := range []string{override.UnreadableOverride, override.UnreadableAudit, unreadableMember} {
+	for _, kind := range []string{override.UnreadableOverride, override.UnreadableAudit, follow.UnreadableMember} {
 		c.records.WithLabelValues(kind)
 	}
 	return c

@@ -2,6 +2,7 @@ package eds
 
 import (
 	"cmp"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -71,6 +72,25 @@ type Access struct {
 
 	Decisions int // overrides in force
 	Readers   int // of events
+}
+
+// Trust says whom an EDS server believes, and how much of it.
+type Trust struct {
+	AllowAddresses []netip.Prefix      // endpoints may be there although their member gossips elsewhere
+	ServiceKeys    string              // file of the keys of services; "": services are everybody's
+	EDSKey         ed25519.PrivateKey  // nil: nobody has to prove that it is an EDS server
+	EDSPublic      []ed25519.PublicKey // further keys of EDS servers, while one replaces another
+	Bounds         gossip.Bounds       // of the pool
+	MaxServices    int                 // that members may bring
+	MaxEndpoints   int                 // of one service
+}
+
+// edsKeys are all keys by which an EDS server may prove that it is one.
+func (t Trust) edsKeys() []ed25519.PublicKey {
+	if t.EDSKey == nil {
+		return t.EDSPublic
+	}
+	return append([]ed25519.PublicKey{t.EDSKey.Public().(ed25519.PublicKey)}, t.EDSPublic...)
 }
 
 // DefaultOptions returns the options with every default filled in.

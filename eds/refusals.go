@@ -14,20 +14,9 @@ var (
 	descBounds     = prometheus.NewDesc("rollcall_bound", "The most there may be of something.", []string{"of"}, nil)
 )
 
-// newRefusals counts members as they are refused.
-func newRefusals() *prometheus.CounterVec {
-	v := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "rollcall_members_refused_total", Help: "Members that were refused an endpoint, by cause.",
-	}, []string{"cause"})
-	for _, c := range admit.Causes {
-		v.WithLabelValues(string(c))
-	}
-	return v
-}
-
 // refusals shows what is refused, and the bounds.
 type refusals struct {
-	admission *admission
+	admission *admit.Admission
 	gossip    func() gossip.Refused
 	bounds    map[string]int
 }
@@ -41,7 +30,7 @@ func (r refusals) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (r refusals) Collect(ch chan<- prometheus.Metric) {
-	now := *r.admission.refused.Load()
+	now := r.admission.Refused()
 	for _, c := range admit.Causes {
 		ch <- prometheus.MustNewConstMetric(descRefusedNow, prometheus.GaugeValue, float64(now[c]), string(c))
 	}

@@ -4,15 +4,19 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/rollcall-fleet/rollcall/eds/internal/admit"
 	"github.com/rollcall-fleet/rollcall/eds/internal/api"
+	"github.com/rollcall-fleet/rollcall/eds/internal/decide"
 	"github.com/rollcall-fleet/rollcall/eds/internal/descriptors"
 	"github.com/rollcall-fleet/rollcall/eds/internal/events"
+	"github.com/rollcall-fleet/rollcall/eds/internal/follow"
 	"github.com/rollcall-fleet/rollcall/eds/internal/middleware"
 	"github.com/rollcall-fleet/rollcall/eds/internal/override"
 	"github.com/rollcall-fleet/rollcall/eds/internal/override/share"
@@ -39,23 +43,23 @@ type server struct {
 	has        acquired
 	enter      entrance
 	overrides  *override.Store
-	memory     *memory
+	memory     *follow.Memory
 	remembered []*fleet.Member
 
 	// Made by join.
 	sharer    *share.Sharer
 	members   *gossip.Pool
-	admission *admission
+	admission *admit.Admission
 
 	// Made by connect.
 	discovery *xds.Server
 	prober    *probe.Prober
 	relays    *relays
-	links     *links
-	receipts  *receipts
-	endings   *endings
+	links     *follow.Links
+	receipts  *follow.Receipts
+	endings   *follow.Endings
 	hub       *events.Hub
-	decisions *loop
+	decisions *decide.Loop
 	web       *http.Server
 }
 
@@ -81,8 +85,8 @@ func (s *server) open() (err error) {
 	if s.enter, err = s.opts.Access.open(s.opts.Logger); err != nil {
 		return err
 	}
-	s.memory = newMemory(s.has.db, s.self.ID, s.counts.unreadable, s.opts.Logger)
-	s.remembered, err = s.memory.recall()
+	s.memory = follow.NewMemory(s.has.db, s.self.ID, s.counts.unreadable, s.opts.Logger)
+	s.remembered, err = s.memory.Recall()
 	return err
 }
 
@@ -103,8 +107,26 @@ func (s *server) join() (err error) {
 		return err
 	}
 	s.stops.addSlow("gossip", leaveStop+stopStep, func() error { return leave(s.members) })
-	s.admission, err = newAdmission(opts.Trust, opts.Fleet, s.members.Self().Gossip.Addr().IsLoopback(), s.members.Vouch, s.remembered, opts.Logger)
-	return err
+	s.admission, err = admit.NewAdmission(admit.AdmissionOptions{
+		Options: admit.Options{
+			Fleet: opts.Fleet, Allow: opts.Trust.AllowAddresses, Local: s.members.Self().Gossip.Addr().IsLoopback(),
+			MaxServices: opts.Trust.MaxServices, MaxEndpoints: opts.Trust.MaxEndpoints,
+		},
+		ServiceKeys: opts.Trust.ServiceKeys, Ask: s.members.Vouch, Known: s.remembered, Logger: opts.Logger,
+	})
+	if err != nil {
+		return Mistake{err}
+	}
+	return nil
+}
+
+// addresses are where members gossip.
+func addresses(members []*fleet.Member) []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, m := range members {
+		addrs = append(addrs, m.Gossip)
+	}
+	return addrs
 }
 
 // connect makes the parts between the pool and those who ask.
@@ -115,7 +137,7 @@ func (s *server) connect() error {
 		MaxClients: opts.Access.Clients, MaxStreams: opts.Access.Streams, MaxNames: opts.Access.Names,
 		MaxNameBytes: opts.Access.NameBytes, MaxRequestBytes: opts.Access.RequestBytes, CutExpired: opts.Access.CutExpired,
 		MaxHeld: max(1, opts.Access.Connections/2), // each needs a connection
-		Claims:  claimsMost,
+		Claims:  decide.ClaimsMost,
 	})
 	s.prober = probe.New(probe.Options{
 		Interval: opts.ProbeInterval, Dial: s.files.Dial,
@@ -125,24 +147,24 @@ func (s *server) connect() error {
 		Challenge: s.challenge, Elsewhere: s.elsewhere, Stream: s.report,
 	})
 	s.relays = newRelays(s.members.Self().Gossip.Addr(), s.members.Members, s.prober.Evidence)
-	s.links = newLinks(s.link, func(m *fleet.Member) { s.prober.Check(m.Endpoint.Addr) }, opts.Logger)
+	s.links = follow.NewLinks(s.link, func(m *fleet.Member) { s.prober.Check(m.Endpoint.Addr) }, opts.Logger)
 	ackTimes := newAckTimes()
 	observe := func(kind string, took time.Duration) { ackTimes.WithLabelValues(kind).Observe(took.Seconds()) }
-	s.receipts = newReceipts(s.discovery.Standings, s.discovery.Acked(), s.members.SendReceipt, observe, opts.Logger)
-	s.endings = newEndings(s.overrides, opts.Logger)
+	s.receipts = follow.NewReceipts(s.discovery.Standings, s.discovery.Acked(), s.members.SendReceipt, observe, opts.Logger)
+	s.endings = follow.NewEndings(s.overrides, opts.Logger)
 	s.hub = events.New(events.Options{Overrides: s.overrides.InForce, Clients: s.discovery.Connected, MaxReaders: opts.Access.Readers})
-	s.decisions = newLoop(loopOptions{
-		self: s.self.ID, pool: s.members, overrides: s.overrides, behind: s.sharer.Behind, prober: s.prober, admission: s.admission, logger: opts.Logger,
-		registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: max(registry.DefaultRound, 2*opts.ProbeInterval+registry.DefaultRound/2)},
-		seeds:    len(opts.Seeds) > 0, remembered: s.remembered, probes: opts.ProbeInterval,
-		store: s.memory.update,
-		publish: []func(*registry.Snapshot){
-			s.discovery.Update, s.receipts.update, s.endings.update, s.hub.Update, s.links.update,
+	s.decisions = decide.New(decide.Options{
+		Self: s.self.ID, Pool: s.members, Overrides: s.overrides, Behind: s.sharer.Behind, Prober: s.prober, Admission: s.admission, Logger: opts.Logger,
+		Registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: max(registry.DefaultRound, 2*opts.ProbeInterval+registry.DefaultRound/2)},
+		Seeds:    len(opts.Seeds) > 0, Remembered: s.remembered, Probes: opts.ProbeInterval,
+		Store: s.memory.Update,
+		Publish: []func(*registry.Snapshot){
+			s.discovery.Update, s.receipts.Update, s.endings.Update, s.hub.Update, s.links.Update,
 			func(snap *registry.Snapshot) { s.sharer.Members(snap.Members) },
 		},
 	})
 	metrics, err := newMetrics(s.decisions.Snapshot, s.discovery.Count, ackTimes, s.enter.refused,
-		s.admission.total, s.counts.panics, s.counts.records, refusals{s.admission, s.members.Refused, bounds(opts, s.files)},
+		s.admission.Total(), s.counts.panics, s.counts.records, refusals{s.admission, s.members.Refused, bounds(opts, s.files)},
 		gaugeOf("rollcall_overrides_in_force", "Decisions of operators that are in force.", func() int { list, _ := s.overrides.InForce(); return len(list) }),
 		gaugeOf("rollcall_event_readers", "Who reads GET /events.", s.hub.Readers),
 		gaugeOf("rollcall_probe_connections", "Connections to endpoints and members, of which rollcall_bound has the most.", s.files.Used),
@@ -206,10 +228,12 @@ func (s *server) start() error {
 		name string
 		run  func(context.Context)
 	}{
-		{"overrides", s.overrides.Run}, {"sharing", s.sharer.Run}, {"endings", s.endings.run}, {"events", s.hub.Run},
-		{"probes", s.prober.Run}, {"admission", s.admission.run}, {"receipts", s.receipts.run}, {"registry", s.decisions.run},
-		{"reminders", func(ctx context.Context) { remind(ctx, s.decisions.Snapshot, s.members.TellMissing, s.opts.Logger) }},
-		{"memory", s.memory.run}, {"links", s.links.run}, {"file descriptors", s.files.Run},
+		{"overrides", s.overrides.Run}, {"sharing", s.sharer.Run}, {"endings", s.endings.Run}, {"events", s.hub.Run},
+		{"probes", s.prober.Run}, {"admission", s.admission.Run}, {"receipts", s.receipts.Run}, {"registry", s.decisions.Run},
+		{"reminders", func(ctx context.Context) {
+			follow.Remind(ctx, s.decisions.Snapshot, s.members.TellMissing, s.opts.Logger)
+		}},
+		{"memory", s.memory.Run}, {"links", s.links.Run}, {"file descriptors", s.files.Run},
 	} {
 		s.stops.goRun(p.name, p.run)
 	}

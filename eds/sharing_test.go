@@ -12,7 +12,7 @@ import (
 // exclude has an operator take a host out, at s.
 func (s *node) exclude(t *testing.T, host, reason string) {
 	t.Helper()
-	_, _, err := s.overrides.Edit(override.Edit{
+	_, _, err := s.Overrides.Edit(override.Edit{
 		Key: override.Key{Service: service, Host: host}, Actor: "ann", Reason: reason,
 		Change: func(o override.Override, _ bool) (override.Override, error) {
 			o.State = override.Exclude
@@ -26,7 +26,7 @@ func (s *node) exclude(t *testing.T, host, reason string) {
 
 // decided is what s holds about a host.
 func (s *node) decided(host string) (override.Override, bool) {
-	return s.overrides.Get(override.Key{Service: service, Host: host}.ID())
+	return s.Overrides.Get(override.Key{Service: service, Host: host}.ID())
 }
 
 func TestTwoServersThatWereCutOffFromEachOtherAgreeWithinTwoSeconds(t *testing.T) {
@@ -53,15 +53,15 @@ func TestTwoServersThatWereCutOffFromEachOtherAgreeWithinTwoSeconds(t *testing.T
 
 		w.net.Heal(b.pool.Self().Gossip)
 		w.within(time.Minute, "they see each other again", func() bool { return alive(a.Snapshot()) == 2 && alive(b.Snapshot()) == 2 })
-		w.within(2*time.Second, "they agree", func() bool { return a.overrides.Digest() == b.overrides.Digest() })
+		w.within(2*time.Second, "they agree", func() bool { return a.Overrides.Digest() == b.Overrides.Digest() })
 		for _, s := range []*node{a, b} {
 			o, _ := s.decided(both)
 			_, l := s.decided(left)
 			_, r := s.decided(right)
-			if o.Reason != "a, later" || !l || !r || s.overrides.ServiceTag(service) != a.overrides.ServiceTag(service) {
+			if o.Reason != "a, later" || !l || !r || s.Overrides.ServiceTag(service) != a.Overrides.ServiceTag(service) {
 				t.Errorf("one holds %+v, %t, %t", o, l, r)
 			}
-			entries, err := s.overrides.Audit(time.Time{}, 100, "")
+			entries, err := s.Overrides.Audit(time.Time{}, 100, "")
 			if err != nil || len(entries) != 5 {
 				t.Errorf("its audit has %d entries, %v, want all five", len(entries), err)
 			}
@@ -114,11 +114,11 @@ func TestADecisionAboutAProcessEndsWhenItLeavesOrWasDeadForAnHour(t *testing.T) 
 		time.Sleep(15 * time.Minute)
 		w.within(10*time.Minute, "that about the dead one ends", func() bool { return !there(dies) })
 		time.Sleep(10 * time.Second)
-		if _, ok := b.decided(unknown); !ok || !there(stays) || a.overrides.Digest() != b.overrides.Digest() {
+		if _, ok := b.decided(unknown); !ok || !there(stays) || a.Overrides.Digest() != b.Overrides.Digest() {
 			t.Errorf("an address is decided: %t, the live one: %t", ok, there(stays))
 		}
-		entries, err := b.overrides.Audit(time.Time{}, 2, "")
-		if err != nil || entries[0].Action != override.Revoked || entries[0].Override.Actor != endedBy || entries[0].Override.Reason == "" {
+		entries, err := b.Overrides.Audit(time.Time{}, 2, "")
+		if err != nil || entries[0].Action != override.Revoked || entries[0].Override.Actor != "rollcall" || entries[0].Override.Reason == "" {
 			t.Errorf("the audit ends with %+v, %v", entries, err)
 		}
 	})

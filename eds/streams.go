@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rollcall-fleet/rollcall/eds/internal/follow"
 	"github.com/rollcall-fleet/rollcall/eds/internal/probe"
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
@@ -60,7 +61,7 @@ func (r *reports) Close() error {
 }
 
 // link opens a stream to a member, while probes can spare the file descriptor.
-func (s *server) link(ctx context.Context, m *fleet.Member) (stream, error) {
+func (s *server) link(ctx context.Context, m *fleet.Member) (follow.Stream, error) {
 	give, err := s.files.TakeSpare()
 	if err != nil {
 		return nil, err
@@ -75,12 +76,12 @@ func (s *server) link(ctx context.Context, m *fleet.Member) (stream, error) {
 
 // sparing is a stream that has a file descriptor which it gives back.
 type sparing struct {
-	stream
+	follow.Stream
 	give func()
 }
 
-// Close implements stream.
+// Close implements follow.Stream.
 func (s sparing) Close() error {
 	defer s.give()
-	return s.stream.Close()
+	return s.Stream.Close()
 }

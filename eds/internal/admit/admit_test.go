@@ -13,16 +13,16 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// owners are keys by service.
-type owners struct {
+// holders are keys by service.
+type holders struct {
 	of map[string][]ed25519.PublicKey
 }
 
-func ownedBy(service string, keys ...ed25519.PublicKey) *owners {
-	return &owners{map[string][]ed25519.PublicKey{service: keys}}
+func ownedBy(service string, keys ...ed25519.PublicKey) *holders {
+	return &holders{map[string][]ed25519.PublicKey{service: keys}}
 }
 
-func (o *owners) Owned(service string) ([]ed25519.PublicKey, bool) {
+func (o *holders) Owned(service string) ([]ed25519.PublicKey, bool) {
 	keys := o.of[service]
 	return keys, len(keys) > 0
 }
@@ -60,7 +60,7 @@ func gate(opts Options) *Gate {
 		opts.Proofs = &proofs{state: vouch.Proven}
 	}
 	if opts.Owners == nil {
-		none := &owners{}
+		none := &holders{}
 		opts.Owners = func() Owners { return none }
 	}
 	opts.Fleet = "rollcall"

@@ -1,4 +1,4 @@
-package eds
+package follow
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -24,12 +23,12 @@ var (
 	rememberedBucket = []byte("remembered") // a key for each member: its id
 
 	// Where all of them were under one key, before.
-	memoryBucket = []byte("memory")
-	membersKey   = []byte("members")
+	OldBucket  = []byte("memory")
+	membersKey = []byte("members")
 )
 
-// unreadableMember is the kind of a remembered member that cannot be read.
-const unreadableMember = "member"
+// UnreadableMember is the kind of a remembered member that cannot be read.
+const UnreadableMember = "member"
 
 const (
 	memoryEvery = time.Second // between two writes, but for members that are new
@@ -37,10 +36,10 @@ const (
 	memoryQueue = 16          // snapshots with new members that wait to be written
 )
 
-// memory keeps the live members on disk, so that a server that restarts finds the
+// Memory keeps the live members on disk, so that a server that restarts finds the
 // pool again through them, and knows whom it fed to Envoys. A member is written before
 // an Envoy hears of it; what changes of it later, and that it has gone, once a second.
-type memory struct {
+type Memory struct {
 	db         override.DB
 	self       uuid.UUID // not worth remembering
 	unreadable func(kind string)
@@ -63,19 +62,19 @@ type newcomers struct {
 	done    chan struct{} // closed once they are written, or cannot be
 }
 
-func newMemory(db override.DB, self uuid.UUID, unreadable func(kind string), logger *slog.Logger) *memory {
-	return &memory{
+func NewMemory(db override.DB, self uuid.UUID, unreadable func(kind string), logger *slog.Logger) *Memory {
+	return &Memory{
 		db: db, self: self, unreadable: unreadable, logger: logger, latest: latest.New[*registry.Snapshot](),
 		fresh: make(chan newcomers, memoryQueue), stored: make(map[uuid.UUID]*fleet.Member),
 	}
 }
 
-// recall returns the members that were alive when last seen, EDS servers first:
+// Recall returns the members that were alive when last seen, EDS servers first:
 // those stay longer than upstreams do. What cannot be read is skipped: the pool is
 // found through the seeds, too.
-func (m *memory) recall() ([]*fleet.Member, error) {
+func (m *Memory) Recall() ([]*fleet.Member, error) {
 	err := m.db.View(func(tx *bbolt.Tx) error {
-		if b := tx.Bucket(memoryBucket); b != nil && b.Get(membersKey) != nil {
+		if b := tx.Bucket(OldBucket); b != nil && b.Get(membersKey) != nil {
 			m.old = true
 			m.recallOld(b.Get(membersKey))
 		}
@@ -96,7 +95,7 @@ func (m *memory) recall() ([]*fleet.Member, error) {
 	return serversFirst(members), nil
 }
 
-func (m *memory) recallOld(v []byte) {
+func (m *Memory) recallOld(v []byte) {
 	var members []json.RawMessage
 	if err := json.Unmarshal(v, &members); err != nil {
 		m.skip(err)
@@ -106,7 +105,7 @@ func (m *memory) recallOld(v []byte) {
 	}
 }
 
-func (m *memory) recallOne(v []byte) {
+func (m *Memory) recallOne(v []byte) {
 	member := new(fleet.Member)
 	err := json.Unmarshal(v, member)
 	if err == nil && member.ID == uuid.Nil {
@@ -121,9 +120,9 @@ func (m *memory) recallOne(v []byte) {
 	}
 }
 
-func (m *memory) skip(err error) {
+func (m *Memory) skip(err error) {
 	m.logger.Warn("a remembered member on disk cannot be read and is left out", "error", err)
-	m.unreadable(unreadableMember)
+	m.unreadable(UnreadableMember)
 }
 
 // serversFirst puts EDS servers first and keeps the order otherwise.
@@ -141,19 +140,10 @@ func serversFirst(members []*fleet.Member) []*fleet.Member {
 	return members
 }
 
-// addresses are where members gossip.
-func addresses(members []*fleet.Member) []netip.AddrPort {
-	var addrs []netip.AddrPort
-	for _, m := range members {
-		addrs = append(addrs, m.Gossip)
-	}
-	return addrs
-}
-
-// update hands over a Snapshot. It returns a channel that is closed once the members
+// Update hands over a Snapshot. It returns a channel that is closed once the members
 // that are new in it are written, or cannot be; nil if none is new. It never blocks;
 // only the loop may call it.
-func (m *memory) update(snap *registry.Snapshot) <-chan struct{} {
+func (m *Memory) Update(snap *registry.Snapshot) <-chan struct{} {
 	m.latest.Put(snap)
 	n := newcomers{members: m.notSeen(snap.Members), done: make(chan struct{})}
 	m.seen = snap.Members
@@ -170,7 +160,7 @@ func (m *memory) update(snap *registry.Snapshot) <-chan struct{} {
 
 // notSeen returns those of members, which are by id, that are worth remembering and
 // were not in the Snapshot before.
-func (m *memory) notSeen(members []*fleet.Member) (fresh []*fleet.Member) {
+func (m *Memory) notSeen(members []*fleet.Member) (fresh []*fleet.Member) {
 	seen := m.seen
 	for _, other := range members {
 		if len(seen) > 0 && seen[0] == other { // not looked at: to fetch thousands from memory is what takes long
@@ -189,18 +179,18 @@ func (m *memory) notSeen(members []*fleet.Member) (fresh []*fleet.Member) {
 }
 
 // worthy reports whether a member is alive and another one, of which gossip is sure.
-func (m *memory) worthy(other *fleet.Member) bool {
+func (m *Memory) worthy(other *fleet.Member) bool {
 	return other.Liveness == fleet.Alive && m.rememberable(other)
 }
 
-func (m *memory) rememberable(other *fleet.Member) bool {
+func (m *Memory) rememberable(other *fleet.Member) bool {
 	return other.ID != m.self && other.Gossip.IsValid() && other.Quarantine == ""
 }
 
-// run writes until ctx ends. Before gossip has settled the pool is known in part
+// Run writes until ctx ends. Before gossip has settled the pool is known in part
 // only, and what was remembered is worth more: members are added then, and none is
 // forgotten.
-func (m *memory) run(ctx context.Context) {
+func (m *Memory) Run(ctx context.Context) {
 	var snap *registry.Snapshot // not written yet
 	var pause <-chan time.Time
 	for {
@@ -225,7 +215,7 @@ func (m *memory) run(ctx context.Context) {
 }
 
 // add writes members that are new, and all others that wait for it, together.
-func (m *memory) add(n newcomers) {
+func (m *Memory) add(n newcomers) {
 	all := []newcomers{n}
 	for len(m.fresh) > 0 {
 		all = append(all, <-m.fresh)
@@ -242,7 +232,7 @@ func (m *memory) add(n newcomers) {
 }
 
 // replace makes members those that are remembered, and reports whether that went well.
-func (m *memory) replace(members []*fleet.Member) bool {
+func (m *Memory) replace(members []*fleet.Member) bool {
 	keep := make(map[uuid.UUID]bool, len(members))
 	var put []*fleet.Member
 	for _, other := range members {
@@ -261,7 +251,7 @@ func (m *memory) replace(members []*fleet.Member) bool {
 }
 
 // write writes what changed, and reports whether that went well.
-func (m *memory) write(put []*fleet.Member, forget []uuid.UUID) bool {
+func (m *Memory) write(put []*fleet.Member, forget []uuid.UUID) bool {
 	if len(put)+len(forget) == 0 && !m.old {
 		return true
 	}
@@ -314,8 +304,8 @@ func change(b *bbolt.Bucket, put []*fleet.Member, forget []uuid.UUID) error {
 }
 
 // dropOld removes the one key, so that it is not read for newer than the rest.
-func (m *memory) dropOld(tx *bbolt.Tx) error {
-	if b := tx.Bucket(memoryBucket); b != nil {
+func (m *Memory) dropOld(tx *bbolt.Tx) error {
+	if b := tx.Bucket(OldBucket); b != nil {
 		return b.Delete(membersKey)
 	}
 	return nil
@@ -323,7 +313,7 @@ func (m *memory) dropOld(tx *bbolt.Tx) error {
 
 // worthKeeping are the other members that are alive, or are served although gossip
 // has lost them.
-func (m *memory) worthKeeping(snap *registry.Snapshot) []*fleet.Member {
+func (m *Memory) worthKeeping(snap *registry.Snapshot) []*fleet.Member {
 	served := snap.InService(false)
 	var all []*fleet.Member
 	for _, other := range snap.Members {

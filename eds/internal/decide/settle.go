@@ -1,4 +1,4 @@
-package eds
+package decide
 
 import "time"
 
@@ -11,7 +11,7 @@ const (
 	settleShare = 3 * time.Second  // for what another EDS server knows of operators' decisions
 	settleProbe = time.Second      // for an endpoint's first probe to have an outcome, once it is its turn
 	settleTurn  = 4 * time.Second  // after a silence, for every endpoint to be heard again
-	claimsMost  = 10 * time.Second // for clients that hold more endpoints than this server knows: Envoy gives up after 15 s
+	ClaimsMost  = 10 * time.Second // for clients that hold more endpoints than this server knows: Envoy gives up after 15 s
 )
 
 // settling tells when gossip knows enough to be believed: a seed or a remembered

@@ -1,4 +1,4 @@
-package eds
+package follow
 
 import (
 	"context"
@@ -17,10 +17,10 @@ const (
 	remindAtOnce = 16 // each takes the profile's TCP timeout at most, and so does the end
 )
 
-// remind tells members that gossip has lost although they serve (a death was
+// Remind tells members that gossip has lost although they serve (a death was
 // forged, or an update got lost) that they are missing here, until ctx ends, so
 // that they come back by themselves.
-func remind(ctx context.Context, snapshot func() *registry.Snapshot, tell func(*fleet.Member) error, logger *slog.Logger) {
+func Remind(ctx context.Context, snapshot func() *registry.Snapshot, tell func(*fleet.Member) error, logger *slog.Logger) {
 	tick := time.NewTicker(remindEvery)
 	defer tick.Stop()
 	for {

@@ -1,4 +1,4 @@
-package eds
+package decide
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/rollcall-fleet/rollcall/eds/internal/admit"
 	"github.com/rollcall-fleet/rollcall/eds/internal/override"
 	"github.com/rollcall-fleet/rollcall/eds/internal/pace"
 	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
@@ -49,17 +50,17 @@ func TestChangesThatFollowEachOtherCloselyAreActedUponTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		quiet := slog.New(slog.DiscardHandler)
-		admission, err := newAdmission(Trust{}, "", true, func(context.Context, *fleet.Member) bool { return true }, nil, quiet)
+		admission, err := admit.NewAdmission(admit.AdmissionOptions{Options: admit.Options{Local: true}, Ask: func(context.Context, *fleet.Member) bool { return true }, Known: nil, Logger: quiet})
 		if err != nil {
 			t.Fatal(err)
 		}
 		p := &restless{changed: make(chan struct{}, 1), urgent: make(chan struct{}, 1)}
 		var at []time.Time
-		l := newLoop(loopOptions{pool: p, prober: p, overrides: store, behind: func() bool { return false }, admission: admission, logger: quiet,
-			publish: []func(*registry.Snapshot){func(*registry.Snapshot) { at = append(at, time.Now()) }}})
+		l := New(Options{Pool: p, Prober: p, Overrides: store, Behind: func() bool { return false }, Admission: admission, Logger: quiet,
+			Publish: []func(*registry.Snapshot){func(*registry.Snapshot) { at = append(at, time.Now()) }}})
 		ctx, stop := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wg.Go(func() { l.run(ctx) })
+		wg.Go(func() { l.Run(ctx) })
 		time.Sleep(time.Second)
 		synctest.Wait()
 		at = nil

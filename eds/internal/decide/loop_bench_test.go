@@ -1,4 +1,4 @@
-package eds
+package decide
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"go.etcd.io/bbolt"
 
+	"github.com/rollcall-fleet/rollcall/eds/internal/admit"
 	"github.com/rollcall-fleet/rollcall/eds/internal/override"
 	"github.com/rollcall-fleet/rollcall/eds/internal/probe"
 	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
@@ -30,7 +31,7 @@ type crowd struct {
 func newCrowd(n int) *crowd {
 	c := &crowd{evidence: make(map[probe.Key]probe.Evidence)}
 	for i := range n {
-		m := fleet.Member{ID: uuid.NewSHA1(uuid.Nil, fmt.Append(nil, i)), Role: fleet.RoleUpstream, Liveness: fleet.Alive, Service: service,
+		m := fleet.Member{ID: uuid.NewSHA1(uuid.Nil, fmt.Append(nil, i)), Role: fleet.RoleUpstream, Liveness: fleet.Alive, Service: "myservice",
 			Gossip:   netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 7946),
 			Endpoint: fleet.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80), Weight: 1, Health: fleet.Healthy},
 			Probe:    fleet.Probe{Kind: fleet.ProbeHTTP, Path: fleet.DefaultHealthPath}}
@@ -66,12 +67,12 @@ func BenchmarkOneOfManyChanges(b *testing.B) {
 	before := heap()
 	c := newCrowd(members)
 	quiet := slog.New(slog.DiscardHandler)
-	admission, err := newAdmission(Trust{MaxEndpoints: members}, "", true, func(context.Context, *fleet.Member) bool { return true }, c.members, quiet)
+	admission, err := admit.NewAdmission(admit.AdmissionOptions{Options: admit.Options{MaxEndpoints: members, Local: true}, Ask: func(context.Context, *fleet.Member) bool { return true }, Known: c.members, Logger: quiet})
 	if err != nil {
 		b.Fatal(err)
 	}
-	l := newLoop(loopOptions{pool: c, prober: c, overrides: store, behind: func() bool { return false }, admission: admission, logger: quiet,
-		publish: []func(*registry.Snapshot){xds.New(xds.Options{Logger: quiet}).Update}})
+	l := New(Options{Pool: c, Prober: c, Overrides: store, Behind: func() bool { return false }, Admission: admission, Logger: quiet,
+		Publish: []func(*registry.Snapshot){xds.New(xds.Options{Logger: quiet}).Update}})
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		b.StopTimer()

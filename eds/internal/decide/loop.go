@@ -1,6 +1,10 @@
-package eds
+// Package decide has the goroutine that owns the registry's state. It waits for changes of
+// the pool, the overrides and the evidence, decides, and publishes Snapshots; around it are
+// the rules of when gossip has settled, whom to probe, and what to log.
+package decide
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -23,16 +27,16 @@ import (
 // recallFor is how long a member from before a restart is waited for.
 const recallFor = time.Hour
 
-// pool is what the registry's goroutine needs of gossip.
-type pool interface {
+// Pool is what the loop needs of gossip.
+type Pool interface {
 	Members() []*fleet.Member
 	Changed() <-chan struct{}
 	Urgent() <-chan struct{}
 	Joined() <-chan struct{}
 }
 
-// prober is what it needs of the probes.
-type prober interface {
+// Prober is what the loop needs of the probes.
+type Prober interface {
 	Watch(targets []probe.Target)
 	Evidence() map[probe.Key]probe.Evidence
 	Revision() uint64
@@ -41,41 +45,53 @@ type prober interface {
 	Urgent() <-chan struct{}
 }
 
-// loopOptions are the parts of a loop.
-type loopOptions struct {
-	self      uuid.UUID
-	pool      pool
-	overrides *override.Store
-	behind    func() bool // another EDS server may know decisions that are not known here
-	prober    prober
-	admission *admission
-	registry  registry.Options
-	logger    *slog.Logger
+// Admission decides which members may have an endpoint.
+type Admission interface {
+	// Admit returns the members with those quarantined that may have none. It is called
+	// from the loop alone. inService returns the members with an endpoint in service.
+	Admit(now time.Time, members []*fleet.Member, inService func() map[uuid.UUID]bool) admit.Result
 
-	probes     time.Duration   // between two of an endpoint
-	seeds      bool            // there are some, so somebody is to be joined before gossip has settled
-	remembered []*fleet.Member // from before a restart
-
-	// store writes what is new in a Snapshot and closes the channel once it is done; nil:
-	// nothing is new. It must not block. nil: nothing is stored.
-	store func(*registry.Snapshot) <-chan struct{}
-
-	publish []func(*registry.Snapshot) // called in order from the loop; must not block
+	// Changed receives when Admit may answer differently about the same members.
+	Proven() <-chan struct{}
+	KeysChanged() <-chan struct{}
 }
 
-// loop is the registry's goroutine: the only one that turns what is known into a
+// Options are the parts of a Loop.
+type Options struct {
+	Self      uuid.UUID
+	Pool      Pool
+	Overrides *override.Store
+	Behind    func() bool // another EDS server may have overrides that are unknown here
+	Prober    Prober
+	Admission Admission
+	Registry  registry.Options
+	Logger    *slog.Logger
+
+	Probes     time.Duration   // between two of an endpoint; 0: probe.DefaultInterval
+	Seeds      bool            // there are some, so one of them is to be joined before gossip has settled
+	Remembered []*fleet.Member // from before a restart
+
+	// Store writes what is new in a Snapshot and closes the channel once it is done; nil:
+	// nothing is new. It must not block. Without it nothing is stored.
+	Store func(*registry.Snapshot) <-chan struct{}
+
+	Publish []func(*registry.Snapshot) // called in order from the loop; must not block
+}
+
+// Loop is the registry's goroutine: the only one that turns what is known into a
 // Snapshot. Everybody else reads the latest Snapshot or waits for one.
-type loop struct {
-	loopOptions
+type Loop struct {
+	Options
 
-	// Owned by run.
-	registry *registry.Registry
-	settling *settling
-	targets  targets
-	started  time.Time
-	writing  <-chan struct{} // the disk was slow; nil: it is not
+	// Owned by Run.
+	registry   *registry.Registry
+	remembered []*fleet.Member // those that have not come back
+	settling   *settling
+	targets    targets
+	started    time.Time
+	writing    <-chan struct{} // the disk was slow; nil: it is not
 
-	// Written by run, read by anybody.
+	// Written by Run, read from any goroutine.
 	latest atomic.Pointer[registry.Snapshot]
 
 	confirms chan confirm
@@ -90,20 +106,25 @@ type confirm struct {
 	held    chan bool // capacity one
 }
 
-func newLoop(opts loopOptions) *loop {
-	l := &loop{loopOptions: opts, registry: registry.New(opts.registry), started: time.Now(), settling: newSettling(time.Now(), opts.seeds, len(opts.remembered) > 0),
-		targets: targets{self: opts.self}, confirms: make(chan confirm), next: make(chan struct{})}
-	l.remembered = lost(opts.remembered, l.started)
+// New returns a Loop that has decided nothing yet.
+func New(opts Options) *Loop {
+	opts.Probes = cmp.Or(opts.Probes, probe.DefaultInterval)
+	now := time.Now()
+	l := &Loop{
+		Options: opts, registry: registry.New(opts.Registry), started: now, remembered: lost(opts.Remembered, now),
+		settling: newSettling(now, opts.Seeds, len(opts.Remembered) > 0), targets: targets{self: opts.Self},
+		confirms: make(chan confirm), next: make(chan struct{}),
+	}
 	l.latest.Store(&registry.Snapshot{})
 	return l
 }
 
 // Snapshot returns the latest Snapshot; it is never nil. Any goroutine may call it.
-func (l *loop) Snapshot() *registry.Snapshot { return l.latest.Load() }
+func (l *Loop) Snapshot() *registry.Snapshot { return l.latest.Load() }
 
 // Wait returns once a Snapshot with at least the override store's revision is
 // out, or with ctx's error. Any goroutine may call it.
-func (l *loop) Wait(ctx context.Context, revision uint64) error {
+func (l *Loop) Wait(ctx context.Context, revision uint64) error {
 	for {
 		l.mu.Lock()
 		next := l.next
@@ -122,7 +143,7 @@ func (l *loop) Wait(ctx context.Context, revision uint64) error {
 // Confirm makes the guard of a service let go, since an operator knows that its
 // silent endpoints are dead. It reports whether the guard was holding. Any
 // goroutine may call it.
-func (l *loop) Confirm(ctx context.Context, service string) (bool, error) {
+func (l *Loop) Confirm(ctx context.Context, service string) (bool, error) {
 	c := confirm{service: service, held: make(chan bool, 1)}
 	select {
 	case l.confirms <- c:
@@ -137,11 +158,11 @@ func (l *loop) Confirm(ctx context.Context, service string) (bool, error) {
 	}
 }
 
-// run decides until ctx ends: at once after a change that follows none, together
+// Run decides until ctx ends: at once after a change that follows none, together
 // after changes that follow each other closely. That an endpoint has gone bad, or
 // drains, is urgent.
-func (l *loop) run(ctx context.Context) {
-	joined := l.pool.Joined()
+func (l *Loop) Run(ctx context.Context) {
+	joined := l.Pool.Joined()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var changes pace.Pace
@@ -151,19 +172,19 @@ func (l *loop) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-l.pool.Changed():
+		case <-l.Pool.Changed():
 			l.settling.changed(time.Now())
-		case <-l.pool.Urgent():
+		case <-l.Pool.Urgent():
 			urgent = true
-		case <-l.prober.Urgent():
+		case <-l.Prober.Urgent():
 			urgent = true
 		case <-joined:
 			joined = nil
 			l.settling.hasJoined(time.Now())
-		case <-l.overrides.Changed():
-		case <-l.prober.Changed():
-		case <-l.admission.voucher.Changed():
-		case <-l.admission.owners.changed:
+		case <-l.Overrides.Changed():
+		case <-l.Prober.Changed():
+		case <-l.Admission.Proven():
+		case <-l.Admission.KeysChanged():
 		case c := <-l.confirms:
 			held := l.registry.Confirm(c.service)
 			confirmed = append(confirmed, func() { c.held <- held })
@@ -187,33 +208,35 @@ func (l *loop) run(ctx context.Context) {
 
 // decide makes and publishes a Snapshot, and says when to do so again even if
 // nothing changes (never, if zero).
-func (l *loop) decide() time.Time {
+func (l *Loop) decide() time.Time {
 	now := time.Now()
-	revised := l.prober.Revision()
-	admitted := l.admission.admit(now, l.recalled(now), l.Snapshot())
-	evidence := l.prober.Evidence()
-	overrides, revision := l.overrides.InForce()
+	revised := l.Prober.Revision()
+	before := l.Snapshot()
+	inService := func() map[uuid.UUID]bool { return before.InService(false) }
+	admitted := l.Admission.Admit(now, l.recalled(now), inService)
+	evidence := l.Prober.Evidence()
+	overrides, revision := l.Overrides.InForce()
 	settled, settleDue := true, time.Time{}
 	if !l.settling.settled { // finding out costs a look at every target
 		settled, settleDue = l.settling.at(now, l.unknown(admitted, evidence), l.mute(evidence))
 	}
 	snap, due := l.registry.Decide(registry.Input{
 		Now: now, Settled: settled, Revision: revision, Members: admitted.Members, Overrides: overrides,
-		Evidence: evidence, EvidenceRevision: revised, Woke: l.prober.Woke(),
+		Evidence: evidence, EvidenceRevision: revised, Woke: l.Prober.Woke(),
 	})
 	if l.targets.update(now, snap.Members, overrides, evidence) {
-		l.prober.Watch(l.targets.list)
+		l.Prober.Watch(l.targets.list)
 	}
 	l.remember(snap)
-	before := l.latest.Swap(snap)
-	for _, publish := range l.publish {
+	l.latest.Store(snap)
+	for _, publish := range l.Publish {
 		publish(snap)
 	}
 	l.mu.Lock()
 	close(l.next)
 	l.next = make(chan struct{})
 	l.mu.Unlock()
-	narrate(l.logger, before, snap)
+	narrate(l.Logger, before, snap)
 	if !settled && (due.IsZero() || settleDue.Before(due)) {
 		due = settleDue
 	}
@@ -225,11 +248,11 @@ func (l *loop) decide() time.Time {
 const storeMost = 50 * time.Millisecond
 
 // remember has the members that are new in snap written before a client hears of them.
-func (l *loop) remember(snap *registry.Snapshot) {
-	if l.store == nil {
+func (l *Loop) remember(snap *registry.Snapshot) {
+	if l.Store == nil {
 		return
 	}
-	written := l.store(snap)
+	written := l.Store(snap)
 	select {
 	case <-l.writing:
 		l.writing = nil
@@ -249,8 +272,8 @@ func (l *loop) remember(snap *registry.Snapshot) {
 
 // recalled are the members of the pool, and those from before a restart that are
 // not back yet: as lost ones, which are served again after one good answer.
-func (l *loop) recalled(now time.Time) []*fleet.Member {
-	members := l.pool.Members()
+func (l *Loop) recalled(now time.Time) []*fleet.Member {
+	members := l.Pool.Members()
 	if l.settling.settled && now.Sub(l.started) > recallFor {
 		l.remembered = nil
 	}
@@ -277,7 +300,7 @@ func lost(members []*fleet.Member, since time.Time) []*fleet.Member {
 }
 
 // mute reports whether there are endpoints to hear and none is heard.
-func (l *loop) mute(evidence map[probe.Key]probe.Evidence) bool {
+func (l *Loop) mute(evidence map[probe.Key]probe.Evidence) bool {
 	expected := false
 	for _, t := range l.targets.list {
 		e := evidence[t.Key]
@@ -292,7 +315,7 @@ func (l *loop) mute(evidence map[probe.Key]probe.Evidence) bool {
 // unknown says how long it may still take until what gossip cannot tell is known:
 // that members are where they say, how each endpoint answers, and what other EDS
 // servers were told by operators.
-func (l *loop) unknown(admitted admit.Result, evidence map[probe.Key]probe.Evidence) time.Duration {
+func (l *Loop) unknown(admitted admit.Result, evidence map[probe.Key]probe.Evidence) time.Duration {
 	switch untried := l.untried(evidence); {
 	case admitted.Pending > 0:
 		return max(untried, settleProbe+vouch.Rounds(admitted.Pending))
@@ -300,7 +323,7 @@ func (l *loop) unknown(admitted admit.Result, evidence map[probe.Key]probe.Evide
 		return untried
 	case admitted.Fresh: // and not a target yet
 		return settleProbe
-	case l.behind():
+	case l.Behind():
 		return settleShare
 	default:
 		return 0
@@ -308,9 +331,9 @@ func (l *loop) unknown(admitted admit.Result, evidence map[probe.Key]probe.Evide
 }
 
 // untried says how long first probes may still take, if some endpoint had none.
-func (l *loop) untried(evidence map[probe.Key]probe.Evidence) time.Duration {
+func (l *Loop) untried(evidence map[probe.Key]probe.Evidence) time.Duration {
 	if !slices.ContainsFunc(l.targets.list, func(t probe.Target) bool { e := evidence[t.Key]; return !e.Tried && !e.Unable }) {
 		return 0
 	}
-	return settleProbe + probe.FirstRound(len(l.targets.list), l.probes)
+	return settleProbe + probe.FirstRound(len(l.targets.list), l.Probes)
 }

@@ -1,4 +1,4 @@
-package eds
+package follow
 
 import (
 	"context"
@@ -19,23 +19,23 @@ import (
 
 // desk is receipts in virtual time, without Envoys.
 type desk struct {
-	*receipts
+	*Receipts
 	acks chan struct{}
 }
 
 func newDesk(t *testing.T, send func(*fleet.Member, gossip.Receipt) error) desk {
 	acks := make(chan struct{}, 1)
-	r := newReceipts(xds.New(xds.Options{}).Standings, acks, send, func(string, time.Duration) {}, slog.New(slog.DiscardHandler))
+	r := NewReceipts(xds.New(xds.Options{}).Standings, acks, send, func(string, time.Duration) {}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { r.run(ctx); close(done) }()
+	go func() { r.Run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
 	return desk{r, acks}
 }
 
 func (d desk) members(ms ...*fleet.Member) {
 	fleet.SortMembers(ms)
-	d.update(&registry.Snapshot{Settled: true, Members: ms})
+	d.Update(&registry.Snapshot{Settled: true, Members: ms})
 }
 
 func refused(port uint16) fleet.Member {

@@ -1,4 +1,4 @@
-package eds
+package decide
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package eds
+package follow
 
 import (
 	"context"
@@ -20,9 +20,9 @@ const (
 	endedBy      = "rollcall"
 )
 
-// endings revokes the decisions about processes that are gone for good. Each EDS
+// Endings revokes the decisions about processes that are gone for good. Each EDS
 // server does so for itself: whose tombstone wins does not matter.
-type endings struct {
+type Endings struct {
 	overrides *override.Store
 	logger    *slog.Logger
 	latest    latest.Value[*registry.Snapshot]
@@ -31,18 +31,18 @@ type endings struct {
 	unknown map[uuid.UUID]time.Time // since when a process with a decision is not known here
 }
 
-func newEndings(overrides *override.Store, logger *slog.Logger) *endings {
-	return &endings{overrides: overrides, logger: logger, latest: latest.New[*registry.Snapshot](), unknown: make(map[uuid.UUID]time.Time)}
+func NewEndings(overrides *override.Store, logger *slog.Logger) *Endings {
+	return &Endings{overrides: overrides, logger: logger, latest: latest.New[*registry.Snapshot](), unknown: make(map[uuid.UUID]time.Time)}
 }
 
-// update hands over a Snapshot. It never blocks; only the loop may call it.
-func (e *endings) update(snap *registry.Snapshot) {
+// Update hands over a Snapshot. It never blocks; only the loop may call it.
+func (e *Endings) Update(snap *registry.Snapshot) {
 	e.latest.Put(snap)
 }
 
-// run looks each second until ctx ends. A server that may be cut off, or does not
+// Run looks each second until ctx ends. A server that may be cut off, or does not
 // know the pool yet, takes nobody for gone.
-func (e *endings) run(ctx context.Context) {
+func (e *Endings) Run(ctx context.Context) {
 	snap := &registry.Snapshot{}
 	tick := time.NewTicker(endingsEvery)
 	defer tick.Stop()
@@ -72,7 +72,7 @@ type ending struct {
 }
 
 // over lists the decisions about processes that are gone.
-func (e *endings) over(snap *registry.Snapshot, now time.Time) []ending {
+func (e *Endings) over(snap *registry.Snapshot, now time.Time) []ending {
 	list, _ := e.overrides.InForce()
 	var over []ending
 	unknown := make(map[uuid.UUID]time.Time)
@@ -111,7 +111,7 @@ func memberOf(snap *registry.Snapshot, id uuid.UUID) (*fleet.Member, bool) {
 }
 
 // end reports whether the disk may take another one.
-func (e *endings) end(over ending) bool {
+func (e *Endings) end(over ending) bool {
 	_, _, err := e.overrides.Revoke(over.key, endedBy, over.reason, nil)
 	switch {
 	case errors.Is(err, override.ErrNotFound): // another server, or an operator, was first

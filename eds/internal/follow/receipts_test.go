@@ -1,4 +1,4 @@
-package eds
+package follow
 
 import (
 	"context"
@@ -34,7 +34,7 @@ type mail struct {
 type office struct {
 	t        *testing.T
 	server   *xds.Server
-	receipts *receipts
+	receipts *Receipts
 	conn     *grpc.ClientConn
 	sent     chan mail
 	fail     chan error // taken by the next sends
@@ -53,7 +53,7 @@ func newOffice(t *testing.T) *office {
 		o.sent <- mail{m.ID, r}
 		return nil
 	}
-	o.receipts = newReceipts(o.server.Standings, o.server.Acked(), send, func(kind string, _ time.Duration) { o.observed <- kind }, slog.New(slog.DiscardHandler))
+	o.receipts = NewReceipts(o.server.Standings, o.server.Acked(), send, func(kind string, _ time.Duration) { o.observed <- kind }, slog.New(slog.DiscardHandler))
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func newOffice(t *testing.T) *office {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
 	go func() { done <- o.server.Serve(ctx, lis) }()
-	go func() { o.receipts.run(ctx); done <- nil }()
+	go func() { o.receipts.Run(ctx); done <- nil }()
 	t.Cleanup(func() {
 		_ = o.conn.Close()
 		cancel()
@@ -77,14 +77,14 @@ func newOffice(t *testing.T) *office {
 
 func backend(port uint16) fleet.Member {
 	return fleet.Member{
-		ID: uuid.New(), Role: fleet.RoleUpstream, Service: service, Revision: 1, Liveness: fleet.Alive,
+		ID: uuid.New(), Role: fleet.RoleUpstream, Service: "myservice", Revision: 1, Liveness: fleet.Alive,
 		Endpoint: fleet.Endpoint{Addr: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), port), Weight: 1, Health: fleet.Healthy},
 	}
 }
 
-// update makes these the members. The healthy ones that are not refused are served.
+// Update makes these the members. The healthy ones that are not refused are served.
 func (o *office) update(of ...fleet.Member) {
-	s := registry.Service{Name: service}
+	s := registry.Service{Name: "myservice"}
 	var members []*fleet.Member
 	for _, m := range of {
 		members = append(members, &m)
@@ -95,7 +95,7 @@ func (o *office) update(of ...fleet.Member) {
 	slices.SortFunc(s.Hosts, func(a, b *registry.Host) int { return a.Addr.Compare(b.Addr) })
 	snap := &registry.Snapshot{Settled: true, Members: members, Services: []registry.Service{s}}
 	o.server.Update(snap)
-	o.receipts.update(snap)
+	o.receipts.Update(snap)
 }
 
 // envoy is a client that acknowledges when it is told to.
@@ -111,7 +111,7 @@ func (o *office) envoy(id string) envoy {
 		o.t.Fatal(err)
 	}
 	e := envoy{o, stream}
-	e.send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: id}, ResourceNamesSubscribe: []string{service}})
+	e.send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: id}, ResourceNamesSubscribe: []string{"myservice"}})
 	return e
 }
 

@@ -1,4 +1,4 @@
-package eds
+package follow
 
 import (
 	"context"
@@ -41,7 +41,7 @@ func (s *fakeStream) Close() error {
 	return nil
 }
 
-func (s *linkStage) link(_ context.Context, m *fleet.Member) (stream, error) {
+func (s *linkStage) link(_ context.Context, m *fleet.Member) (Stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tries[m.ID]++
@@ -69,10 +69,10 @@ func (s *linkStage) standing(id uuid.UUID) (n int) {
 func TestLinksAreHeldToLiveUpstreamsThatAreProbed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stage := &linkStage{open: make(map[uuid.UUID][]*fakeStream), tries: make(map[uuid.UUID]int), deny: make(map[uuid.UUID]bool)}
-		l := newLinks(stage.link, func(*fleet.Member) {}, slog.New(slog.DiscardHandler))
+		l := NewLinks(stage.link, func(*fleet.Member) {}, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wg.Go(func() { l.run(ctx) })
+		wg.Go(func() { l.Run(ctx) })
 		member := func(change func(*fleet.Member)) *fleet.Member {
 			m := &fleet.Member{ID: uuid.New(), Role: fleet.RoleUpstream, Liveness: fleet.Alive, Gossip: netip.MustParseAddrPort("10.0.0.1:1"), Probe: fleet.Probe{Kind: fleet.ProbeHTTP}}
 			change(m)
@@ -86,7 +86,7 @@ func TestLinksAreHeldToLiveUpstreamsThatAreProbed(t *testing.T) {
 			member(func(m *fleet.Member) { m.Liveness = fleet.Dead }),
 			member(func(m *fleet.Member) { m.Probe.Kind = fleet.ProbeNone }), // probed over its own
 		}
-		l.update(&registry.Snapshot{Members: append([]*fleet.Member{good, old}, none...)})
+		l.Update(&registry.Snapshot{Members: append([]*fleet.Member{good, old}, none...)})
 		synctest.Wait()
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
@@ -110,12 +110,12 @@ func TestLinksAreHeldToLiveUpstreamsThatAreProbed(t *testing.T) {
 		}
 		moved := *good
 		moved.Gossip = netip.MustParseAddrPort("10.0.0.2:1")
-		l.update(&registry.Snapshot{Members: []*fleet.Member{&moved}})
+		l.Update(&registry.Snapshot{Members: []*fleet.Member{&moved}})
 		synctest.Wait()
 		if n := stage.standing(good.ID); n != 1 || len(stage.open[good.ID]) != 3 {
 			t.Errorf("%d links stand after the member moved, of %d", n, len(stage.open[good.ID]))
 		}
-		l.update(&registry.Snapshot{})
+		l.Update(&registry.Snapshot{})
 		synctest.Wait()
 		if n := stage.standing(good.ID); n != 0 {
 			t.Errorf("%d links stand to a member that has gone", n)

@@ -1,4 +1,4 @@
-package eds
+package follow
 
 import (
 	"context"
@@ -20,17 +20,17 @@ const (
 	linkLastRetry  = 30 * time.Second
 )
 
-// stream is what links need of a [gossip.Link].
-type stream interface {
+// Stream is what links need of a [gossip.Link].
+type Stream interface {
 	Read() (gossip.Report, error)
 	Close() error
 }
 
-// links holds a stream to each live upstream that is probed over a connection of its
+// Links holds a stream to each live upstream that is probed over a connection of its
 // own, so that the upstream notices at once when this server is gone, and can say at
 // once what it announces. Those that are probed over their stream have one already.
-type links struct {
-	open   func(context.Context, *fleet.Member) (stream, error)
+type Links struct {
+	open   func(context.Context, *fleet.Member) (Stream, error)
 	broke  func(*fleet.Member) // its process may have ended; must not block
 	logger *slog.Logger
 	latest latest.Value[*registry.Snapshot]
@@ -38,12 +38,12 @@ type links struct {
 	wg     sync.WaitGroup
 }
 
-func newLinks(open func(context.Context, *fleet.Member) (stream, error), broke func(*fleet.Member), logger *slog.Logger) *links {
-	return &links{open: open, broke: broke, logger: logger, latest: latest.New[*registry.Snapshot](), turns: semaphore.NewWeighted(linksAtOnce)}
+func NewLinks(open func(context.Context, *fleet.Member) (Stream, error), broke func(*fleet.Member), logger *slog.Logger) *Links {
+	return &Links{open: open, broke: broke, logger: logger, latest: latest.New[*registry.Snapshot](), turns: semaphore.NewWeighted(linksAtOnce)}
 }
 
-// update hands over a Snapshot. It never blocks; only the loop may call it.
-func (l *links) update(snap *registry.Snapshot) { l.latest.Put(snap) }
+// Update hands over a Snapshot. It never blocks; only the loop may call it.
+func (l *Links) Update(snap *registry.Snapshot) { l.latest.Put(snap) }
 
 // heldLink is whom a link is held to, for as long as it is wanted.
 type heldLink struct {
@@ -51,8 +51,8 @@ type heldLink struct {
 	stop   context.CancelFunc
 }
 
-// run holds links until ctx ends, and returns after all of them are closed.
-func (l *links) run(ctx context.Context) {
+// Run holds links until ctx ends, and returns after all of them are closed.
+func (l *Links) Run(ctx context.Context) {
 	defer l.wg.Wait()
 	held := make(map[string]heldLink) // by id
 	var before []*fleet.Member
@@ -75,7 +75,7 @@ func (l *links) run(ctx context.Context) {
 }
 
 // follow makes held what members ask for.
-func (l *links) follow(ctx context.Context, held map[string]heldLink, members []*fleet.Member) {
+func (l *Links) follow(ctx context.Context, held map[string]heldLink, members []*fleet.Member) {
 	wanted := make(map[string]bool, len(members))
 	for _, m := range members {
 		if !wantsLink(m) {
@@ -107,7 +107,7 @@ func wantsLink(m *fleet.Member) bool {
 
 // dial opens a link after wait, and has another goroutine read it, which lives long and
 // needs little stack.
-func (l *links) dial(ctx context.Context, m *fleet.Member, wait time.Duration) {
+func (l *Links) dial(ctx context.Context, m *fleet.Member, wait time.Duration) {
 	for ; ; wait = min(max(2*wait, linkFirstRetry), linkLastRetry) {
 		select {
 		case <-time.After(wait):
@@ -128,7 +128,7 @@ func (l *links) dial(ctx context.Context, m *fleet.Member, wait time.Duration) {
 }
 
 // read returns when the link breaks or ctx ends.
-func (l *links) read(ctx context.Context, m *fleet.Member, s stream) {
+func (l *Links) read(ctx context.Context, m *fleet.Member, s Stream) {
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	defer stop()
 	for {

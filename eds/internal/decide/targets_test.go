@@ -1,4 +1,4 @@
-package eds
+package decide
 
 import (
 	"maps"
@@ -64,7 +64,7 @@ func targetsAnew(now time.Time, members []*fleet.Member, overrides []override.Ov
 func changeTarget(t *rapid.T, now time.Time, pool map[byte]*fleet.Member, evidence map[probe.Key]probe.Evidence) {
 	n := byte(rapid.IntRange(1, 2).Draw(t, "member"))
 	m := fleet.Member{
-		ID: uuid.UUID{n}, Role: fleet.RoleUpstream, Service: service, Liveness: fleet.Alive, Since: now,
+		ID: uuid.UUID{n}, Role: fleet.RoleUpstream, Service: "myservice", Liveness: fleet.Alive, Since: now,
 		Endpoint: fleet.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, n}), 80), Weight: 1, Health: fleet.Healthy},
 		Probe:    fleet.Probe{Kind: fleet.ProbeTCP}, Gossip: netip.MustParseAddrPort("10.0.0.1:7946"),
 	}

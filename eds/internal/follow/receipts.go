@@ -1,4 +1,7 @@
-package eds
+// Package follow has what follows each Snapshot: receipts that tell members how far Envoys
+// are, links to members, the members on disk, overrides that end with their process, and
+// reminders to members that gossip has lost. None of them can make the registry wait.
+package follow
 
 import (
 	"context"
@@ -25,10 +28,10 @@ const (
 	refusedAgain     = time.Minute          // after a send that failed
 )
 
-// receipts tells the members of the pool how far Envoys are with what they
+// Receipts tells the members of the pool how far Envoys are with what they
 // announced: that every client of the service has the endpoint, or that none has
 // it any more, by what each acknowledged.
-type receipts struct {
+type Receipts struct {
 	standings func(service string) xds.Standings
 	acked     <-chan struct{} // something may have come further
 	send      func(*fleet.Member, gossip.Receipt) error
@@ -58,22 +61,22 @@ type claim struct {
 	again    time.Time // not before this, after a send that failed
 }
 
-func newReceipts(standings func(string) xds.Standings, acked <-chan struct{}, send func(*fleet.Member, gossip.Receipt) error,
-	observe func(string, time.Duration), logger *slog.Logger) *receipts {
-	return &receipts{standings: standings, acked: acked, send: send, observe: observe, logger: logger,
+func NewReceipts(standings func(string) xds.Standings, acked <-chan struct{}, send func(*fleet.Member, gossip.Receipt) error,
+	observe func(string, time.Duration), logger *slog.Logger) *Receipts {
+	return &Receipts{standings: standings, acked: acked, send: send, observe: observe, logger: logger,
 		latest: latest.New[*registry.Snapshot](), open: make(map[uuid.UUID]*claim), sending: semaphore.NewWeighted(receiptsAtOnce),
 		denying: semaphore.NewWeighted(refusedAtOnce),
 		failed:  make(chan uuid.UUID, receiptsAtOnce)}
 }
 
-// update hands over a Snapshot, after it was given to the xDS server. It never
+// Update hands over a Snapshot, after it was given to the xDS server. It never
 // blocks; only the loop may call it.
-func (r *receipts) update(snap *registry.Snapshot) {
+func (r *Receipts) Update(snap *registry.Snapshot) {
 	r.latest.Put(snap)
 }
 
-// run looks at what has come further until ctx ends, and waits for the sends.
-func (r *receipts) run(ctx context.Context) {
+// Run looks at what has come further until ctx ends, and waits for the sends.
+func (r *Receipts) Run(ctx context.Context) {
 	defer func() {
 		_ = r.sending.Acquire(context.WithoutCancel(ctx), receiptsAtOnce)
 		_ = r.denying.Acquire(context.WithoutCancel(ctx), refusedAtOnce)
@@ -106,7 +109,7 @@ func (r *receipts) run(ctx context.Context) {
 }
 
 // look sends the receipts that are due.
-func (r *receipts) look(ctx context.Context, snap *registry.Snapshot, now time.Time) {
+func (r *Receipts) look(ctx context.Context, snap *registry.Snapshot, now time.Time) {
 	cached := make(map[string]xds.Standings)
 	alive := make(map[uuid.UUID]bool, len(snap.Members))
 	for _, m := range snap.Members {
@@ -140,7 +143,7 @@ func (r *receipts) look(ctx context.Context, snap *registry.Snapshot, now time.T
 
 // claim is what m waits for, or nil when there is nothing to say: it is neither
 // served nor about to leave.
-func (r *receipts) claim(snap *registry.Snapshot, m *fleet.Member, now time.Time) *claim {
+func (r *Receipts) claim(snap *registry.Snapshot, m *fleet.Member, now time.Time) *claim {
 	leaves := m.Endpoint.Health == fleet.Draining
 	if !leaves && !snap.Serves(m) {
 		return r.lost(m, now)
@@ -163,7 +166,7 @@ func (r *receipts) claim(snap *registry.Snapshot, m *fleet.Member, now time.Time
 
 // lost is the claim of a member that went without a word: nobody waits for the
 // receipt, but how long it took is worth knowing.
-func (r *receipts) lost(m *fleet.Member, now time.Time) *claim {
+func (r *Receipts) lost(m *fleet.Member, now time.Time) *claim {
 	c := r.open[m.ID]
 	if c != nil && c.refusal != "" {
 		delete(r.open, m.ID) // it is told again if it is refused again
@@ -178,7 +181,7 @@ func (r *receipts) lost(m *fleet.Member, now time.Time) *claim {
 
 // settle sends what there is to say. Clients that come after the last word count: a member
 // that leaves may wait for those of an EDS server that was lost.
-func (r *receipts) settle(ctx context.Context, m *fleet.Member, c *claim, st xds.Standing, now time.Time) {
+func (r *Receipts) settle(ctx context.Context, m *fleet.Member, c *claim, st xds.Standing, now time.Time) {
 	receipt := gossip.Receipt{Revision: c.revision, Clients: st.Of}
 	id := m.ID.String()
 	switch {
@@ -204,7 +207,7 @@ func (r *receipts) settle(ctx context.Context, m *fleet.Member, c *claim, st xds
 }
 
 // refuse tells a member once that it is not served, and why.
-func (r *receipts) refuse(ctx context.Context, m *fleet.Member, now time.Time) {
+func (r *Receipts) refuse(ctx context.Context, m *fleet.Member, now time.Time) {
 	c := r.open[m.ID]
 	if c == nil || c.refusal != m.Quarantine {
 		c = &claim{revision: m.Revision, refusal: m.Quarantine, since: now}
@@ -217,7 +220,7 @@ func (r *receipts) refuse(ctx context.Context, m *fleet.Member, now time.Time) {
 }
 
 // mail sends a receipt to a member that is there, and has it sent again if that fails.
-func (r *receipts) mail(ctx context.Context, m *fleet.Member, c *claim, receipt gossip.Receipt) {
+func (r *Receipts) mail(ctx context.Context, m *fleet.Member, c *claim, receipt gossip.Receipt) {
 	places := r.sending
 	if m.Quarantine != "" {
 		places = r.denying
