@@ -1,7 +1,9 @@
-// Package client asks an EDS server over its HTTP API: what is served and why, what
-// operators decided, and what changes. Requests and answers are typed, an answer
-// keeps the document as it came, and a refusal is a *Problem. Several servers may
-// be named, since each of them answers alike: they are tried in order.
+// Package client asks an EDS server over its HTTP API: what is served and why, which
+// overrides are in force, and what changes.
+//
+// Import it in deployment tools and dashboards. Requests and answers are typed, an answer
+// keeps the document as it came, and a refusal is a *Problem. Several servers may be named:
+// they answer alike, and are tried in order.
 package client
 
 import (

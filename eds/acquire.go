@@ -31,13 +31,13 @@ type acquired struct {
 // it needs of its own.
 func acquire(opts Options, stops *stopper, catcher panics.Catcher) (a acquired, err error) {
 	var errs [4]error
-	if a.http, errs[0] = listen("--http", opts.HTTP); errs[0] == nil {
+	if a.http, errs[0] = listen("HTTP", opts.HTTP); errs[0] == nil {
 		stops.add("http port", closing(a.http))
 	}
-	if a.xds, errs[1] = listen("--xds", opts.XDS); errs[1] == nil {
+	if a.xds, errs[1] = listen("XDS", opts.XDS); errs[1] == nil {
 		stops.add("xds port", closing(a.xds))
 	}
-	errs[2] = free("--gossip", opts.Gossip)
+	errs[2] = free("Gossip", opts.Gossip)
 	wait := lockWait
 	if errors.Join(errs[:3]...) != nil {
 		wait = lockLook
@@ -54,29 +54,29 @@ func openDB(opts Options, wait time.Duration, catcher panics.Catcher) (*database
 		Buckets: append(override.BucketNames(), string(follow.OldBucket)),
 	})
 	if errors.Is(err, database.ErrInUse) {
-		return nil, fmt.Errorf("--data-dir %s is in use by another eds server, give each its own", opts.DataDir)
+		return nil, fmt.Errorf("option DataDir %s is in use by another EDS server, give each its own", opts.DataDir)
 	}
 	return db, err
 }
 
-func listen(flag string, addr netip.AddrPort) (net.Listener, error) {
+func listen(option string, addr netip.AddrPort) (net.Listener, error) {
 	lis, err := net.Listen("tcp", addr.String())
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s %s: %w", flag, addr, err)
+		return nil, fmt.Errorf("listen on option %s %s: %w", option, addr, err)
 	}
 	return lis, nil
 }
 
 // free returns an error when addr is taken, for UDP or TCP. Gossip takes it later,
 // once the database has said who is remembered.
-func free(flag string, addr netip.AddrPort) error {
-	lis, err := listen(flag, addr)
+func free(option string, addr netip.AddrPort) error {
+	lis, err := listen(option, addr)
 	if err != nil {
 		return err
 	}
 	udp, err := net.ListenPacket("udp", addr.String())
 	if err != nil {
-		return errors.Join(fmt.Errorf("listen on %s %s: %w", flag, addr, err), lis.Close())
+		return errors.Join(fmt.Errorf("listen on option %s %s: %w", option, addr, err), lis.Close())
 	}
 	return errors.Join(udp.Close(), lis.Close())
 }

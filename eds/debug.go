@@ -10,7 +10,7 @@ import (
 
 // serveDebug opens the debug port, which refuses anything but loopback.
 func serveDebug(stops *stopper, failed chan<- error, opts Options, catcher panics.Catcher) error {
-	lis, err := listen("--debug", opts.Debug)
+	lis, err := listen("Debug", opts.Debug)
 	if err != nil {
 		return err
 	}

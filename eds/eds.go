@@ -1,7 +1,8 @@
-// Package eds wires and runs an EDS server: a member of the gossip pool that
-// turns the other members, and what operators decided, into endpoints, and hands
-// those to every Envoy that asks. The parts are in the folders below; here are
-// the goroutine that owns the registry's state, and the order of start and stop.
+// Package eds runs an EDS server: a member of the gossip pool that turns the other members
+// and the operators' overrides into endpoints, and serves them to every Envoy that asks.
+//
+// Import it to run an EDS server inside of a program of your own; `rollcall eds` is [Run]
+// with flags. The parts are in internal packages; here they are made, started and stopped.
 package eds
 
 import (

@@ -25,6 +25,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/xds"
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
+	"github.com/rollcall-fleet/rollcall/internal/option"
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
@@ -104,7 +105,7 @@ func (s *server) join() (err error) {
 		Shared: s.sharer.Receive, Panicked: s.panics.Count,
 	})
 	if err != nil {
-		return err
+		return option.Rename(err, map[string]string{"Bind": "option Gossip"})
 	}
 	s.stops.addSlow("gossip", leaveStop+stopStep, func() error { return leave(s.members) })
 	s.admission, err = admit.NewAdmission(admit.AdmissionOptions{

@@ -11,12 +11,12 @@ import (
 // Version is the Envoy that the cache is filled with and that the tests run.
 const Version = "1.40.0"
 
-// Find returns the Envoy binary to run: explicit (--envoy) if it is not empty,
+// Find returns the Envoy binary to run: explicit if it is not empty,
 // else $ENVOY, else envoy on the PATH, else the cache. A place that is named but
 // holds no program is an error, never passed over.
 func Find(explicit string) (string, error) {
 	if explicit != "" {
-		return program("--envoy", explicit)
+		return program("option Path", explicit)
 	}
 	if path := os.Getenv("ENVOY"); path != "" {
 		return program("$ENVOY", path)
@@ -29,7 +29,7 @@ func Find(explicit string) (string, error) {
 		_, err = exec.LookPath(cached)
 	}
 	if err != nil {
-		return "", fmt.Errorf("no envoy: --envoy and $ENVOY are not set, PATH has none, the cache has none (%w): run make envoy", err)
+		return "", fmt.Errorf("no envoy: option Path and $ENVOY are not set, PATH has none, the cache has none (%w): run make envoy", err)
 	}
 	return cached, nil
 }
@@ -37,7 +37,7 @@ func Find(explicit string) (string, error) {
 func program(origin, path string) (string, error) {
 	found, err := exec.LookPath(path)
 	if err != nil {
-		return "", fmt.Errorf("%s=%s is no program (%w): name an envoy, or leave --envoy and $ENVOY unset for the one on PATH or in the cache that make envoy fills", origin, path, err)
+		return "", fmt.Errorf("%s=%s is no program (%w): name an envoy, or leave option Path and $ENVOY unset for the one on PATH or in the cache that make envoy fills", origin, path, err)
 	}
 	return found, nil
 }

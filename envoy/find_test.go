@@ -60,7 +60,7 @@ func TestFindNamesAllPlacesWhenThereIsNone(t *testing.T) {
 	for name, cache := range map[string]string{"empty": t.TempDir(), "relative": "cache"} {
 		t.Setenv("ROLLCALL_CACHE", cache)
 		_, err := Find("")
-		for _, want := range []string{"--envoy", "$ENVOY", "PATH", "cache", "make envoy"} {
+		for _, want := range []string{"option Path", "$ENVOY", "PATH", "cache", "make envoy"} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s cache: error %v does not name %s", name, err, want)
 			}
@@ -71,7 +71,7 @@ func TestFindNamesAllPlacesWhenThereIsNone(t *testing.T) {
 func TestFindDoesNotPassOverANamedPlace(t *testing.T) {
 	places(t)
 	missing := filepath.Join(t.TempDir(), "none")
-	if got, err := Find(missing); err == nil || !strings.Contains(err.Error(), "--envoy="+missing) {
+	if got, err := Find(missing); err == nil || !strings.Contains(err.Error(), "option Path="+missing) {
 		t.Errorf("found %q (%v)", got, err)
 	}
 	t.Setenv("ENVOY", missing)

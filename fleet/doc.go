@@ -1,5 +1,6 @@
-// Package fleet is the vocabulary of rollcall: members of the gossip pool, the
-// services they offer, the endpoints that serve them, and the codec for the 512
-// bytes of metadata with which a member describes itself. It holds no state and
-// does no I/O; everything else in the module speaks in its types.
+// Package fleet is the vocabulary of rollcall: members of the gossip pool, the services that
+// they offer, the endpoints that serve them, and the codec for the 512 bytes of metadata by
+// which a member describes itself. It holds no state and does no I/O.
+//
+// Import it beside any other package of rollcall; their types are made of its types.
 package fleet

@@ -1,7 +1,10 @@
-// Package gossip is the pool: it announces this process to the others over
-// memberlist, rejoins what fell out, and reports every member it has seen as a
-// fleet.Member. It knows nothing of services or Envoy; what a member's word is
-// worth is for its reader to decide.
+// Package gossip is the pool: it announces this process to the others over memberlist,
+// rejoins lost seeds, and reports every member that it has seen as a fleet.Member. What a
+// member says of itself is not judged here.
+//
+// Import it for a tool that watches the pool, or for a member that neither serves
+// ([github.com/rollcall-fleet/rollcall/upstream]) nor feeds Envoys
+// ([github.com/rollcall-fleet/rollcall/eds]).
 package gossip
 
 import (

@@ -120,21 +120,21 @@ func (o *Options) prepare() ([]byte, error) {
 // checkAddresses refuses what others could not reach this process at.
 func (o *Options) checkAddresses() error {
 	if !o.Bind.IsValid() {
-		return errors.New("no address to listen at: pass --gossip IP:PORT")
+		return errors.New("no address to listen at: set option Bind to an IP:PORT")
 	}
-	flag, addr := "--advertise", o.Advertise
+	name, addr := "option Advertise", o.Advertise
 	if !addr.IsValid() {
-		flag, addr = "--gossip", o.Bind
+		name, addr = "option Bind", o.Bind
 	}
 	if addr.Addr().IsUnspecified() {
-		return fmt.Errorf("%s %s means every interface, and the other members cannot reach that: pass --advertise IP with the address they can reach, or --gossip IP:PORT to listen at that one only", flag, addr)
+		return fmt.Errorf("%s %s means every interface, which other members cannot reach: set option Advertise to the address that they can reach, or option Bind to listen at that one only", name, addr)
 	}
 	port := addr.Port()
 	if port == 0 {
 		port = DefaultPort // the real one is known later
 	}
 	if err := fleet.CheckAddr(netip.AddrPortFrom(addr.Addr(), port)); err != nil {
-		return fmt.Errorf("%s %s: %w", flag, addr, err)
+		return fmt.Errorf("%s %s: %w", name, addr, err)
 	}
 	return nil
 }

@@ -201,11 +201,11 @@ func TestStartRefusesBadOptions(t *testing.T) {
 		change func(*Options)
 		want   []string
 	}{
-		{"no address", func(o *Options) { o.Bind = netip.AddrPort{} }, []string{"--gossip"}},
-		{"every interface", func(o *Options) { o.Bind = addr("0.0.0.0:0") }, []string{"0.0.0.0", "--advertise", "--gossip"}},
-		{"every interface, IPv6", func(o *Options) { o.Bind = addr("[::]:7946") }, []string{"[::]:7946", "--advertise"}},
-		{"advertising every interface", func(o *Options) { o.Advertise = addr("0.0.0.0:7946") }, []string{"--advertise 0.0.0.0:7946"}},
-		{"a multicast address", func(o *Options) { o.Advertise = addr("224.0.0.1:1") }, []string{"--advertise", "multicast"}},
+		{"no address", func(o *Options) { o.Bind = netip.AddrPort{} }, []string{"option Bind"}},
+		{"every interface", func(o *Options) { o.Bind = addr("0.0.0.0:0") }, []string{"0.0.0.0", "option Advertise", "option Bind"}},
+		{"every interface, IPv6", func(o *Options) { o.Bind = addr("[::]:7946") }, []string{"[::]:7946", "option Advertise"}},
+		{"advertising every interface", func(o *Options) { o.Advertise = addr("0.0.0.0:7946") }, []string{"option Advertise 0.0.0.0:7946"}},
+		{"a multicast address", func(o *Options) { o.Advertise = addr("224.0.0.1:1") }, []string{"option Advertise", "multicast"}},
 		{"no id", func(o *Options) { o.Member.ID = uuid.Nil }, []string{"no id"}},
 		{"metadata that is not valid", func(o *Options) { o.Member.Endpoint.Weight = 0 }, []string{"weight"}},
 		{"a long fleet name", func(o *Options) { o.Fleet = strings.Repeat("x", 256) }, []string{"fleet", "255"}},

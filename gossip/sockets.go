@@ -62,7 +62,7 @@ func listen(ctx context.Context, bind netip.AddrPort, logger *log.Logger) (*sock
 			return s, nil
 		}
 	}
-	return nil, fmt.Errorf("listen for gossip on --gossip %s: %w", bind, err)
+	return nil, fmt.Errorf("listen for gossip on option Bind %s: %w", bind, err)
 }
 
 func (s *sockets) bind(addr netip.AddrPort) (err error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
+	"github.com/rollcall-fleet/rollcall/internal/option"
 )
 
 // ErrClosed is returned by what a Registration cannot do after Close.
@@ -115,7 +116,7 @@ func (o *options) join(m *fleet.Member, remembered []netip.AddrPort) (*gossip.Po
 		KeyFile: o.trust.keyFile, SigningKey: o.trust.serviceKey, EDSKeys: o.trust.edsKeys, Bounds: o.trust.bounds,
 	})
 	if err != nil {
-		return nil, err
+		return nil, option.Rename(err, map[string]string{"Bind": "option WithGossip", "Advertise": "option WithGossipAdvertise"})
 	}
 	m.Gossip = pool.Self().Gossip
 	return pool, nil

@@ -221,7 +221,7 @@ func TestRegisterRefuses(t *testing.T) {
 		"a relative health path": {opt: upstream.WithHealthPath("healthz"), want: "must begin with a slash"},
 		"an unknown probe":       {opt: upstream.WithProbe("icmp"), want: `probe "icmp" is none of`},
 		"a key of odd length":    {opt: upstream.WithKeys([]byte("short")), want: "give 16, 24 or 32"},
-		"gossip on all":          {opt: upstream.WithGossip(anywhere), want: "every interface"},
+		"gossip on all":          {opt: upstream.WithGossip(anywhere), want: "option WithGossip 0.0.0.0:0 means every interface, which other members cannot reach: set option WithGossipAdvertise"},
 		"a gossip port taken":    {opt: upstream.WithGossip(netip.MustParseAddrPort(taken.Addr().String())), want: taken.Addr().String()},
 		"a bad seed":             {opt: upstream.WithSeeds("a:b:c"), want: "a:b:c"},
 	} {

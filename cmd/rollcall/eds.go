@@ -13,6 +13,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds"
 	"github.com/rollcall-fleet/rollcall/internal/database"
 	"github.com/rollcall-fleet/rollcall/internal/heap"
+	"github.com/rollcall-fleet/rollcall/internal/option"
 )
 
 func newEDS() *cobra.Command {
@@ -61,7 +62,7 @@ console is at the root of the HTTP address.`,
 				return err
 			}
 			heap.CollectEarly()
-			err = eds.Run(c.Context(), opts)
+			err = option.Rename(eds.Run(c.Context(), opts), edsFlags)
 			if _, mistake := errors.AsType[eds.Mistake](err); mistake {
 				return cli.Usage(err)
 			}
@@ -86,6 +87,12 @@ console is at the root of the HTTP address.`,
 	trust.add(c.Flags())
 	logs.Add(c.Flags())
 	return c
+}
+
+// edsFlags are the flags by the options that they set.
+var edsFlags = map[string]string{
+	"HTTP": "--http", "XDS": "--xds", "Gossip": "--gossip", "Advertise": "--advertise", "Debug": "--debug", "DataDir": "--data-dir",
+	"ProbeInterval": "--probe-interval", "Guard": "--guard", "GuardHold": "--guard-hold",
 }
 
 // checkEDS finds what is wrong with flags that stand for themselves.

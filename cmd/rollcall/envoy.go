@@ -15,6 +15,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/envoy"
 	"github.com/rollcall-fleet/rollcall/internal/exposure"
+	"github.com/rollcall-fleet/rollcall/internal/option"
 )
 
 func newEnvoy() *cobra.Command {
@@ -120,6 +121,7 @@ const lockAdmin = "--admin with a loopback address, since Envoy's admin interfac
 // findEnvoy is envoy.Find, of which a place that was named and has none is a mistake.
 func findEnvoy(path string) (string, error) {
 	found, err := envoy.Find(path)
+	err = option.Rename(err, map[string]string{"Path": "--envoy"})
 	if err != nil && (path != "" || os.Getenv("ENVOY") != "") {
 		err = cli.Usage(err)
 	}

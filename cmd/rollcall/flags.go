@@ -12,6 +12,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
+	"github.com/rollcall-fleet/rollcall/internal/option"
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
 
@@ -57,10 +58,13 @@ func (p *poolFlags) check(bind netip.AddrPort) error {
 	}
 	err := gossip.Options{Fleet: p.fleet, Bind: bind, Advertise: p.advertise, Seeds: p.join, Profile: p.profile}.Check()
 	if err != nil {
-		return cli.Usage(err)
+		return cli.Usage(option.Rename(err, poolOptions))
 	}
 	return nil
 }
+
+// poolOptions are the flags by the options that they set.
+var poolOptions = map[string]string{"Bind": "--gossip", "Advertise": "--advertise", "WithGossip": "--gossip", "WithGossipAdvertise": "--advertise"}
 
 func (p *poolFlags) keys() ([][]byte, error) {
 	if p.keyFile == "" {

@@ -13,6 +13,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/internal/exposure"
 	"github.com/rollcall-fleet/rollcall/internal/heap"
+	"github.com/rollcall-fleet/rollcall/internal/option"
 	"github.com/rollcall-fleet/rollcall/internal/run"
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
@@ -49,7 +50,7 @@ another machine is served only by EDS servers that were started with
 			}
 			defer stop()
 			heap.CollectLate()
-			return run.Register(c.Context(), e)
+			return option.Rename(run.Register(c.Context(), e), poolOptions)
 		},
 	}
 	cli.AddrPortVar(c.Flags(), &address, "address", "", "address of the endpoint, the one Envoy connects to")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/heap"
+	"github.com/rollcall-fleet/rollcall/internal/option"
 
 	"github.com/spf13/cobra"
 
@@ -97,6 +98,7 @@ func runProgram(ctx context.Context, opts run.Options) error {
 	defer signal.Stop(signals)
 	opts.Signals = signals
 	code, err := run.Run(ctx, opts)
+	err = option.Rename(err, poolOptions)
 	if err != nil || code != 0 {
 		return cli.ExitError{Code: code, Why: err}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
 	"github.com/rollcall-fleet/rollcall/internal/heap"
+	"github.com/rollcall-fleet/rollcall/internal/option"
 
 	"github.com/spf13/cobra"
 
@@ -70,7 +71,7 @@ what it serves. SIGTERM drains it: no request is lost.`,
 				return err
 			}
 			heap.CollectLate()
-			return hello.Run(c.Context(), opts)
+			return option.Rename(hello.Run(c.Context(), opts), helloOptions)
 		},
 	}
 	fs := c.Flags()
@@ -88,3 +89,6 @@ what it serves. SIGTERM drains it: no request is lost.`,
 	cli.StrictVar(fs, &strict)
 	return c
 }
+
+// helloOptions are the flags by the options that they set.
+var helloOptions = map[string]string{"Advertise": "--address", "WithGossip": "--gossip", "WithGossipAdvertise": "--advertise"}

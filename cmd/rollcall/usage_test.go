@@ -67,7 +67,7 @@ func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
 		"eds --guard 2":                                  "--guard is 2",
 		"eds --guard-hold -1m":                           "--guard-hold is -1m0s, give a time above 0; to turn the guard off, pass --guard 0",
 		"eds --guard-hold 0s":                            "--guard-hold is 0s, give",
-		"eds --gossip 0.0.0.0:7946":                      "pass --advertise IP",
+		"eds --gossip 0.0.0.0:7946":                      "set --advertise to the address that they can reach, or --gossip to listen",
 		"eds --http 8080":                                `--http: "8080" is not ip:port`,
 		"eds --debug 10.0.0.1:6060":                      "--debug 10.0.0.1:6060 can be reached from other machines",
 		"eds --debug [::]:6060":                          "give a loopback address",

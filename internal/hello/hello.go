@@ -55,15 +55,15 @@ func Run(ctx context.Context, opts Options) error {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	if opts.Listen.Addr().IsUnspecified() && !opts.Advertise.IsValid() {
-		return fmt.Errorf("address %s means every interface, and Envoy cannot reach that: pass --address IP with the one it can reach", opts.Listen.Addr())
+		return fmt.Errorf("address %s means every interface, and Envoy cannot reach that: set option Advertise to the one that it can reach", opts.Listen.Addr())
 	}
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", opts.Listen.String())
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("listen at %s: another process has --port %d: stop it, or pass another one: %w", opts.Listen, opts.Listen.Port(), err)
+		return fmt.Errorf("listen at %s: another process has port %d: stop it, or take another port: %w", opts.Listen, opts.Listen.Port(), err)
 	}
 	if err != nil {
-		return fmt.Errorf("listen at --address and --port: %w", err)
+		return fmt.Errorf("listen at %s: %w", opts.Listen, err)
 	}
 	reg, err := upstream.Register(ctx, ln, opts.Service, opts.upstream()...)
 	if err != nil {
