@@ -118,7 +118,7 @@ func TestADrainWaitsForNoImpostor(t *testing.T) {
 				}
 				return nil
 			})
-			must(t, 0, fake.SendReceipt(&self, gossip.Receipt{Revision: 1, State: gossip.Serving, Clients: 77}))
+			must(t, 0, fake.SendReceipt(&self, words.Receipt{Revision: 1, State: words.ReceiptServing, Clients: 77}))
 			if wary {
 				h.logs(u.Process, "member is quarantined", id)
 				h.logs(u.Process, "ignored a message", unsigned)
@@ -162,7 +162,7 @@ func TestNobodySaysInAnEDSServersNameThatADrainIsOver(t *testing.T) {
 			fake := h.impostor(s, server.ID)
 
 			must(t, 0, eds.Signal(syscall.SIGSTOP))
-			must(t, 0, fake.SendReceipt(&self, gossip.Receipt{Revision: 1 << 40, State: gossip.Gone}))
+			must(t, 0, fake.SendReceipt(&self, words.Receipt{Revision: 1 << 40, State: words.ReceiptGone}))
 			if wary {
 				h.logs(u.Process, "ignored a message", unsigned)
 			}

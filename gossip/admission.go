@@ -11,10 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 )
 
 // Bounds say who may be a member, as far as this process takes part in it.
@@ -196,10 +196,10 @@ func (o *Options) encode(m fleet.Member) ([]byte, error) {
 }
 
 // envelopes are how o has messages signed and checked.
-func (o *Options) envelopes() *envelopes {
-	e := &envelopes{fleet: o.Fleet, self: o.Member.ID, trust: o.EDSKeys, seen: make(map[uuid.UUID]replay)}
+func (o *Options) envelopes() *message.Envelopes {
+	e := &message.Envelopes{Fleet: o.Fleet, Self: o.Member.ID, Trust: o.EDSKeys}
 	if o.Member.Role == fleet.RoleEDS {
-		e.sign = o.SigningKey
+		e.Sign = o.SigningKey
 	}
 	return e
 }

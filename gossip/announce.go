@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 )
 
 // Announce publishes m in place of what this process announced before, and
@@ -91,7 +92,7 @@ func (p *Pool) announcer() {
 // gossip. The caller holds announcing and has seen the pool open: shutdown waits for
 // that before it waits for the group.
 func (p *Pool) tellServers(meta []byte) {
-	word := message{kind: messageWord, member: p.id, sender: p.id, body: meta}
+	word := message.Message{Kind: message.Word, Member: p.id, Sender: p.id, Body: meta}
 	for _, m := range p.members.list() {
 		if m.Role != fleet.RoleEDS || m.Liveness != fleet.Alive || m.ID == p.id {
 			continue

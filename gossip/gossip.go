@@ -22,6 +22,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 	"github.com/rollcall-fleet/rollcall/internal/latest"
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
@@ -61,7 +62,8 @@ type Pool struct {
 	shared       func(*fleet.Member, []byte) // nil when nothing is shared
 	probeTimeout time.Duration
 	encode       func(fleet.Member) ([]byte, error) // what to announce, signed if it is to be
-	envelopes    *envelopes
+	envelopes    *message.Envelopes
+	handlers     map[message.Kind]handler // of what the envelopes let in
 	challenges   challenges
 	relaying     relaying
 	transport    memberlist.Transport
@@ -69,8 +71,8 @@ type Pool struct {
 	links        *links
 	reported     atomic.Pointer[Report] // what is announced, for the links
 	counts       *counts
-	queries      chan message        // bounded; never waited for
-	callers      chan netip.AddrPort // bounded; never waited for
+	queries      chan message.Message // bounded; never waited for
+	callers      chan netip.AddrPort  // bounded; never waited for
 
 	keying  sync.Mutex // guards keyring
 	keyring keyring
@@ -78,8 +80,8 @@ type Pool struct {
 	asking   sync.Mutex // guards asked
 	asked    map[uuid.UUID]chan KeyAnswer
 	missing  latest.Signal
-	receipts chan Receipt  // bounded; never waited for
-	update   latest.Signal // asks the announcer to publish
+	receipts chan fleet.Receipt // bounded; never waited for
+	update   latest.Signal      // asks the announcer to publish
 
 	ctx    context.Context // done once the pool is to be shut down
 	cancel context.CancelFunc
@@ -120,13 +122,14 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 	quiet, count := newThrottle(), &counts{}
 	p := &Pool{
 		id: opts.Member.ID, log: opts.Logger, quiet: quiet, shared: opts.Shared, counts: count, encode: opts.encode, envelopes: opts.envelopes(),
-		queries: make(chan message, keyQueries), callers: make(chan netip.AddrPort, callers),
+		queries: make(chan message.Message, keyQueries), callers: make(chan netip.AddrPort, callers),
 		members: newMembers(opts.Member.ID.String(), opts.Logger, quiet, opts.admission(count)),
-		missing: latest.NewSignal(), receipts: make(chan Receipt, keepReceipts), update: latest.NewSignal(),
+		missing: latest.NewSignal(), receipts: make(chan fleet.Receipt, keepReceipts), update: latest.NewSignal(),
 		rested:   make(chan struct{}),
 		revision: opts.Member.Revision, announced: time.Now(), failed: make(chan error, 1), wedged: make(chan struct{}),
 	}
 	p.members.panics = panics.Catcher{Logger: opts.Logger, Count: opts.Panicked}
+	p.handlers = p.newHandlers()
 	p.delegate = newDelegate(meta, p.receive, p.members.panics)
 	p.reported.Store(&Report{Revision: opts.Member.Revision, Health: opts.Member.Endpoint.Health})
 	p.ctx, p.cancel = context.WithCancel(context.Background())

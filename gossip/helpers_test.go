@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"fmt"
 	"log/slog"
@@ -182,4 +183,10 @@ func noAdmission() admission {
 	o := Options{}
 	_ = o.Bounds.prepare()
 	return o.admission(&counts{})
+}
+
+// newKey makes a key from a byte, so that tests are alike each time.
+func newKey(b byte) (ed25519.PrivateKey, ed25519.PublicKey) {
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{b}, ed25519.SeedSize))
+	return key, key.Public().(ed25519.PublicKey)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 )
 
 // An EDS server that is lost may be back at its address a moment later, under another
@@ -99,7 +100,7 @@ func (p *Pool) sendHere(addr netip.AddrPort) error {
 		return err
 	}
 	to := &memberlist.Node{Addr: addr.Addr().AsSlice(), Port: addr.Port()}
-	return p.list.SendReliable(to, p.envelopes.seal(uuid.Nil, message{kind: messageHere, member: p.id, sender: p.id, body: self}))
+	return p.list.SendReliable(to, p.envelopes.Seal(uuid.Nil, message.Message{Kind: message.Here, Member: p.id, Sender: p.id, Body: self}))
 }
 
 // replaced reports whether another EDS server is known at the address of a lost one.
@@ -110,9 +111,9 @@ func (ms *members) replaced(s lostServer) bool {
 }
 
 // called takes the word of a member that it is alive. It does not block.
-func (p *Pool) called(m message) error {
+func (p *Pool) called(m message.Message) error {
 	var addr netip.AddrPort
-	if err := addr.UnmarshalBinary(m.body); err != nil {
+	if err := addr.UnmarshalBinary(m.Body); err != nil {
 		return fmt.Errorf("read where a member gossips: %w", err)
 	}
 	if err := fleet.CheckAddr(addr); err != nil {
@@ -121,7 +122,7 @@ func (p *Pool) called(m message) error {
 	if p.Self().Role != fleet.RoleEDS {
 		return nil
 	}
-	if known, ok := p.members.find(m.sender); ok && known.Liveness == fleet.Alive {
+	if known, ok := p.members.find(m.Sender); ok && known.Liveness == fleet.Alive {
 		return nil
 	}
 	if !p.members.allowed(addr.Addr()) {

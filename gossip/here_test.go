@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 )
 
 // A server that is killed and started again at its address, with nothing on disk, knows
@@ -99,7 +100,7 @@ func TestNobodyJoinsForAMessageThatItMustNotBelieve(t *testing.T) {
 		upstream := w.open(Options{Seeds: seedOf(server)})
 		w.within(time.Second, "both are there", func() bool { return server.members.others() == 1 })
 		queued := func(p *Pool, id uuid.UUID, b []byte) int {
-			_ = p.called(message{kind: messageHere, member: id, sender: id, body: b})
+			_ = p.called(message.Message{Kind: message.Here, Member: id, Sender: id, Body: b})
 			return len(p.callers)
 		}
 		for what, n := range map[string]int{
@@ -114,7 +115,7 @@ func TestNobodyJoinsForAMessageThatItMustNotBelieve(t *testing.T) {
 			}
 		}
 		for i := range 10 * callers { // a flood; there is nobody at any of them
-			_ = server.called(message{kind: messageHere, member: uuid.New(), sender: uuid.New(), body: body(fmt.Sprintf("10.0.%d.%d:1", 1+i/200, 1+i%200))})
+			_ = server.called(message.Message{Kind: message.Here, Member: uuid.New(), Sender: uuid.New(), Body: body(fmt.Sprintf("10.0.%d.%d:1", 1+i/200, 1+i%200))})
 		}
 		if n := len(server.callers); n > callers {
 			t.Errorf("%d addresses wait", n)

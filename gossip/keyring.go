@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 	"github.com/rollcall-fleet/rollcall/internal/reload"
 )
 
@@ -228,19 +229,19 @@ func (p *Pool) followKeys() {
 	}
 }
 
-func (p *Pool) answerKeys(m message) {
-	asker, ok := p.members.find(m.sender)
+func (p *Pool) answerKeys(m message.Message) {
+	asker, ok := p.members.find(m.Sender)
 	if !ok || asker.Role != fleet.RoleEDS || asker.Liveness != fleet.Alive {
-		p.log.Log(noContext, p.quiet.level("keys", slog.LevelWarn), "ignored a query for keys of who is no EDS server of the pool", "member", m.sender)
+		p.log.Log(noContext, p.quiet.level("keys", slog.LevelWarn), "ignored a query for keys of who is no EDS server of the pool", "member", m.Sender)
 		return
 	}
-	q, err := decodeKeyQuery(m.body)
+	q, err := decodeKeyQuery(m.Body)
 	if err != nil {
 		return
 	}
 	a := p.carryOut(q)
-	if err := p.send(asker, message{kind: messageKeyAnswer, member: m.sender, sender: p.id, body: a.encode(q.nonce)}); err != nil && p.ctx.Err() == nil {
-		p.log.Warn("an EDS server could not be told of this member's keys", "server", m.sender, "error", err)
+	if err := p.send(asker, message.Message{Kind: message.KeyAnswer, Member: m.Sender, Sender: p.id, Body: a.encode(q.nonce)}); err != nil && p.ctx.Err() == nil {
+		p.log.Warn("an EDS server could not be told of this member's keys", "server", m.Sender, "error", err)
 	}
 }
 
@@ -322,7 +323,7 @@ func (p *Pool) sendQueries(ctx context.Context, q KeyQuery) map[uuid.UUID]bool {
 			case <-ctx.Done():
 				return
 			}
-			if err := p.send(m, message{kind: messageKeyQuery, member: m.ID, sender: p.id, body: q.encode()}); err != nil && p.ctx.Err() == nil {
+			if err := p.send(m, message.Message{Kind: message.KeyQuery, Member: m.ID, Sender: p.id, Body: q.encode()}); err != nil && p.ctx.Err() == nil {
 				p.log.Debug("a member could not be asked about its keys", "id", m.ID, "error", err)
 			}
 		})
@@ -331,12 +332,12 @@ func (p *Pool) sendQueries(ctx context.Context, q KeyQuery) map[uuid.UUID]bool {
 }
 
 // keysAnswered takes a member's answer. It never blocks.
-func (p *Pool) keysAnswered(m message) error {
-	a, nonce, err := decodeKeyAnswer(m.body)
+func (p *Pool) keysAnswered(m message.Message) error {
+	a, nonce, err := decodeKeyAnswer(m.Body)
 	if err != nil {
 		return err
 	}
-	a.Member = m.sender
+	a.Member = m.Sender
 	p.asking.Lock()
 	defer p.asking.Unlock()
 	if answers := p.asked[nonce]; answers != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 	"github.com/rollcall-fleet/rollcall/internal/text"
 )
 
@@ -90,7 +91,7 @@ func TestAKeyIsRotatedUnderLoadAndNoMemberIsLost(t *testing.T) {
 	<-done
 	for _, m := range server.Members() {
 		if m.Liveness != fleet.Alive {
-			t.Errorf("lost a member: %+v", m)
+			t.Errorf("lost a Member: %+v", m)
 		}
 	}
 	keys, err := ReadKeyFile(file)
@@ -219,34 +220,34 @@ func TestAKeyringFollowsItsFile(t *testing.T) {
 func FuzzMessages(f *testing.F) {
 	key, pub := newKey(1)
 	self, server := uuid.New(), uuid.New()
-	e := &envelopes{fleet: "rollcall", sign: key}
-	for _, m := range []message{
-		{kind: messageMissing, member: self, sender: server},
-		{kind: messageReceipt, member: self, sender: server, body: Receipt{Revision: 1, State: Gone, Behind: "envoy-1"}.encode()},
-		{kind: messageChallenge, member: self, sender: server, body: make([]byte, nonceSize)},
-		{kind: messageKeyQuery, member: self, sender: server, body: KeyQuery{Op: UseKey}.encode()},
-		{kind: messageKeyAnswer, member: self, sender: server, body: KeyAnswer{Keys: []Fingerprint{{1}}, Problem: "no"}.encode(uuid.New())},
+	e := &message.Envelopes{Fleet: "rollcall", Sign: key}
+	for _, m := range []message.Message{
+		{Kind: message.Missing, Member: self, Sender: server},
+		{Kind: message.Receipt, Member: self, Sender: server, Body: fleet.EncodeReceipt(fleet.Receipt{Revision: 1, State: fleet.ReceiptGone, Behind: "envoy-1"})},
+		{Kind: message.Challenge, Member: self, Sender: server, Body: make([]byte, nonceSize)},
+		{Kind: message.KeyQuery, Member: self, Sender: server, Body: KeyQuery{Op: UseKey}.encode()},
+		{Kind: message.KeyAnswer, Member: self, Sender: server, Body: KeyAnswer{Keys: []Fingerprint{{1}}, Problem: "no"}.encode(uuid.New())},
 	} {
-		f.Add(m.encode())
-		f.Add(e.seal(self, m))
+		f.Add(m.Encode())
+		f.Add(e.Seal(self, m))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, e := range []*envelopes{{self: self}, {fleet: "rollcall", self: self, trust: keysOf(pub)}} {
-			m, err := e.open(b)
+		for _, e := range []*message.Envelopes{{Self: self}, {Fleet: "rollcall", Self: self, Trust: keysOf(pub)}} {
+			m, err := e.Open(b)
 			if err != nil {
 				continue
 			}
 			_, _ = decodeWord(m)
-			_, _ = decodeReceipt(m.body)
-			if q, err := decodeKeyQuery(m.body); err == nil && q.Op != AddKey && !bytes.Equal(q.encode(), m.body) {
-				t.Fatalf("query %x is written as %x", m.body, q.encode())
+			_, _ = fleet.DecodeReceipt(m.Body)
+			if q, err := decodeKeyQuery(m.Body); err == nil && q.Op != AddKey && !bytes.Equal(q.encode(), m.Body) {
+				t.Fatalf("query %x is written as %x", m.Body, q.encode())
 			}
-			if a, nonce, err := decodeKeyAnswer(m.body); err == nil {
+			if a, nonce, err := decodeKeyAnswer(m.Body); err == nil {
 				if said := a.Problem; text.Clean(said) != said {
 					t.Fatalf("problem %q is not clean", said)
 				}
-				if a.Problem = ""; !bytes.HasPrefix(m.body, a.encode(nonce)) {
-					t.Fatalf("answer %x is written as %x", m.body, a.encode(nonce))
+				if a.Problem = ""; !bytes.HasPrefix(m.Body, a.encode(nonce)) {
+					t.Fatalf("answer %x is written as %x", m.Body, a.encode(nonce))
 				}
 			}
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip/internal/link"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 )
 
 // ErrNoLink is returned for a member that has not said that it takes links: one of an
@@ -19,7 +20,7 @@ var ErrNoLink = errors.New("member has not said that it takes links")
 const (
 	frameAsk   = 1 // from the server: report. No body.
 	frameState = 2 // from the member: its report
-	frameWord  = 3 // from the member: its metadata, in place of a messageWord
+	frameWord  = 3 // from the member: its metadata, in place of a message.Word
 )
 
 // stateSize is that of a report: its kind, the revision, the health.
@@ -85,7 +86,7 @@ func (p *Pool) shake(conn net.Conn, m *fleet.Member) (*Link, error) {
 
 // offer asks m whether it takes links, and reports whether it does.
 func (p *Pool) offer(ctx context.Context, m *fleet.Member) bool {
-	takes := p.challenge(ctx, m, messageOffer)
+	takes := p.challenge(ctx, m, message.Offer)
 	if takes {
 		p.noteTaker(m.ID)
 	}
@@ -120,7 +121,7 @@ func (l *Link) Read() (Report, error) {
 		case b[0] == frameState:
 			return decodeReport(b)
 		case b[0] == frameWord:
-			word := message{kind: messageWord, member: l.conn.Peer, sender: l.conn.Peer, body: b[1:]}
+			word := message.Message{Kind: message.Word, Member: l.conn.Peer, Sender: l.conn.Peer, Body: b[1:]}
 			if err := l.pool.accept(word); err != nil {
 				return Report{}, err
 			}

@@ -9,27 +9,28 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 	"github.com/rollcall-fleet/rollcall/internal/text"
 )
 
 func TestReceiptsComeBackAsTheyWereSent(t *testing.T) {
-	for _, r := range []Receipt{
-		{State: Pending, Revision: 1, Clients: 3, Behind: "envoy-1, envoy-2"},
-		{State: Serving, Revision: 1<<64 - 1, Clients: 1},
-		{State: Gone},
-		{State: Denied, Revision: 2, Behind: "its address is not its own"},
-		{State: Pending, Behind: strings.Repeat("x", maxBehind)},
+	for _, r := range []fleet.Receipt{
+		{State: fleet.ReceiptPending, Revision: 1, Clients: 3, Behind: "envoy-1, envoy-2"},
+		{State: fleet.ReceiptServing, Revision: 1<<64 - 1, Clients: 1},
+		{State: fleet.ReceiptGone},
+		{State: fleet.ReceiptDenied, Revision: 2, Behind: "its address is not its own"},
+		{State: fleet.ReceiptPending, Behind: strings.Repeat("x", 400)},
 	} {
-		m, err := decodeMessage(message{kind: messageReceipt, member: uuid.New(), sender: uuid.New(), body: r.encode()}.encode())
+		m, err := message.Decode(message.Message{Kind: message.Receipt, Member: uuid.New(), Sender: uuid.New(), Body: fleet.EncodeReceipt(r)}.Encode())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := decodeReceipt(m.body); err != nil || got != r {
+		if got, err := fleet.DecodeReceipt(m.Body); err != nil || got != r {
 			t.Errorf("%+v comes back as %+v, %v", r, got, err)
 		}
 	}
-	long := Receipt{State: Pending, Clients: -1, Behind: strings.Repeat("x", maxBehind+1)}
-	if got, err := decodeReceipt(long.encode()); err != nil || len(got.Behind) != maxBehind || got.Clients != 0 {
+	long := fleet.Receipt{State: fleet.ReceiptPending, Clients: -1, Behind: strings.Repeat("x", 400+1)}
+	if got, err := fleet.DecodeReceipt(fleet.EncodeReceipt(long)); err != nil || len(got.Behind) != 400 || got.Clients != 0 {
 		t.Errorf("what is too long comes back as %+v, %v, want it shortened", got, err)
 	}
 }
@@ -41,11 +42,11 @@ func TestAWordComesBackAsItWasSentAndOnlyFromWhomItIsAbout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	word := message{kind: messageWord, member: m.ID, sender: m.ID, body: meta}
+	word := message.Message{Kind: message.Word, Member: m.ID, Sender: m.ID, Body: meta}
 	if got, err := decodeWord(word); err != nil || !reflect.DeepEqual(got, m) {
 		t.Errorf("it comes back as %+v, %v, want %+v", got, err, m)
 	}
-	word.sender = uuid.New()
+	word.Sender = uuid.New()
 	if _, err := decodeWord(word); err == nil {
 		t.Error("a member speaks for another one")
 	}
@@ -57,16 +58,16 @@ func FuzzReceiptsAndWords(f *testing.F) {
 		f.Fatal(err)
 	}
 	id := uuid.New()
-	f.Add(message{kind: messageWord, member: id, sender: id, body: meta}.encode())
-	f.Add(message{kind: messageReceipt, member: id, sender: id, body: Receipt{State: Gone, Clients: 2}.encode()}.encode())
-	f.Add(message{kind: messageReceipt, body: Receipt{State: Pending, Behind: "envoy"}.encode()}.encode())
+	f.Add(message.Message{Kind: message.Word, Member: id, Sender: id, Body: meta}.Encode())
+	f.Add(message.Message{Kind: message.Receipt, Member: id, Sender: id, Body: fleet.EncodeReceipt(fleet.Receipt{State: fleet.ReceiptGone, Clients: 2})}.Encode())
+	f.Add(message.Message{Kind: message.Receipt, Body: fleet.EncodeReceipt(fleet.Receipt{State: fleet.ReceiptPending, Behind: "envoy"})}.Encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := decodeMessage(b)
+		m, err := message.Decode(b)
 		if err != nil {
 			return
 		}
-		if r, err := decodeReceipt(m.body); err == nil && text.Clean(string(m.body[receiptSize:])) == string(m.body[receiptSize:]) && !bytes.Equal(r.encode(), m.body) {
-			t.Errorf("%x is read as %+v, which is written %x", m.body, r, r.encode())
+		if r, err := fleet.DecodeReceipt(m.Body); err == nil && text.Clean(string(m.Body[13:])) == string(m.Body[13:]) && !bytes.Equal(fleet.EncodeReceipt(r), m.Body) {
+			t.Errorf("%x is read as %+v, which is written %x", m.Body, r, fleet.EncodeReceipt(r))
 		}
 		if word, err := decodeWord(m); err == nil {
 			if _, err := fleet.Encode(word); err != nil {
@@ -81,7 +82,7 @@ func TestTextOfOthersIsCleanedAsItComes(t *testing.T) {
 	if want := "a\ufffd\ufffd[2J\ufffd b"; err != nil || a.Problem != want {
 		t.Errorf("a problem is %q, %v, want %q", a.Problem, err, want)
 	}
-	r, err := decodeReceipt(Receipt{State: Denied, Behind: "x\xc3\x1b"}.encode())
+	r, err := readReceipt(message.Message{Body: fleet.EncodeReceipt(fleet.Receipt{State: fleet.ReceiptDenied, Behind: "x\xc3\x1b"})})
 	if want := "x\ufffd\ufffd"; err != nil || r.Behind != want {
 		t.Errorf("a reason is %q, %v, want %q", r.Behind, err, want)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 )
 
 const (
@@ -39,7 +40,7 @@ func (p *Pool) Elsewhere(ctx context.Context, m *fleet.Member, relays []*fleet.M
 	found := make(chan struct{}, len(relays))
 	for _, relay := range relays {
 		asking.Go(func() {
-			if p.nonced(ctx, relay, messageQuestion, m.ID[:]) {
+			if p.nonced(ctx, relay, message.Question, m.ID[:]) {
 				found <- struct{}{}
 				cancel()
 			}
@@ -52,20 +53,20 @@ func (p *Pool) Elsewhere(ctx context.Context, m *fleet.Member, relays []*fleet.M
 // questioned challenges the member that another one asks about, in the background, and
 // reports if it answers. Only EDS servers are answered, and only about members of the pool.
 // A question is repeated in case it gets lost: the same one is worked on once.
-func (p *Pool) questioned(m message) {
-	if len(m.body) != questionSize {
+func (p *Pool) questioned(m message.Message) {
+	if len(m.Body) != questionSize {
 		return
 	}
-	asker, known := p.members.find(m.sender)
-	subject, inPool := p.members.find(uuid.UUID(m.body[nonceSize:]))
-	nonce := [nonceSize]byte(m.body)
+	asker, known := p.members.find(m.Sender)
+	subject, inPool := p.members.find(uuid.UUID(m.Body[nonceSize:]))
+	nonce := [nonceSize]byte(m.Body)
 	if !known || asker.Role != fleet.RoleEDS || asker.Liveness == fleet.Left || !inPool || subject.Liveness == fleet.Left || !p.relaying.begin(nonce) {
 		return
 	}
 	p.wg.Go(func() {
 		defer p.relaying.end(nonce)
 		if p.Vouch(p.ctx, subject) {
-			p.sendPacket(asker, message{kind: messageReport, member: asker.ID, sender: p.id, body: nonce[:]})
+			p.sendPacket(asker, message.Message{Kind: message.Report, Member: asker.ID, Sender: p.id, Body: nonce[:]})
 		}
 	})
 }

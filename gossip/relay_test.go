@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 )
 
 func TestFreshReportsOfOthers(t *testing.T) {
@@ -75,7 +76,7 @@ func TestQuestionsAreBounded(t *testing.T) {
 
 // Where EDS servers have a key, nobody else may ask.
 func TestOnlyEDSServersMayAsk(t *testing.T) {
-	if !messageQuestion.byEDS() || messageReport.byEDS() {
+	if !message.Question.ByEDS() || message.Report.ByEDS() {
 		t.Error("questions are an EDS server's, reports any member's")
 	}
 }

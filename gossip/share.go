@@ -8,10 +8,11 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 )
 
 // MaxShare is how much Share can send at once, in bytes.
-const MaxShare = maxShare - headSize
+const MaxShare = message.MaxShareSize - message.HeadSize
 
 var (
 	errNotServer = errors.New("only eds servers share what operators decide")
@@ -25,7 +26,7 @@ func (p *Pool) Share(m *fleet.Member, b []byte) error {
 	if len(b) > MaxShare {
 		return fmt.Errorf("share with %s: %d bytes, at most %d can be sent", m.ID, len(b), MaxShare)
 	}
-	if err := p.send(m, message{kind: messageShare, member: m.ID, sender: p.id, body: b}); err != nil {
+	if err := p.send(m, message.Message{Kind: message.Share, Member: m.ID, Sender: p.id, Body: b}); err != nil {
 		return fmt.Errorf("share with %s: %w", m.ID, err)
 	}
 	return nil
@@ -34,18 +35,18 @@ func (p *Pool) Share(m *fleet.Member, b []byte) error {
 // share hands on what another EDS server sent. One that is held for dead is heard
 // too: it may see us again before we see it. One that is not known yet has been started a
 // moment ago, and shares all that it has once both have met.
-func (p *Pool) share(m message) error {
+func (p *Pool) share(m message.Message) error {
 	if p.shared == nil {
 		return nil
 	}
-	from, ok := p.members.find(m.sender)
+	from, ok := p.members.find(m.Sender)
 	if !ok {
-		return fmt.Errorf("from %s: %w", m.sender, errNotMet)
+		return fmt.Errorf("from %s: %w", m.Sender, errNotMet)
 	}
 	if from.Role != fleet.RoleEDS || from.Quarantine != "" || from.ID == p.id {
-		return fmt.Errorf("from %s: %w", m.sender, errNotServer)
+		return fmt.Errorf("from %s: %w", m.Sender, errNotServer)
 	}
-	p.shared(from, slices.Clone(m.body))
+	p.shared(from, slices.Clone(m.Body))
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 )
 
 // server is a member that takes what others share with it.
@@ -33,7 +34,7 @@ func TestAnEDSServerSharesWithAnotherUpToTheBound(t *testing.T) {
 	q := server(t, nil, p)
 	sees(t, p, q.id, is(fleet.Alive))
 	to := sees(t, q, p.id, is(fleet.Alive))
-	for _, size := range []int{0, 1, maxMessage, MaxShare} {
+	for _, size := range []int{0, 1, message.MaxSize, MaxShare} {
 		want := bytes.Repeat([]byte{'x'}, size)
 		if err := q.Share(&to, want); err != nil {
 			t.Fatal(err)
@@ -53,7 +54,7 @@ func TestWhatNoEDSServerSentIsNotTaken(t *testing.T) {
 	q := open(t, Options{Member: upstreamMember(), Seeds: seedOf(p)})
 	sees(t, p, q.id, is(fleet.Alive))
 	for who, sender := range map[string]uuid.UUID{"an upstream": q.id, "a stranger": uuid.New(), "the server itself": p.id} {
-		err := p.accept(message{kind: messageShare, member: p.id, sender: sender, body: []byte("x")})
+		err := p.accept(message.Message{Kind: message.Share, Member: p.id, Sender: sender, Body: []byte("x")})
 		if err == nil || !strings.Contains(err.Error(), "only eds servers") {
 			t.Errorf("%s: %v", who, err)
 		}
@@ -68,18 +69,18 @@ func TestShareOfAnUnknownMemberIsNoWarning(t *testing.T) {
 	t.Parallel()
 	log := newBook(slog.LevelDebug)
 	p := open(t, Options{Logger: log.logger(), Shared: func(*fleet.Member, []byte) { t.Error("it was taken") }})
-	p.receive(message{kind: messageShare, member: p.id, sender: uuid.New(), body: []byte("x")}.encode())
+	p.receive(message.Message{Kind: message.Share, Member: p.id, Sender: uuid.New(), Body: []byte("x")}.Encode())
 	log.wait(t, "level=DEBUG", "ignored a message of a member that is not known yet")
 }
 
 func TestOnlyWhatIsSharedMayBeLong(t *testing.T) {
-	for kind := messageMissing; kind <= messageShare; kind++ {
-		_, err := decodeMessage(message{kind: kind, body: make([]byte, maxMessage)}.encode())
-		if long := kind == messageShare; (err == nil) != long {
+	for kind := message.Missing; kind <= message.Share; kind++ {
+		_, err := message.Decode(message.Message{Kind: kind, Body: make([]byte, message.MaxSize)}.Encode())
+		if long := kind == message.Share; (err == nil) != long {
 			t.Errorf("kind %d: %v", kind, err)
 		}
 	}
-	if _, err := decodeMessage(message{kind: messageShare, body: make([]byte, MaxShare+1)}.encode()); err == nil {
+	if _, err := message.Decode(message.Message{Kind: message.Share, Body: make([]byte, MaxShare+1)}.Encode()); err == nil {
 		t.Error("there is no bound")
 	}
 }

@@ -78,14 +78,14 @@ func TestShutdownWaitsForNobodyToTakeWhatCame(t *testing.T) {
 	}
 }
 
-func TestATakenPortIsNamedWithItsFlag(t *testing.T) {
+func TestATakenPortIsNamedWithItsOption(t *testing.T) {
 	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer udp.Close()
 	taken := udp.LocalAddr().(*net.UDPAddr).AddrPort()
-	if _, err := listen(t.Context(), taken, log.New(t.Output(), "", 0)); err == nil || !strings.Contains(err.Error(), "--gossip "+taken.String()) {
+	if _, err := listen(t.Context(), taken, log.New(t.Output(), "", 0)); err == nil || !strings.Contains(err.Error(), "option Bind "+taken.String()) {
 		t.Fatalf("the error is %v", err)
 	}
 	var s sockets

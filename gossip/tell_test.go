@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 	"github.com/rollcall-fleet/rollcall/internal/memnet"
 )
 
@@ -181,8 +182,8 @@ func TestMessagesForOthersAndUnknownOnesAreIgnored(t *testing.T) {
 	log := newBook(slog.LevelDebug)
 	p := open(t, Options{Logger: log.logger()})
 	for _, m := range [][]byte{
-		{}, {0}, {99, 1, 2, 3}, {byte(messageMissing)}, bytes.Repeat([]byte{byte(messageMissing)}, 100), bytes.Repeat([]byte{7}, 5000),
-		message{kind: messageMissing, member: uuid.New(), sender: uuid.New()}.encode(),
+		{}, {0}, {99, 1, 2, 3}, {byte(message.Missing)}, bytes.Repeat([]byte{byte(message.Missing)}, 100), bytes.Repeat([]byte{7}, 5000),
+		message.Message{Kind: message.Missing, Member: uuid.New(), Sender: uuid.New()}.Encode(),
 	} {
 		p.receive(m)
 	}
@@ -193,14 +194,14 @@ func TestMessagesForOthersAndUnknownOnesAreIgnored(t *testing.T) {
 }
 
 func FuzzMessage(f *testing.F) {
-	f.Add(message{kind: messageMissing, member: uuid.New(), sender: uuid.New()}.encode())
+	f.Add(message.Message{Kind: message.Missing, Member: uuid.New(), Sender: uuid.New()}.Encode())
 	f.Add([]byte{})
 	f.Add([]byte{2, 1})
-	f.Add(append(message{kind: messageMissing}.encode(), 0))
+	f.Add(append(message.Message{Kind: message.Missing}.Encode(), 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := decodeMessage(b)
-		if err == nil && !bytes.Equal(m.encode(), b) {
-			t.Errorf("%x is read as %+v, which is written %x", b, m, m.encode())
+		m, err := message.Decode(b)
+		if err == nil && !bytes.Equal(m.Encode(), b) {
+			t.Errorf("%x is read as %+v, which is written %x", b, m, m.Encode())
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 	"github.com/rollcall-fleet/rollcall/internal/latest"
 )
 
@@ -37,11 +38,11 @@ type challenge struct {
 // that address alone, so unlike the answer to a Ping it cannot come from anywhere
 // else.
 func (p *Pool) Vouch(ctx context.Context, m *fleet.Member) bool {
-	return p.challenge(ctx, m, messageChallenge)
+	return p.challenge(ctx, m, message.Challenge)
 }
 
 // challenge sends messages of a kind whose bodies are to be repeated.
-func (p *Pool) challenge(ctx context.Context, m *fleet.Member, kind messageKind) bool {
+func (p *Pool) challenge(ctx context.Context, m *fleet.Member, kind message.Kind) bool {
 	ctx, cancel := context.WithTimeout(ctx, p.probeTimeout)
 	defer cancel()
 	return p.nonced(ctx, m, kind, nil)
@@ -49,7 +50,7 @@ func (p *Pool) challenge(ctx context.Context, m *fleet.Member, kind messageKind)
 
 // nonced sends m the same message three times within 100 ms, with a random number at the
 // beginning of its body, and reports whether m has sent that number back before ctx is done.
-func (p *Pool) nonced(ctx context.Context, m *fleet.Member, kind messageKind, rest []byte) bool {
+func (p *Pool) nonced(ctx context.Context, m *fleet.Member, kind message.Kind, rest []byte) bool {
 	if !m.Gossip.IsValid() || p.ctx.Err() != nil {
 		return false
 	}
@@ -64,7 +65,7 @@ func (p *Pool) nonced(ctx context.Context, m *fleet.Member, kind messageKind, re
 		if ctx.Err() != nil {
 			return false
 		}
-		p.sendPacket(m, message{kind: kind, member: m.ID, sender: p.id, body: append(nonce[:], rest...)})
+		p.sendPacket(m, message.Message{Kind: kind, Member: m.ID, Sender: p.id, Body: append(nonce[:], rest...)})
 	}
 	select {
 	case <-answered:
@@ -88,19 +89,19 @@ func heard(ctx context.Context, answered <-chan struct{}, d time.Duration) bool 
 }
 
 // sendPacket sends over UDP. That it is lost is no news.
-func (p *Pool) sendPacket(to *fleet.Member, msg message) {
+func (p *Pool) sendPacket(to *fleet.Member, msg message.Message) {
 	if p.ctx.Err() == nil {
-		_ = p.list.SendBestEffort(nodeOf(to), p.envelopes.seal(to.ID, msg))
+		_ = p.list.SendBestEffort(nodeOf(to), p.envelopes.Seal(to.ID, msg))
 	}
 }
 
 // challenged answers whoever asks, if it is a member: at the address at which the
 // pool knows it. A member that was lost may be on the other side of a broken link that
 // lets packets through again.
-func (p *Pool) challenged(m message, answer messageKind) {
-	asker, ok := p.members.find(m.sender)
-	if ok && asker.Liveness != fleet.Left && len(m.body) == nonceSize {
-		p.sendPacket(asker, message{kind: answer, member: m.sender, sender: p.id, body: m.body})
+func (p *Pool) challenged(m message.Message, answer message.Kind) {
+	asker, ok := p.members.find(m.Sender)
+	if ok && asker.Liveness != fleet.Left && len(m.Body) == nonceSize {
+		p.sendPacket(asker, message.Message{Kind: answer, Member: m.Sender, Sender: p.id, Body: m.Body})
 	}
 }
 
@@ -122,13 +123,13 @@ func (c *challenges) remove(nonce [nonceSize]byte) {
 }
 
 // answer takes a member's answer. It never blocks.
-func (c *challenges) answer(m message) {
-	if len(m.body) != nonceSize {
+func (c *challenges) answer(m message.Message) {
+	if len(m.Body) != nonceSize {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if open, ok := c.open[[nonceSize]byte(m.body)]; ok && open.member == m.sender {
+	if open, ok := c.open[[nonceSize]byte(m.Body)]; ok && open.member == m.Sender {
 		open.answered.Set()
 	}
 }

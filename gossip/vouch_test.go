@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 )
 
 func TestAMemberIsVouchedForWhereItAnswers(t *testing.T) {
@@ -44,19 +45,19 @@ func TestAnAnswerFromElsewhereVouchesForNobody(t *testing.T) {
 	p := open(t, Options{})
 	nonce, id := [nonceSize]byte{1}, uuid.New()
 	answered := p.challenges.add(nonce, id)
-	for _, m := range []message{
-		{kind: messageAnswer, member: p.id, sender: uuid.New(), body: nonce[:]},        // another member that saw it
-		{kind: messageAnswer, member: p.id, sender: id, body: make([]byte, nonceSize)}, // a guess
-		{kind: messageAnswer, member: p.id, sender: id},
+	for _, m := range []message.Message{
+		{Kind: message.Answer, Member: p.id, Sender: uuid.New(), Body: nonce[:]},        // another member that saw it
+		{Kind: message.Answer, Member: p.id, Sender: id, Body: make([]byte, nonceSize)}, // a guess
+		{Kind: message.Answer, Member: p.id, Sender: id},
 	} {
-		p.receive(m.encode())
+		p.receive(m.Encode())
 	}
 	select {
 	case <-answered:
 		t.Error("a wrong answer is taken")
 	default:
 	}
-	p.receive(message{kind: messageAnswer, member: p.id, sender: id, body: nonce[:]}.encode())
+	p.receive(message.Message{Kind: message.Answer, Member: p.id, Sender: id, Body: nonce[:]}.Encode())
 	<-answered
 }
 
@@ -94,7 +95,7 @@ func TestWhoSaysThatItIsAnEDSServerMustProveIt(t *testing.T) {
 	}{{thief, false}, {plain, false}, {real, true}} {
 		sees(t, c.from, self.ID, is(fleet.Alive))
 		before := p.Refused().Forged
-		if err := c.from.SendReceipt(&self, Receipt{Revision: 1, State: Gone}); err != nil {
+		if err := c.from.SendReceipt(&self, fleet.Receipt{Revision: 1, State: fleet.ReceiptGone}); err != nil {
 			t.Fatal(err)
 		}
 		if c.received {

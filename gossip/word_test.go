@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
 )
 
 // said is n's node with another word of its own, and that word.
@@ -108,19 +109,19 @@ func TestEDSServersHearAChangeAtOnceAndAnswerIt(t *testing.T) {
 		t.Errorf("the quickest of five took %s", best)
 	}
 	m, _ := find(a, b.id)
-	if err := a.SendReceipt(&m, Receipt{Revision: revision, State: Serving, Clients: 2}); err != nil {
+	if err := a.SendReceipt(&m, fleet.Receipt{Revision: revision, State: fleet.ReceiptServing, Clients: 2}); err != nil {
 		t.Fatal(err)
 	}
 	select {
 	case r := <-b.Receipts():
-		if want := (Receipt{Server: a.id, Revision: revision, State: Serving, Clients: 2}); r != want {
+		if want := (fleet.Receipt{Server: a.id, Revision: revision, State: fleet.ReceiptServing, Clients: 2}); r != want {
 			t.Errorf("the receipt is %+v, want %+v", r, want)
 		}
 	case <-time.After(30 * time.Second):
 		t.Fatal("no receipt")
 	}
 	for range 2 * keepReceipts { // nobody reads: it must not block
-		b.receive(message{kind: messageReceipt, member: b.id, sender: a.id, body: Receipt{State: Gone}.encode()}.encode())
+		b.receive(message.Message{Kind: message.Receipt, Member: b.id, Sender: a.id, Body: fleet.EncodeReceipt(fleet.Receipt{State: fleet.ReceiptGone})}.Encode())
 	}
 	if n := len(b.Receipts()); n != keepReceipts {
 		t.Errorf("%d receipts are kept, want %d", n, keepReceipts)

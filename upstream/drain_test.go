@@ -40,11 +40,11 @@ func TestDrainWaitsForTheReceiptOfEveryEDSServer(t *testing.T) {
 	a.meet(t, reg)
 	b.meet(t, reg)
 	drained := drain(t.Context(), reg)
-	a.receipt(t, reg, gossip.Gone, "")
+	a.receipt(t, reg, fleet.ReceiptGone, "")
 	stillDraining(t, drained)
-	b.receipt(t, reg, gossip.Pending, "envoy-1")
+	b.receipt(t, reg, fleet.ReceiptPending, "envoy-1")
 	stillDraining(t, drained)
-	b.receipt(t, reg, gossip.Gone, "")
+	b.receipt(t, reg, fleet.ReceiptGone, "")
 	if err := receive(t, drained, "Drain's end"); err != nil {
 		t.Errorf("Drain = %v, want nil", err)
 	}
@@ -56,7 +56,7 @@ func TestDrainNamesWhoIsMissing(t *testing.T) {
 	reg := register(t, listen(t), shop, o.seed(), upstream.WithDrainTimeout(2*time.Second))
 	o.meet(t, reg)
 	drained := drain(t.Context(), reg)
-	o.receipt(t, reg, gossip.Pending, "envoy-7")
+	o.receipt(t, reg, fleet.ReceiptPending, "envoy-7")
 	err := receive(t, drained, "Drain's end")
 	if !errors.Is(err, upstream.ErrNotDrained) || !strings.Contains(err.Error(), "envoy-7") {
 		t.Errorf("Drain = %v, want ErrNotDrained that names envoy-7", err)
@@ -81,7 +81,7 @@ func TestReadyOnceAnEDSServerSaysThatEveryEnvoyHasIt(t *testing.T) {
 		t.Fatal("ready before anybody said so")
 	default:
 	}
-	if err := o.SendReceipt(&m, gossip.Receipt{Revision: m.Revision, State: gossip.Serving, Clients: 2}); err != nil {
+	if err := o.SendReceipt(&m, fleet.Receipt{Revision: m.Revision, State: fleet.ReceiptServing, Clients: 2}); err != nil {
 		t.Fatal(err)
 	}
 	receive(t, reg.Ready(), "Ready")

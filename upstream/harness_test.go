@@ -84,10 +84,10 @@ func observe(t *testing.T, opts gossip.Options) observer {
 
 // receipt tells reg, as an EDS server does, that no Envoy sends it requests, or who
 // still does.
-func (o observer) receipt(t *testing.T, reg *upstream.Registration, state gossip.ReceiptState, behind string) {
+func (o observer) receipt(t *testing.T, reg *upstream.Registration, state fleet.ReceiptState, behind string) {
 	t.Helper()
 	m := o.await(t, reg.ID(), "draining", draining)
-	if err := o.SendReceipt(&m, gossip.Receipt{Revision: m.Revision, State: state, Clients: 1, Behind: behind}); err != nil {
+	if err := o.SendReceipt(&m, fleet.Receipt{Revision: m.Revision, State: state, Clients: 1, Behind: behind}); err != nil {
 		t.Fatal(err)
 	}
 }

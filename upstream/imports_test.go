@@ -30,7 +30,7 @@ var may = []string{
 }
 
 // mayOwn lists this module's packages among them.
-var mayOwn = []string{"fleet", "gossip", "gossip/internal/link", "internal/budget", "internal/panics", "internal/hello", "internal/latest", "internal/option", "internal/reload", "internal/text", "upstream"}
+var mayOwn = []string{"fleet", "gossip", "gossip/internal/link", "gossip/internal/message", "internal/budget", "internal/panics", "internal/hello", "internal/latest", "internal/option", "internal/reload", "internal/text", "upstream"}
 
 func TestRegisteringPullsInMemberlistAndLittleElse(t *testing.T) {
 	t.Parallel()

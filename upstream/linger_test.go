@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip"
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
@@ -59,7 +60,7 @@ func drained(t *testing.T, connect func(net.Addr)) (ln *heldListener, served cha
 	connect(ln.Addr())
 	stop()
 	o.await(t, reg.ID(), "draining", draining)
-	o.receipt(t, reg, gossip.Gone, "")
+	o.receipt(t, reg, fleet.ReceiptGone, "")
 	return ln, served
 }
 

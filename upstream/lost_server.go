@@ -8,7 +8,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
-	"github.com/rollcall-fleet/rollcall/gossip"
 )
 
 // tallies is how many counts of an EDS server are kept.
@@ -89,7 +88,7 @@ func (l *ledger) missing(s servers) int {
 		before = max(before, n)
 	}
 	for _, id := range s.here {
-		if r := l.receipts[id]; r.State == gossip.Gone {
+		if r := l.receipts[id]; r.State == fleet.ReceiptGone {
 			before -= r.Clients
 		}
 	}

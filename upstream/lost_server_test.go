@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
-	"github.com/rollcall-fleet/rollcall/gossip"
 )
 
 // Two EDS servers, of which the first dies without a word as the drain begins. A count is
@@ -35,23 +34,23 @@ func TestDrainAccountsForTheEnvoysOfALostServer(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, a, b := newLedger(), uuid.New(), uuid.New()
-				note := func(server uuid.UUID, state gossip.ReceiptState, revision uint64, clients int) {
-					l.note(gossip.Receipt{Server: server, State: state, Revision: revision, Clients: clients})
+				note := func(server uuid.UUID, state fleet.ReceiptState, revision uint64, clients int) {
+					l.note(fleet.Receipt{Server: server, State: state, Revision: revision, Clients: clients})
 				}
-				note(a, gossip.Serving, 1, tt.first)
-				note(b, gossip.Serving, 1, tt.second)
+				note(a, fleet.ReceiptServing, 1, tt.first)
+				note(b, fleet.ReceiptServing, 1, tt.second)
 				members := []*fleet.Member{
 					{ID: a, Role: fleet.RoleEDS, Liveness: tt.liveness, Since: time.Now()},
 					{ID: b, Role: fleet.RoleEDS, Liveness: fleet.Alive, Since: time.Now()},
 				}
 				if tt.liveness == fleet.Alive {
-					note(a, gossip.Gone, 2, tt.first)
+					note(a, fleet.ReceiptGone, 2, tt.first)
 				}
 				began := time.Now()
 				var st standing
 				for i := 0; ; i++ {
 					if i < len(tt.came) {
-						note(b, gossip.Gone, 2, tt.came[i])
+						note(b, fleet.ReceiptGone, 2, tt.came[i])
 					}
 					if st = l.standing(members, 2, began); len(st.behind) == 0 {
 						break
@@ -96,17 +95,17 @@ func TestDrainCountsAnEnvoyOnceThatFollowsARestartedServer(t *testing.T) {
 				l := newLedger()
 				last := &fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Gossip: netip.MustParseAddrPort("127.0.0.1:7946"), Liveness: fleet.Alive}
 				members := []*fleet.Member{last}
-				l.note(gossip.Receipt{Server: last.ID, State: gossip.Serving, Revision: 1, Clients: 1})
+				l.note(fleet.Receipt{Server: last.ID, State: fleet.ReceiptServing, Revision: 1, Clients: 1})
 				for range tt.restarts {
 					time.Sleep(2 * time.Second)
 					last.Liveness, last.Since = fleet.Dead, time.Now().Add(tt.noticed)
 					last = &fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Gossip: netip.MustParseAddrPort(tt.address), Liveness: fleet.Alive}
 					members = append(members, last)
-					l.note(gossip.Receipt{Server: last.ID, State: gossip.Serving, Revision: 1, Clients: 1})
+					l.note(fleet.Receipt{Server: last.ID, State: fleet.ReceiptServing, Revision: 1, Clients: 1})
 				}
 				time.Sleep(orphaned + 3*time.Second) // until its Envoys are waited for no longer
 				began := time.Now()
-				l.note(gossip.Receipt{Server: last.ID, State: gossip.Gone, Revision: 2, Clients: 1})
+				l.note(fleet.Receipt{Server: last.ID, State: fleet.ReceiptGone, Revision: 2, Clients: 1})
 				if st := l.standing(members, 2, began); len(st.behind) > 0 || st.unknown != nil {
 					t.Errorf("waits for %q, %v: want none, the Envoy has let go", st.behind, st.unknown)
 				}
@@ -120,20 +119,20 @@ func TestDrainCountsAnEnvoyOnceThatFollowsARestartedServer(t *testing.T) {
 func TestDrainGoesByTheCountBeforeTheDeath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, a, b := newLedger(), uuid.New(), uuid.New()
-		l.note(gossip.Receipt{Server: a, State: gossip.Serving, Revision: 1, Clients: 2})
-		l.note(gossip.Receipt{Server: b, State: gossip.Serving, Revision: 1, Clients: 1})
+		l.note(fleet.Receipt{Server: a, State: fleet.ReceiptServing, Revision: 1, Clients: 2})
+		l.note(fleet.Receipt{Server: b, State: fleet.ReceiptServing, Revision: 1, Clients: 1})
 		members := []*fleet.Member{
 			{ID: a, Role: fleet.RoleEDS, Liveness: fleet.Dead, Since: time.Now().Add(time.Second)},
 			{ID: b, Role: fleet.RoleEDS, Liveness: fleet.Alive},
 		}
 		time.Sleep(2 * orphaned)
-		l.note(gossip.Receipt{Server: b, State: gossip.Serving, Revision: 2, Clients: 3})
+		l.note(fleet.Receipt{Server: b, State: fleet.ReceiptServing, Revision: 2, Clients: 3})
 		began := time.Now()
-		l.note(gossip.Receipt{Server: b, State: gossip.Gone, Revision: 3, Clients: 3})
+		l.note(fleet.Receipt{Server: b, State: fleet.ReceiptGone, Revision: 3, Clients: 3})
 		if st := l.standing(members, 3, began); len(st.behind) > 0 || st.unknown != nil {
 			t.Errorf("waits for %q, %v: want none", st.behind, st.unknown)
 		}
-		l.note(gossip.Receipt{Server: b, State: gossip.Gone, Revision: 3, Clients: 2})
+		l.note(fleet.Receipt{Server: b, State: fleet.ReceiptGone, Revision: 3, Clients: 2})
 		if st := l.standing(members, 3, began); st.unknown == nil {
 			t.Error("an Envoy that never came is not missed")
 		}

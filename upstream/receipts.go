@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
-	"github.com/rollcall-fleet/rollcall/gossip"
 )
 
 const (
@@ -49,25 +48,25 @@ var ErrNotDrained = errors.New("not every Envoy is known to have let go")
 // ledger keeps the latest receipt of each EDS server.
 type ledger struct {
 	mu       sync.Mutex
-	receipts map[uuid.UUID]gossip.Receipt
+	receipts map[uuid.UUID]fleet.Receipt
 	served   map[uuid.UUID][]tally // the Envoys of each EDS server while it serves the endpoint, in the order of time
 	changed  chan struct{}         // closed, and replaced, when receipts changes
 }
 
 func newLedger() *ledger {
-	return &ledger{receipts: make(map[uuid.UUID]gossip.Receipt), served: make(map[uuid.UUID][]tally), changed: make(chan struct{})}
+	return &ledger{receipts: make(map[uuid.UUID]fleet.Receipt), served: make(map[uuid.UUID][]tally), changed: make(chan struct{})}
 }
 
 // note keeps r unless an earlier one outranks it: of one announcement that is the
 // final one, however the two came.
-func (l *ledger) note(r gossip.Receipt) {
+func (l *ledger) note(r fleet.Receipt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if old := l.receipts[r.Server]; r.Revision < old.Revision || r.Revision == old.Revision && r.State < old.State {
 		return
 	}
 	l.receipts[r.Server] = r
-	if r.State == gossip.Serving {
+	if r.State == fleet.ReceiptServing {
 		l.served[r.Server] = appendTally(l.served[r.Server], tally{time.Now(), r.Clients})
 	}
 	close(l.changed)
@@ -90,7 +89,7 @@ func (l *ledger) gone(servers []uuid.UUID, revision uint64) (behind []string, cl
 	for _, id := range servers {
 		r := l.receipts[id]
 		switch {
-		case r.Revision >= revision && r.State == gossip.Gone:
+		case r.Revision >= revision && r.State == fleet.ReceiptGone:
 			clients += r.Clients
 		case r.Revision >= revision && r.Behind != "":
 			behind = append(behind, fmt.Sprintf("eds server %s waits for %s", id, r.Behind))
@@ -179,13 +178,13 @@ func (r *Registration) settle(ctx context.Context, clients int) error {
 
 // received notes a receipt, and logs the first one that says that the endpoint
 // serves. watch alone calls it.
-func (r *Registration) received(receipt gossip.Receipt) {
-	if receipt.State == gossip.Denied {
+func (r *Registration) received(receipt fleet.Receipt) {
+	if receipt.State == fleet.ReceiptDenied {
 		r.refused(receipt)
 		return
 	}
 	r.ledger.note(receipt)
-	if receipt.State != gossip.Serving {
+	if receipt.State != fleet.ReceiptServing {
 		return
 	}
 	r.serving.Do(func() {
@@ -197,7 +196,7 @@ func (r *Registration) received(receipt gossip.Receipt) {
 
 // refused logs why an EDS server serves the endpoint to nobody, which its operator or
 // this program's has to mend.
-func (r *Registration) refused(receipt gossip.Receipt) {
+func (r *Registration) refused(receipt fleet.Receipt) {
 	if now := time.Now(); now.Sub(r.complained) >= complainEvery {
 		r.complained = now
 		r.opts.log.Warn("an EDS server refuses to serve this", "service", r.Member().Service, "reason", receipt.Behind, "eds_server", receipt.Server)

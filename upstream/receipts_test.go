@@ -33,7 +33,7 @@ func TestDrainGoesOnWithoutAnEDSServerThatDiesInTheMiddle(t *testing.T) {
 	t.Parallel()
 	a, b, reg := pair(t, upstream.WithDrainTimeout(time.Hour))
 	drained := drain(t.Context(), reg)
-	a.receipt(t, reg, gossip.Gone, "")
+	a.receipt(t, reg, fleet.ReceiptGone, "")
 	stillDraining(t, drained)
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
@@ -56,9 +56,9 @@ func TestDrainWaitsForAnEDSServerThatComesInTheMiddle(t *testing.T) {
 	late.await(t, reg.ID(), "draining", draining)
 	a.await(t, late.Self().ID, "alive", alive)
 	time.Sleep(time.Second) // until the upstream has met it, too
-	a.receipt(t, reg, gossip.Gone, "")
+	a.receipt(t, reg, fleet.ReceiptGone, "")
 	stillDraining(t, drained)
-	late.receipt(t, reg, gossip.Gone, "")
+	late.receipt(t, reg, fleet.ReceiptGone, "")
 	if err := receive(t, drained, "Drain's end"); err != nil {
 		t.Errorf("Drain = %v, want nil", err)
 	}
@@ -71,17 +71,17 @@ func TestWhatCountsAsAReceipt(t *testing.T) {
 	o.meet(t, reg)
 	drained := drain(t.Context(), reg)
 	m := o.await(t, reg.ID(), "draining", draining)
-	send := func(r gossip.Receipt) {
+	send := func(r fleet.Receipt) {
 		t.Helper()
 		if err := o.SendReceipt(&m, r); err != nil {
 			t.Fatal(err)
 		}
 	}
-	send(gossip.Receipt{Revision: m.Revision - 1, State: gossip.Gone}) // of an earlier announcement
-	send(gossip.Receipt{Revision: m.Revision, State: gossip.Serving})
+	send(fleet.Receipt{Revision: m.Revision - 1, State: fleet.ReceiptGone}) // of an earlier announcement
+	send(fleet.Receipt{Revision: m.Revision, State: fleet.ReceiptServing})
 	stranger := m
 	stranger.ID = uuid.New() // for who had the address before
-	if err := o.SendReceipt(&stranger, gossip.Receipt{Revision: m.Revision, State: gossip.Gone}); err != nil {
+	if err := o.SendReceipt(&stranger, fleet.Receipt{Revision: m.Revision, State: fleet.ReceiptGone}); err != nil {
 		t.Fatal(err)
 	}
 	stillDraining(t, drained)
@@ -89,11 +89,11 @@ func TestWhatCountsAsAReceipt(t *testing.T) {
 		t.Fatal(err)
 	}
 	m = o.await(t, reg.ID(), "of weight 7", func(m fleet.Member) bool { return m.Endpoint.Weight == 7 })
-	send(gossip.Receipt{Revision: m.Revision, State: gossip.Gone}) // of a later one
+	send(fleet.Receipt{Revision: m.Revision, State: fleet.ReceiptGone}) // of a later one
 	if err := receive(t, drained, "Drain's end"); err != nil {
 		t.Errorf("Drain = %v, want nil", err)
 	}
-	send(gossip.Receipt{Revision: m.Revision, State: gossip.Pending, Behind: "envoy-1"}) // overtaken on its way
+	send(fleet.Receipt{Revision: m.Revision, State: fleet.ReceiptPending, Behind: "envoy-1"}) // overtaken on its way
 	time.Sleep(100 * time.Millisecond)
 	if err := receive(t, drain(t.Context(), reg), "the second Drain's end"); err != nil {
 		t.Errorf("a second Drain = %v, want nil", err)
@@ -130,7 +130,7 @@ func TestADrainGoesOnUnderANewID(t *testing.T) {
 			t.Fatal("it keeps its id")
 		}
 	}
-	o.receipt(t, reg, gossip.Gone, "")
+	o.receipt(t, reg, fleet.ReceiptGone, "")
 	if err := receive(t, drained, "Drain's end"); err != nil {
 		t.Errorf("Drain = %v, want nil", err)
 	}
@@ -143,7 +143,7 @@ func TestTheFirstServingReceiptIsLogged(t *testing.T) {
 	reg := register(t, listen(t), shop, o.seed(), upstream.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 	m := o.meet(t, reg)
 	for clients := range 3 {
-		if err := o.SendReceipt(&m, gossip.Receipt{Revision: m.Revision, State: gossip.Serving, Clients: clients + 2}); err != nil {
+		if err := o.SendReceipt(&m, fleet.Receipt{Revision: m.Revision, State: fleet.ReceiptServing, Clients: clients + 2}); err != nil {
 			t.Fatal(err)
 		}
 		receive(t, reg.Ready(), "Ready")
@@ -164,11 +164,11 @@ func TestARefusalIsLoggedWithItsReasonAndNotWithoutEnd(t *testing.T) {
 	reg := register(t, listen(t), shop, o.seed(), upstream.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 	m := o.meet(t, reg)
 	for range 3 {
-		if err := o.SendReceipt(&m, gossip.Receipt{Revision: m.Revision, State: gossip.Denied, Behind: "not at home"}); err != nil {
+		if err := o.SendReceipt(&m, fleet.Receipt{Revision: m.Revision, State: fleet.ReceiptDenied, Behind: "not at home"}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := o.SendReceipt(&m, gossip.Receipt{Revision: m.Revision, State: gossip.Serving, Clients: 1}); err != nil {
+	if err := o.SendReceipt(&m, fleet.Receipt{Revision: m.Revision, State: fleet.ReceiptServing, Clients: 1}); err != nil {
 		t.Fatal(err)
 	}
 	receive(t, reg.Ready(), "Ready")
@@ -193,7 +193,7 @@ func TestRegisteredIsLoggedOnceSomebodyWasMet(t *testing.T) {
 	o := observe(t, gossip.Options{})
 	reg = register(t, listen(t), shop, o.seed(), upstream.WithLogger(slog.New(slog.NewTextHandler(&met, nil))))
 	m := o.meet(t, reg)
-	if err := o.SendReceipt(&m, gossip.Receipt{Revision: m.Revision, State: gossip.Serving, Clients: 1}); err != nil {
+	if err := o.SendReceipt(&m, fleet.Receipt{Revision: m.Revision, State: fleet.ReceiptServing, Clients: 1}); err != nil {
 		t.Fatal(err)
 	}
 	receive(t, reg.Ready(), "Ready")

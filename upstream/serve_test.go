@@ -125,7 +125,7 @@ func TestTheServerStopsAcceptingOnlyOnceNoEnvoySendsRequests(t *testing.T) {
 	if ln.isClosing() {
 		t.Error("the listener closes before the EDS server has answered")
 	}
-	o.receipt(t, reg, gossip.Gone, "")
+	o.receipt(t, reg, fleet.ReceiptGone, "")
 	receive(t, ln.closing, "the listener's end")
 	close(ln.release)
 	o.await(t, reg.ID(), "left", left)

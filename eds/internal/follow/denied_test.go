@@ -14,7 +14,6 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 	"github.com/rollcall-fleet/rollcall/eds/internal/xds"
 	"github.com/rollcall-fleet/rollcall/fleet"
-	"github.com/rollcall-fleet/rollcall/gossip"
 )
 
 // desk is receipts in virtual time, without Envoys.
@@ -23,7 +22,7 @@ type desk struct {
 	acks chan struct{}
 }
 
-func newDesk(t *testing.T, send func(*fleet.Member, gossip.Receipt) error) desk {
+func newDesk(t *testing.T, send func(*fleet.Member, fleet.Receipt) error) desk {
 	acks := make(chan struct{}, 1)
 	r := NewReceipts(xds.New(xds.Options{}).Standings, acks, send, func(string, time.Duration) {}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -49,8 +48,8 @@ func TestRefusedMembersThatCannotBeReachedHoldUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		leaving := drained(backend(9000))
 		leaving.ID = uuid.Max // its turn is last
-		told := make(chan gossip.Receipt, 10)
-		d := newDesk(t, func(m *fleet.Member, r gossip.Receipt) error {
+		told := make(chan fleet.Receipt, 10)
+		d := newDesk(t, func(m *fleet.Member, r fleet.Receipt) error {
 			if m.ID == leaving.ID {
 				told <- r
 				return nil
@@ -72,7 +71,7 @@ func TestRefusedMembersThatCannotBeReachedHoldUpNobody(t *testing.T) {
 		time.Sleep(time.Second)
 		select {
 		case r := <-told:
-			if r.State != gossip.Gone {
+			if r.State != fleet.ReceiptGone {
 				t.Errorf("it is told %+v", r)
 			}
 		default:
@@ -84,7 +83,7 @@ func TestRefusedMembersThatCannotBeReachedHoldUpNobody(t *testing.T) {
 func TestARefusedMemberThatTurnsAwayItsMailIsNotPressed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sends atomic.Int64
-		d := newDesk(t, func(*fleet.Member, gossip.Receipt) error { sends.Add(1); return errors.New("refused") })
+		d := newDesk(t, func(*fleet.Member, fleet.Receipt) error { sends.Add(1); return errors.New("refused") })
 		d.members(new(refused(1000)))
 		for range 10_000 { // Envoys that acknowledge something
 			select {
@@ -106,7 +105,7 @@ func TestARefusedMemberThatTurnsAwayItsMailIsNotPressed(t *testing.T) {
 func TestARefusalIsToldOnceTheMemberIsThereAndAnewAfterItWasLifted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := make(chan string, 10)
-		d := newDesk(t, func(_ *fleet.Member, r gossip.Receipt) error { told <- r.Behind; return nil })
+		d := newDesk(t, func(_ *fleet.Member, r fleet.Receipt) error { told <- r.Behind; return nil })
 		m := refused(1000)
 		is := func(liveness fleet.Liveness, quarantine string, health fleet.Health, want int) {
 			t.Helper()

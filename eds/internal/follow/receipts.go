@@ -15,7 +15,6 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 	"github.com/rollcall-fleet/rollcall/eds/internal/xds"
 	"github.com/rollcall-fleet/rollcall/fleet"
-	"github.com/rollcall-fleet/rollcall/gossip"
 	"github.com/rollcall-fleet/rollcall/internal/latest"
 )
 
@@ -34,7 +33,7 @@ const (
 type Receipts struct {
 	standings func(service string) xds.Standings
 	acked     <-chan struct{} // something may have come further
-	send      func(*fleet.Member, gossip.Receipt) error
+	send      func(*fleet.Member, fleet.Receipt) error
 	observe   func(kind string, took time.Duration)
 	logger    *slog.Logger
 	latest    latest.Value[*registry.Snapshot]
@@ -61,7 +60,7 @@ type claim struct {
 	again    time.Time // not before this, after a send that failed
 }
 
-func NewReceipts(standings func(string) xds.Standings, acked <-chan struct{}, send func(*fleet.Member, gossip.Receipt) error,
+func NewReceipts(standings func(string) xds.Standings, acked <-chan struct{}, send func(*fleet.Member, fleet.Receipt) error,
 	observe func(string, time.Duration), logger *slog.Logger) *Receipts {
 	return &Receipts{standings: standings, acked: acked, send: send, observe: observe, logger: logger,
 		latest: latest.New[*registry.Snapshot](), open: make(map[uuid.UUID]*claim), sending: semaphore.NewWeighted(receiptsAtOnce),
@@ -182,17 +181,17 @@ func (r *Receipts) lost(m *fleet.Member, now time.Time) *claim {
 // settle sends what there is to say. Clients that come after the last word count: a member
 // that leaves may wait for those of an EDS server that was lost.
 func (r *Receipts) settle(ctx context.Context, m *fleet.Member, c *claim, st xds.Standing, now time.Time) {
-	receipt := gossip.Receipt{Revision: c.revision, Clients: st.Of}
+	receipt := fleet.Receipt{Revision: c.revision, Clients: st.Of}
 	id := m.ID.String()
 	switch {
 	case now.Before(c.again), c.done && st.Of <= c.clients:
 		return
 	case c.leaves && (st.Out || st.ID != id && st.In) && st.Acked():
-		receipt.State, c.done = gossip.Gone, true
+		receipt.State, c.done = fleet.ReceiptGone, true
 	case !c.leaves && st.In && st.ID == id && st.Acked() && st.Of > 0:
-		receipt.State, c.done = gossip.Serving, true
+		receipt.State, c.done = fleet.ReceiptServing, true
 	case c.leaves && !c.done && now.Sub(c.since) >= pendingEvery && now.Sub(c.told) >= pendingEvery:
-		receipt.State, receipt.Behind, c.told = gossip.Pending, strings.Join(st.Behind, ", "), now
+		receipt.State, receipt.Behind, c.told = fleet.ReceiptPending, strings.Join(st.Behind, ", "), now
 	default:
 		return
 	}
@@ -215,12 +214,12 @@ func (r *Receipts) refuse(ctx context.Context, m *fleet.Member, now time.Time) {
 	}
 	if !c.done && m.Liveness == fleet.Alive && now.Sub(c.since) >= refusedAfter && !now.Before(c.again) {
 		c.done = true
-		r.mail(ctx, m, c, gossip.Receipt{Revision: m.Revision, State: gossip.Denied, Behind: c.refusal})
+		r.mail(ctx, m, c, fleet.Receipt{Revision: m.Revision, State: fleet.ReceiptDenied, Behind: c.refusal})
 	}
 }
 
 // mail sends a receipt to a member that is there, and has it sent again if that fails.
-func (r *Receipts) mail(ctx context.Context, m *fleet.Member, c *claim, receipt gossip.Receipt) {
+func (r *Receipts) mail(ctx context.Context, m *fleet.Member, c *claim, receipt fleet.Receipt) {
 	places := r.sending
 	if m.Quarantine != "" {
 		places = r.denying

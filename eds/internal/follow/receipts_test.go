@@ -20,14 +20,13 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 	"github.com/rollcall-fleet/rollcall/eds/internal/xds"
 	"github.com/rollcall-fleet/rollcall/fleet"
-	"github.com/rollcall-fleet/rollcall/gossip"
 )
 
 const typeV3 = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 
 type mail struct {
 	to uuid.UUID
-	gossip.Receipt
+	fleet.Receipt
 }
 
 // office is an xDS server with the receipts that come of it.
@@ -44,7 +43,7 @@ type office struct {
 func newOffice(t *testing.T) *office {
 	t.Helper()
 	o := &office{t: t, server: xds.New(xds.Options{}), sent: make(chan mail, 100), fail: make(chan error, 100), observed: make(chan string, 100)}
-	send := func(m *fleet.Member, r gossip.Receipt) error {
+	send := func(m *fleet.Member, r fleet.Receipt) error {
 		select {
 		case err := <-o.fail:
 			return err
@@ -143,7 +142,7 @@ func (e envoy) next() (nonce string) {
 
 func (e envoy) accept(nonce string) { e.send(&discoveryv3.DeltaDiscoveryRequest{ResponseNonce: nonce}) }
 
-func (o *office) want(m fleet.Member, state gossip.ReceiptState, clients int) gossip.Receipt {
+func (o *office) want(m fleet.Member, state fleet.ReceiptState, clients int) fleet.Receipt {
 	o.t.Helper()
 	select {
 	case got := <-o.sent:
@@ -184,7 +183,7 @@ func (o *office) twoEnvoys(a fleet.Member) (quick, slow envoy) {
 	first, second := quick.next(), slow.next()
 	quick.accept(first)
 	slow.accept(second)
-	o.want(a, gossip.Serving, 2)
+	o.want(a, fleet.ReceiptServing, 2)
 	return quick, slow
 }
 
@@ -203,17 +202,17 @@ func TestAMemberIsToldOnceEveryEnvoyHasItAndOnceNoneHas(t *testing.T) {
 	first, second := quick.next(), slow.next()
 	quick.accept(first)
 	slow.accept(second)
-	o.want(b, gossip.Serving, 2)
+	o.want(b, fleet.ReceiptServing, 2)
 	o.update(a, b)
 	quick.take(1)
 	o.silence("one of two has it")
 	slow.take(1)
-	o.want(a, gossip.Serving, 2)
+	o.want(a, fleet.ReceiptServing, 2)
 
 	a = drained(a)
 	o.update(a, b)
 	quick.take(1)
-	r := o.want(a, gossip.Pending, 2)
+	r := o.want(a, fleet.ReceiptPending, 2)
 	if !strings.Contains(r.Behind, "slow") {
 		t.Errorf("behind are %q", r.Behind)
 	}
@@ -221,7 +220,7 @@ func TestAMemberIsToldOnceEveryEnvoyHasItAndOnceNoneHas(t *testing.T) {
 		t.Fatal(err)
 	}
 	quick.take(1) // it is out
-	for r.State == gossip.Pending {
+	for r.State == fleet.ReceiptPending {
 		select {
 		case got := <-o.sent:
 			r = got.Receipt
@@ -229,7 +228,7 @@ func TestAMemberIsToldOnceEveryEnvoyHasItAndOnceNoneHas(t *testing.T) {
 			t.Fatal("it is never told that it is gone")
 		}
 	}
-	if r.State != gossip.Gone || r.Clients != 1 {
+	if r.State != fleet.ReceiptGone || r.Clients != 1 {
 		t.Errorf("%+v was sent, want that one of one client has let go", r)
 	}
 	o.observes("serve", "serve", "drain")
@@ -244,7 +243,7 @@ func TestAnotherWeightIsAChangeOnceEveryEnvoyHasIt(t *testing.T) {
 	quick.take(1)
 	o.silence("one of two has its weight")
 	slow.take(1)
-	o.want(a, gossip.Serving, 2)
+	o.want(a, fleet.ReceiptServing, 2)
 	o.observes("serve", "change")
 }
 
@@ -255,10 +254,10 @@ func TestAReceiptThatWasNotSentIsSentAgainAndCountsOnce(t *testing.T) {
 	o.fail <- errors.New("lost again")
 	o.update(a)
 	o.envoy("envoy").take(1)
-	o.want(a, gossip.Serving, 1)
+	o.want(a, fleet.ReceiptServing, 1)
 	a.Revision++ // another announcement of the same state wants a receipt of its own
 	o.update(a)
-	o.want(a, gossip.Serving, 1)
+	o.want(a, fleet.ReceiptServing, 1)
 	if n := len(o.observed); n != 1 {
 		t.Errorf("one change was observed %d times", n)
 	}
@@ -270,7 +269,7 @@ func TestARefusedMemberThatLeavesIsToldThatItIsGone(t *testing.T) {
 	a := drained(backend(1))
 	a.Quarantine = "it has not answered"
 	o.update(a)
-	o.want(a, gossip.Gone, 0)
+	o.want(a, fleet.ReceiptGone, 0)
 }
 
 func TestARefusedMemberIsToldWhyOnceAndServedWhenThatIsMended(t *testing.T) {
@@ -283,27 +282,27 @@ func TestARefusedMemberIsToldWhyOnceAndServedWhenThatIsMended(t *testing.T) {
 	refuse("it has not answered yet")
 	o.silence("it is new")
 	refuse("it is not at home")
-	if r := o.want(a, gossip.Denied, 0); r.Behind != "it is not at home" {
+	if r := o.want(a, fleet.ReceiptDenied, 0); r.Behind != "it is not at home" {
 		t.Errorf("the reason is %q", r.Behind)
 	}
 	o.silence("it was told")
 	a.Quarantine = ""
 	o.update(a)
 	o.envoy("envoy").take(1)
-	o.want(a, gossip.Serving, 1)
+	o.want(a, fleet.ReceiptServing, 1)
 }
 
 func TestAMemberThatNoEnvoyEverHeardOfIsGoneAtOnce(t *testing.T) {
 	o := newOffice(t)
 	a := drained(backend(1))
 	o.update(a)
-	o.want(a, gossip.Gone, 0)
+	o.want(a, fleet.ReceiptGone, 0)
 	a.Endpoint.Health, a.Revision = fleet.Healthy, a.Revision+1 // it thinks better of it
 	e := o.envoy("envoy")
 	e.take(1)
 	o.update(a)
 	e.take(1)
-	o.want(a, gossip.Serving, 1)
+	o.want(a, fleet.ReceiptServing, 1)
 }
 
 func TestAMemberThatIsLostIsMeasuredUntilNoEnvoyHasIt(t *testing.T) {
@@ -350,12 +349,12 @@ func TestEnvoysThatComeLaterAreCountedForAMemberThatLeaves(t *testing.T) {
 	a := backend(1)
 	o.update(a)
 	o.envoy("first").takeAll()
-	o.want(a, gossip.Serving, 1)
+	o.want(a, fleet.ReceiptServing, 1)
 	a = drained(a)
 	o.update(a)
-	o.want(a, gossip.Gone, 1)
+	o.want(a, fleet.ReceiptGone, 1)
 	o.silence("nothing is new")
 	o.envoy("second").takeAll()
-	o.want(a, gossip.Gone, 2)
+	o.want(a, fleet.ReceiptGone, 2)
 	o.silence("nothing is new since")
 }

@@ -272,3 +272,14 @@ func FuzzHost(f *testing.F) {
 		}
 	})
 }
+
+func TestARateOfZeroOrLessIsNoLimit(t *testing.T) {
+	for _, rate := range []int{0, -1} {
+		r := newRates(rate)
+		for range 1000 {
+			if !r.allow(netip.MustParseAddr("10.0.0.1"), time.Now()) {
+				t.Fatalf("a rate of %d refuses", rate)
+			}
+		}
+	}
+}

@@ -17,7 +17,7 @@ const maxAddresses = 10_000
 // rates bounds the requests of each address. Its methods may be called from any
 // goroutine.
 type rates struct {
-	perSecond rate.Limit // 0: no limit
+	perSecond rate.Limit // 0 or less: no limit
 	burst     int
 
 	mu     sync.Mutex
@@ -28,13 +28,13 @@ type rates struct {
 
 // newRates allows a second's worth of requests, and once another one, at a time.
 func newRates(perSecond int) *rates {
-	r := &rates{perSecond: rate.Limit(perSecond), burst: 2 * perSecond, by: make(map[netip.Addr]*rate.Limiter)}
+	r := &rates{perSecond: rate.Limit(perSecond), burst: 2 * max(perSecond, 0), by: make(map[netip.Addr]*rate.Limiter)}
 	r.others = rate.NewLimiter(r.perSecond, r.burst)
 	return r
 }
 
 func (r *rates) allow(addr netip.Addr, now time.Time) bool {
-	return r.perSecond == 0 || r.of(fleet.Party(addr), now).AllowN(now, 1)
+	return r.perSecond <= 0 || r.of(fleet.Party(addr), now).AllowN(now, 1)
 }
 
 func (r *rates) of(addr netip.Addr, now time.Time) *rate.Limiter {
