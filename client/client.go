@@ -49,7 +49,7 @@ type Options struct {
 	TLS     *tls.Config   // for https:// servers; nil for what the system trusts
 
 	// Unsettled is called when a server says that it has not settled, so that what it
-	// lists may be short of the truth; nil for nobody. Any goroutine may call it.
+	// lists may be incomplete; nil: ignored. Any goroutine may call it.
 	Unsettled func(server string)
 }
 

@@ -31,11 +31,11 @@ const (
 
 // Listener hears what Follow has to say, in the goroutine of Follow.
 type Listener struct {
-	// Event is told of each event. Its error ends Follow, but for one that says that a
-	// server could not answer just then: that begins anew, with a Reset.
+	// Event is called with each event. Its error ends Follow, but for one that says that a
+	// server could not answer just then: Follow starts again, with a Reset.
 	Event  func(Event) error
-	Opened func()      // a stream was opened; nil for nobody
-	Lost   func(error) // it ended and will be opened again; nil for nobody
+	Opened func()      // a stream was opened; nil: ignored
+	Lost   func(error) // it ended and will be opened again; nil: ignored
 }
 
 // Follow hears the events of one server after the other until ctx ends, the

@@ -46,7 +46,7 @@ type Guard struct {
 
 // Guards are all that hold at the server that answers.
 type Guards struct {
-	Isolated bool             `json:"isolated"` // it hears nobody
+	Isolated bool             `json:"isolated"` // no endpoint answers it
 	Guards   map[string]Guard `json:"guards"`   // by service
 }
 
@@ -75,7 +75,7 @@ type Decided struct {
 	Service  string    `json:"service"`
 	Host     string    `json:"host"`               // a uuid or ip:port
 	Override *Override `json:"override,omitempty"` // nil for nothing
-	Endpoint *Host     `json:"endpoint,omitempty"` // nil while nobody has the address
+	Endpoint *Host     `json:"endpoint,omitempty"` // nil while no endpoint has the address
 }
 
 // Acked is how many of a service's xDS clients have acknowledged what they were

@@ -33,7 +33,7 @@ func mediaOf(resp *http.Response) string {
 }
 
 // refusal is the error of an answer that does not have what was asked for: a *Problem
-// if it is the API's. One that does not say why is told by its status alone.
+// if it is the API's. One without a reason is described by its status alone.
 func refusal(server string, resp *http.Response, body []byte) error {
 	media := mediaOf(resp)
 	if resp.StatusCode/100 == 2 || media != mediaProblem && media != mediaJSON {

@@ -180,14 +180,14 @@ const Forever = "forever"
 
 // Terms are what a decision is made under.
 type Terms struct {
-	For     string    // how long, as in 90m or 7d; "" leaves it as it is, but the list of Pin without an end
+	For     string    // how long, as in 90m or 7d; "" keeps the end; the list of Pin then has none
 	Until   time.Time // when the list of Pin ends, in place of For
-	Reason  string    // "" leaves it as it is, but the list of Pin without one
+	Reason  string    // "" keeps the reason; the list of Pin then has none
 	IfMatch string    // an ETag: refused when something else was decided since; "" for no condition
 }
 
 // Change is a merge patch of the decision for one host: a field that is not there
-// stays as it is, nil takes it back.
+// keeps its value, nil revokes it.
 type Change map[string]any
 
 // Decide changes the decision for a host, a uuid or ip:port.

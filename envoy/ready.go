@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	readyWithin = time.Minute // outlasts DefaultInitialFetchTimeout; after it nobody asks any more
+	readyWithin = time.Minute // outlasts DefaultInitialFetchTimeout; after it the question is given up
 	readyEvery  = 50 * time.Millisecond
 )
 

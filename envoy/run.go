@@ -43,7 +43,7 @@ type RunOptions struct {
 	StopTimeout time.Duration // between SIGTERM and SIGKILL; default DefaultStopTimeout
 
 	// Ready is called once when Envoy takes requests, within a minute of its start, with
-	// the address of its admin interface; nil for nobody.
+	// the address of its admin interface; nil: not called.
 	Ready func(admin string)
 }
 

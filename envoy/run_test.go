@@ -139,7 +139,7 @@ func (r *running) awaitEnd(t *testing.T) error {
 	}
 }
 
-// Nobody listens there.
+// No process listens there.
 var noServer = []string{"127.0.0.1:1"}
 
 func TestEnvoyOpensWithoutAServerAndStopsWhenTold(t *testing.T) {

@@ -49,7 +49,7 @@ func (b *builder) transportSocket() *corev3.TransportSocket {
 		protocol = "http/1.1"
 	}
 	common := &tlsv3.CommonTlsContext{
-		// Envoy's clients go no further than 1.2 unless they are told.
+		// Envoy's clients negotiate TLS 1.2 at most by default.
 		TlsParams:     &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3},
 		AlpnProtocols: []string{protocol},
 		ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{

@@ -56,7 +56,7 @@ func (p *Pool) Reannounce() error {
 	return nil
 }
 
-// usable returns why nobody would hear an announcement.
+// usable returns why an announcement would reach no member.
 func (p *Pool) usable() error {
 	select {
 	case <-p.ctx.Done():
@@ -102,7 +102,7 @@ func (p *Pool) tellServers(meta []byte) {
 				return
 			}
 			if err := p.send(m, word); err != nil && p.ctx.Err() == nil {
-				p.log.Debug("an eds server could not be told directly", "server", m.ID, "reason", err)
+				p.log.Debug("could not send an announcement to an EDS server directly", "server", m.ID, "reason", err)
 			}
 		})
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/internal/memnet"
 )
 
-// forge sends packets to p as somebody who is no member.
+// forge sends packets to p as an outsider.
 func forge(t *testing.T, p *Pool, packets func(send func([]byte))) {
 	t.Helper()
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(p.Self().Gossip))

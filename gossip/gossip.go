@@ -164,7 +164,7 @@ func (p *Pool) Self() fleet.Member { return p.members.self() }
 
 // Members returns every member seen, this process, quarantined and gone ones
 // included, sorted by id. Those that left or died are kept for an hour. The list is
-// shared until something changes: nobody may write to it.
+// shared until something changes: it is read-only.
 func (p *Pool) Members() []*fleet.Member { return p.members.list() }
 
 // Changed receives after Members would answer differently. It holds one signal: a
@@ -176,12 +176,12 @@ func (p *Pool) Changed() <-chan struct{} { return p.members.changed }
 func (p *Pool) Urgent() <-chan struct{} { return p.members.urgent }
 
 // Joined is closed once a member other than this process was seen, because a seed
-// or a remembered member let us in or because somebody else came to us.
+// or a remembered member let us in, or because another member joined us.
 func (p *Pool) Joined() <-chan struct{} { return p.members.joined }
 
 // Leave tells the pool that this process goes, stays about a second so that the
 // word spreads, and shuts down: 1 s if draining was announced before, else up to
-// 3 s, at once if nobody else is there. It is final. Once ctx is done it hurries;
+// 3 s, at once if there is no other member. It is final. Once ctx is done it hurries;
 // it returns an error when the word may not have reached anybody.
 func (p *Pool) Leave(ctx context.Context) error {
 	p.ending.Lock()
@@ -225,7 +225,7 @@ func (p *Pool) leave(ctx context.Context) error {
 	}
 }
 
-// pause waits for d, unless nobody is there to hear us or somebody hurries.
+// pause waits for d, unless there is no other member or the stop is hurried.
 func (p *Pool) pause(ctx context.Context, d time.Duration) {
 	if d <= 0 || p.members.others() == 0 {
 		return
@@ -254,7 +254,7 @@ func (p *Pool) Close() error {
 func (p *Pool) shutdown() {
 	p.ended = true
 	p.members.close()
-	p.announcing.Lock() // whoever announces now is through, nobody begins any more
+	p.announcing.Lock() // announcements under way have finished, no other begins
 	p.cancel()
 	p.announcing.Unlock()
 	p.links.close()
@@ -265,7 +265,7 @@ func (p *Pool) shutdown() {
 	p.rest()
 	p.guard.Wait()
 	if err != nil {
-		p.log.Warn("gossip did not shut down cleanly", "error", err)
+		p.log.Warn("gossip did not shut down cleanly", "err", err)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 // An EDS server that is lost may be back at its address a moment later, under another
-// id and with nobody in its table. Every member tells it there that it is still alive,
+// id and with an empty table. Every member tells it there that it is still alive,
 // in a few bytes. The server joins those that it does not know, a few at a time: the
 // first one brings most others with it, so that a thousand members cost some joins.
 //
@@ -26,12 +26,12 @@ import (
 // member is, it learns by joining it, and believes as little as from any other.
 
 const (
-	hereFor   = 15 * time.Second // how long a lost server is told
+	hereFor   = 15 * time.Second // how long messages go to a lost server
 	herePause = 100 * time.Millisecond
 	hereMost  = time.Second           // the pause doubles up to this
 	hereEach  = time.Millisecond      // of the first pause at random, for each member of the pool
 	hereLoad  = 2 * time.Second       // the first pause at most
-	hereLost  = 16                    // servers that are told at once
+	hereLost  = 16                    // servers that receive messages at the same time
 	callers   = 64                    // addresses that a server keeps until it has joined them
 	callsAll  = 4                     // joins of callers at once
 	callPause = 20 * time.Millisecond // between two of one worker, which bounds what a flood of messages can do
@@ -74,7 +74,7 @@ func (p *Pool) tellLost() {
 	}
 }
 
-// tellHere tells whoever is at a lost server's address, until another server is there
+// tellHere sends to a lost server's address, until another server is there
 // and was told, or it takes too long. A pool that is large does not tell all at once.
 func (p *Pool) tellHere(s lostServer) {
 	ctx, cancel := context.WithTimeout(p.ctx, hereFor)
@@ -87,7 +87,7 @@ func (p *Pool) tellHere(s lostServer) {
 		case <-time.After(wait):
 		}
 		if err := p.sendHere(s.gossip); err != nil {
-			p.log.Debug("an eds server that was lost is not back", "gossip", s.gossip, "reason", err)
+			p.log.Debug("lost EDS server has not returned", "gossip", s.gossip, "reason", err)
 		} else if p.members.replaced(s) {
 			return
 		}

@@ -53,7 +53,7 @@ func TestServerThatIsBackIsToldByEverybody(t *testing.T) {
 	}
 }
 
-// Members that know of nobody else have only themselves to tell of.
+// Members that know no other have only themselves to report.
 func TestServerJoinsEveryMemberThatItDoesNotKnow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)
@@ -114,7 +114,7 @@ func TestNobodyJoinsForAMessageThatItMustNotBelieve(t *testing.T) {
 				t.Errorf("%s: an address waits to be joined", what)
 			}
 		}
-		for i := range 10 * callers { // a flood; there is nobody at any of them
+		for i := range 10 * callers { // a flood; no member is at any of them
 			_ = server.called(message.Message{Kind: message.Here, Member: uuid.New(), Sender: uuid.New(), Body: body(fmt.Sprintf("10.0.%d.%d:1", 1+i/200, 1+i%200))})
 		}
 		if n := len(server.callers); n > callers {

@@ -66,7 +66,7 @@ func newKeyring(ring *memberlist.Keyring, file string, logger *slog.Logger) keyr
 	}
 	var err error
 	if k.keys, err = reload.New(logger, func() ([][]byte, error) { return ReadKeyFile(file) }, file); err != nil {
-		logger.Warn("the gossip key file cannot be followed, the keys stay as they are", "error", err)
+		logger.Warn("gossip key file cannot be read; keeping the present keys", "err", err)
 	}
 	return k
 }
@@ -222,7 +222,7 @@ func (p *Pool) followKeys() {
 	defer p.keying.Unlock()
 	changed, err := p.keyring.follow()
 	if err != nil {
-		p.log.Warn("not all of the gossip key file can be followed", "error", err)
+		p.log.Warn("gossip key file cannot be applied in full", "err", err)
 	}
 	if changed {
 		p.log.Info("gossip keys", "asked_to", "follow the file", "keys", p.keyring.fingerprints())
@@ -241,7 +241,7 @@ func (p *Pool) answerKeys(m message.Message) {
 	}
 	a := p.carryOut(q)
 	if err := p.send(asker, message.Message{Kind: message.KeyAnswer, Member: m.Sender, Sender: p.id, Body: a.encode(q.nonce)}); err != nil && p.ctx.Err() == nil {
-		p.log.Warn("an EDS server could not be told of this member's keys", "server", m.Sender, "error", err)
+		p.log.Warn("could not send this member's keys to an EDS server", "server", m.Sender, "err", err)
 	}
 }
 
@@ -262,7 +262,7 @@ func (p *Pool) carryOut(q KeyQuery) KeyAnswer {
 }
 
 // AskKeys has every live member of the pool, this one too, do what q says with its
-// keys, and returns what each answered before ctx ended. Whoever is missing in the
+// keys, and returns what each answered before ctx ended. A member that is missing in the
 // result did not answer.
 func (p *Pool) AskKeys(ctx context.Context, q KeyQuery) []KeyAnswer {
 	q.nonce = uuid.New()
@@ -324,7 +324,7 @@ func (p *Pool) sendQueries(ctx context.Context, q KeyQuery) map[uuid.UUID]bool {
 				return
 			}
 			if err := p.send(m, message.Message{Kind: message.KeyQuery, Member: m.ID, Sender: p.id, Body: q.encode()}); err != nil && p.ctx.Err() == nil {
-				p.log.Debug("a member could not be asked about its keys", "id", m.ID, "error", err)
+				p.log.Debug("could not send a key query to a member", "id", m.ID, "err", err)
 			}
 		})
 	}

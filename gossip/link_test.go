@@ -204,7 +204,7 @@ func TestLinksWorkThroughARotationOfKeys(t *testing.T) {
 	}
 }
 
-// Whoever opens connections and says nothing, or begins a link and goes no further,
+// A peer that opens connections and sends nothing, or begins a link and stops there,
 // must not keep the others out.
 func TestStrangersConnectionsAreBounded(t *testing.T) {
 	t.Parallel()

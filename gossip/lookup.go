@@ -16,7 +16,7 @@ import (
 const lookupTimeout = 30 * time.Second
 
 // names looks up the host names of seeds in the background, so that a nameserver that
-// is slow or silent delays nobody.
+// is slow or silent delays no other look-up.
 type names struct {
 	lookup lookupFunc
 	news   latest.Signal // a look-up has found something else than before

@@ -57,7 +57,7 @@ type record struct {
 }
 
 // wordKeeps is how long a word that came directly stands without gossip saying as
-// much, which takes less than a minute in a pool of 10,000 that churns. Nobody signs
+// much, which takes less than a minute in a pool of 10,000 that churns. There is no signature of
 // words: one that another member made up must not stay.
 const wordKeeps = 2 * time.Minute
 
@@ -234,7 +234,7 @@ func (ms *members) sweep(now time.Time) {
 	}
 }
 
-// list returns the members that are shown, by id. Nobody may write to it.
+// list returns the members that are shown, by id. It is read-only.
 func (ms *members) list() []*fleet.Member {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
@@ -266,7 +266,7 @@ func (ms *members) unsettledAt() time.Time {
 }
 
 // addresses returns where members gossip that are alive, this process among
-// them, and where those gossiped that are dead and where nobody else is now.
+// them, and where those gossiped that are dead and where no other member is now.
 func (ms *members) addresses() (alive map[netip.AddrPort]bool, dead []netip.AddrPort) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()

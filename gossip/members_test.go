@@ -104,7 +104,7 @@ func TestAMemberOwnsWhatItWasTold(t *testing.T) {
 	}
 }
 
-// Nobody signs a word that comes directly: if gossip does not bear it out, it goes.
+// A direct update is not signed: unless gossip confirms it, it is dropped.
 func TestAWordThatGossipDoesNotBearOutIsTakenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ms := newTestMembers(t)

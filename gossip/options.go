@@ -38,11 +38,11 @@ type Options struct {
 	Advertise netip.AddrPort // where others reach this process; zero: Bind; port 0: the bound port
 
 	// Seeds are tried for as long as the pool is open: host, host:port, ip, ip:port
-	// or [ip6]:port. Host names are resolved anew at each round.
+	// or [ip6]:port. Host names are resolved again in each round.
 	Seeds []string
 
 	// Remembered are members known from before a restart. They are tried like
-	// seeds until somebody was joined.
+	// seeds until a member was joined.
 	Remembered []netip.AddrPort
 
 	// Keys encrypt the gossip: 16, 24 or 32 bytes each, the first is sent with, all
@@ -61,7 +61,7 @@ type Options struct {
 	// others: the key of its service, or that of the EDS servers. Nil: no signature.
 	SigningKey ed25519.PrivateKey
 
-	// EDSKeys are the EDS servers' public keys: nobody is taken for one, or believed
+	// EDSKeys are the EDS servers' public keys: no other member is taken for one, or believed
 	// what only they may say, without a signature by one of these. None: anybody is.
 	EDSKeys []ed25519.PublicKey
 
@@ -69,12 +69,12 @@ type Options struct {
 
 	Profile Profile // of timers; default LAN
 
-	Panicked  func(where string)   // called for each panic that a message caused; nil: nobody
+	Panicked  func(where string)   // called for each panic that a message caused; nil: not counted
 	Logger    *slog.Logger         // nil: slog.Default
 	Transport memberlist.Transport // nil: sockets at Bind
 }
 
-// Check returns an error when Start would refuse o, whoever the member is.
+// Check returns an error when Start would refuse o with any member.
 func (o Options) Check() error {
 	o.Member = fleet.Member{ID: uuid.New(), Role: fleet.RoleEDS, Started: time.Now(), Version: fleet.FormatVersion}
 	if _, err := o.prepare(); err != nil {

@@ -18,10 +18,10 @@ func (r *rejoiner) report(t target, err error, outcome map[string]string) {
 		case denied && len(r.remembered) > 0:
 			r.say("remembered members", slog.LevelWarn, why, outcome)
 		default:
-			r.log.Debug("member is still away", "gossip", t.addr, "reason", why)
+			r.log.Debug("member still not reachable", "gossip", t.addr, "reason", why)
 		}
 	case t.seed == "":
-		r.log.Info("found a member again", "gossip", t.addr, "others", r.members.others())
+		r.log.Info("joined a lost member again", "gossip", t.addr, "others", r.members.others())
 	case r.members.others() == 0:
 		r.say(t.String(), slog.LevelInfo, "it is this process itself", outcome)
 	default:
@@ -68,7 +68,7 @@ var hangups = []string{"EOF", "connection reset by peer", "broken pipe"}
 const maxReason = 200
 
 // reason says in an operator's words why a join failed, the same each time that
-// the cause is the same; denied when somebody was there who did not let us in.
+// the cause is the same; denied when a member answered and refused us.
 func reason(err error, fleetName string) (why string, denied bool) {
 	text := strings.TrimSpace(err.Error())
 	for _, r := range refusals {

@@ -32,7 +32,7 @@ func ParseProfile(s string) (Profile, error) {
 }
 
 // Config is memberlist's own LAN or WAN configuration with what measured better, made
-// anew at each call.
+// at each call, a new one.
 func (p Profile) Config() *memberlist.Config {
 	switch p {
 	case WAN:
@@ -45,7 +45,7 @@ func (p Profile) Config() *memberlist.Config {
 }
 
 // lan sees a crash in about half the time that memberlist's own LAN profile
-// takes, and 30 % of packet loss or a starved CPU kills nobody.
+// takes, and 30 % of packet loss or a starved CPU leads to no false death.
 func lan() *memberlist.Config {
 	c := memberlist.DefaultLANConfig() // QueueCheckInterval is set; at zero it burns a core
 	c.ProbeInterval = 500 * time.Millisecond

@@ -13,7 +13,7 @@ import (
 
 const (
 	rejoinEvery   = 5 * time.Second        // between rounds; up to half as much again is added
-	rejoinAlone   = 250 * time.Millisecond // the same while nobody else is there; doubles up to rejoinEvery
+	rejoinAlone   = 250 * time.Millisecond // the same without another member; doubles up to rejoinEvery
 	lookupSlow    = 3 * time.Second        // a look-up that takes longer is logged
 	joinAtOnce    = 8                      // attempts that run side by side
 	rememberedTry = 16                     // remembered members tried in one round
@@ -113,7 +113,7 @@ func (r *rejoiner) rest(targets []target, errs []error) {
 }
 
 // targets returns every seed that is not in the pool and does not rest, some dead
-// members and, until somebody was met, some remembered ones.
+// members and, until another member was met, some remembered ones.
 func (r *rejoiner) targets(outcome map[string]string) []target {
 	now, unsettled := time.Now(), r.members.unsettledAt()
 	targets := slices.DeleteFunc(r.resolve(outcome), func(t target) bool { return !r.rests.due(t.addr, now, unsettled) })

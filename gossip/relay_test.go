@@ -74,7 +74,7 @@ func TestQuestionsAreBounded(t *testing.T) {
 	}
 }
 
-// Where EDS servers have a key, nobody else may ask.
+// Where EDS servers have a key, no other member may ask.
 func TestOnlyEDSServersMayAsk(t *testing.T) {
 	if !message.Question.ByEDS() || message.Report.ByEDS() {
 		t.Error("questions are an EDS server's, reports any member's")

@@ -17,7 +17,7 @@ import (
 )
 
 // taped is three members with a gossip key, of which what the last one sends is kept,
-// and somebody who has no key.
+// and an outsider without a key.
 type taped struct {
 	*testing.T
 	pools    []*Pool // the last one is recorded
@@ -36,7 +36,7 @@ func playTape(t *testing.T, f func(*taped)) {
 		for i, transport := range []memberlist.Transport{network.Transport(at(1)), network.Transport(at(2)), w.tape} {
 			member := upstreamMember()
 			if i == 0 {
-				member = edsMember() // who is told each change directly, too
+				member = edsMember() // which receives each change directly, too
 			}
 			p, err := Start(Options{Member: member, Bind: at(byte(i + 1)), Transport: transport, Keys: keys,
 				Seeds: []string{at(1).String()}, Logger: slog.New(slog.DiscardHandler)})

@@ -31,7 +31,7 @@ func (r rests) due(addr netip.AddrPort, now, unsettled time.Time) bool {
 	return !now.Before(r[addr].next)
 }
 
-// joined notes that addr let this process in, and that nobody gossips there.
+// joined notes that addr let this process in, and that no member gossips there.
 func (r rests) joined(addr netip.AddrPort, now time.Time) {
 	wait := min(max(2*r[addr].wait, 2*rejoinEvery), restMost)
 	r[addr] = rest{next: now.Add(wait), wait: wait}

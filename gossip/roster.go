@@ -8,7 +8,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// maxPatch is how many members change at most before a roster is made anew.
+// maxPatch is how many members change at most before a roster is built from scratch.
 const maxPatch = 32
 
 // roster is the list of members as readers get it, by id. It is made of the one

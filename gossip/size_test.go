@@ -24,7 +24,7 @@ const (
 	observers  = 3                      // EDS servers, which are the seeds
 	churnEvery = 100 * time.Millisecond // one member joins, leaves or is killed
 	churnFor   = 10 * time.Second
-	young      = 20 // of the youngest members nobody is taken: all should know of them first
+	young      = 20 // the youngest members are not chosen: all others should know them first
 )
 
 func TestNoEventIsLostInAPoolThatChurns(t *testing.T) {

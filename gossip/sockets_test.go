@@ -92,7 +92,7 @@ func TestATakenPortIsNamedWithItsOption(t *testing.T) {
 	if err := s.bind(taken); err == nil {
 		t.Fatal("it is bound twice")
 	}
-	if s.tcp == nil { // somebody else has the TCP port
+	if s.tcp == nil { // another process has the TCP port
 		return
 	}
 	if _, err := s.tcp.Accept(); !errors.Is(err, net.ErrClosed) {
@@ -100,7 +100,7 @@ func TestATakenPortIsNamedWithItsOption(t *testing.T) {
 	}
 }
 
-// Whoever connects and goes without a word, such as a member that is stopped just
+// A peer that connects and leaves without sending, such as a member that is stopped just
 // then, is no stranger of another fleet.
 func TestAStreamWithoutAWordIsNoError(t *testing.T) {
 	lines := newBook(slog.LevelDebug)

@@ -23,7 +23,7 @@ const (
 	// firstWordWait is how long a connection may take to show what it is.
 	firstWordWait = 3 * time.Second
 
-	// roomWait is how long one may wait for room: nobody is at its other end any longer.
+	// roomWait is how long a connection may wait for room: its other end has given up by then.
 	roomWait = 10 * time.Second
 
 	// maxQueued are the connections that wait for room; a quarter of them may be of one
@@ -47,7 +47,7 @@ const (
 )
 
 // errSilent is the end of a stream that had no beginning: its sender was stopped when
-// it had connected, or only looked whether somebody listens.
+// it had connected, or only looked whether the port is open.
 var errSilent = errors.New("closed before anything was said")
 
 // sorter is a transport whose incoming streams are memberlist's, but for links. It stands
@@ -72,7 +72,7 @@ type sorter struct {
 // sorterOptions configure a sorter.
 type sorterOptions struct {
 	links   func(net.Conn) // takes a connection after the preamble of a link; may take as long as it likes
-	refused func()         // is told of each connection that found no room
+	refused func()         // called for each connection that found no room
 	log     *slog.Logger
 	conns   int   // open at once
 	bytes   int64 // of messages that are read at once

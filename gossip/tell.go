@@ -18,7 +18,7 @@ import (
 const pings = 3
 
 const (
-	keepReceipts = 64 // that nobody has read yet; later ones are dropped
+	keepReceipts = 64 // unread; later ones are dropped
 )
 
 // Ping sends three pings over UDP at once to the member of this id at its gossip
@@ -101,7 +101,7 @@ func (p *Pool) receive(b []byte) {
 	switch {
 	case err == nil, errors.Is(err, message.ErrUnknownKind):
 	case errors.Is(err, errNotMet):
-		p.log.Debug("ignored a message of a member that is not known yet", "reason", err)
+		p.log.Debug("ignored a message of a member that is still unknown", "reason", err)
 	default:
 		p.log.Log(noContext, p.quiet.level("message", slog.LevelWarn), "ignored a message that cannot be read", "reason", err)
 	}
@@ -179,7 +179,7 @@ func (p *Pool) keysAsked(m message.Message) {
 
 // isMissing has this member announce itself again.
 func (p *Pool) isMissing(m message.Message) {
-	p.log.Log(noContext, p.quiet.level("missing", slog.LevelInfo), "another member holds this one for dead", "member", m.Sender)
+	p.log.Log(noContext, p.quiet.level("missing", slog.LevelInfo), "another member takes this one for dead", "member", m.Sender)
 	p.missing.Set()
 }
 

@@ -83,7 +83,7 @@ func TestPingGetsThroughALossOfThirtyPercent(t *testing.T) {
 	})
 }
 
-// spoof has somebody outside the pool tell every one of pools that victim is dead.
+// spoof has an outsider tell each of pools that victim is dead.
 func (w *world) spoof(victim uuid.UUID, incarnation uint32, pools ...*Pool) {
 	stranger := w.net.Transport(w.addr())
 	for _, p := range pools {

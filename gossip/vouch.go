@@ -95,7 +95,7 @@ func (p *Pool) sendPacket(to *fleet.Member, msg message.Message) {
 	}
 }
 
-// challenged answers whoever asks, if it is a member: at the address at which the
+// challenged answers a challenger that is a member: at the address at which the
 // pool knows it. A member that was lost may be on the other side of a broken link that
 // lets packets through again.
 func (p *Pool) challenged(m message.Message, answer message.Kind) {

@@ -83,7 +83,7 @@ func TestWhoSaysThatItIsAnEDSServerMustProveIt(t *testing.T) {
 		t.Errorf("refused: %+v", p.Refused())
 	}
 	changed := real.Self()
-	changed.Endpoint.Health = fleet.Draining // each announcement is signed anew
+	changed.Endpoint.Health = fleet.Draining // each announcement has a signature of its own
 	if _, err := real.Announce(changed); err != nil {
 		t.Fatal(err)
 	}

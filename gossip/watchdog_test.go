@@ -126,7 +126,7 @@ func TestADeadlockOfMemberlistIsReportedAndEndsAllWaiting(t *testing.T) {
 	<-handler.jammed
 
 	self := change(p.Self())
-	if _, err := p.Announce(self); err != nil { // nobody knows yet, and it waits for nothing
+	if _, err := p.Announce(self); err != nil { // not noticed yet, and it waits for nothing
 		t.Errorf("an announcement gives %v", err)
 	}
 	select {

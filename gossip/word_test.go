@@ -120,7 +120,7 @@ func TestEDSServersHearAChangeAtOnceAndAnswerIt(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("no receipt")
 	}
-	for range 2 * keepReceipts { // nobody reads: it must not block
+	for range 2 * keepReceipts { // without a reader: it must not block
 		b.receive(message.Message{Kind: message.Receipt, Member: b.id, Sender: a.id, Body: fleet.EncodeReceipt(fleet.Receipt{State: fleet.ReceiptGone})}.Encode())
 	}
 	if n := len(b.Receipts()); n != keepReceipts {

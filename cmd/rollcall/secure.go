@@ -39,7 +39,7 @@ func (i *insecureFlag) check(logger *slog.Logger, addrs ...exposure.Address) (st
 }
 
 // gossipAddresses are the addresses of a member of the pool. serves is the IP
-// address that it gossips at unless it is told another.
+// address that it gossips at by default.
 func gossipAddresses(p *poolFlags, serves netip.Addr) []exposure.Address {
 	locked := p.keyFile != ""
 	flag, gossip := "--gossip", p.gossip.Addr()

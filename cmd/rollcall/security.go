@@ -18,7 +18,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/internal/exposure"
 )
 
-// endsSoon is how long before its end a certificate is told of.
+// endsSoon is how long before its end a certificate is reported.
 const endsSoon = 30 * 24 * time.Hour
 
 func newSecurity() *cobra.Command {

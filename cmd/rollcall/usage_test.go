@@ -175,7 +175,7 @@ func TestEnvoysAdminInterfaceIsOpenedOnPurposeOnly(t *testing.T) {
 }
 
 // fakeEnvoy writes how it was called to args in dir, and that admin is the address of
-// its admin interface, and then does what it is told.
+// its admin interface, and then runs the rest of the script.
 func fakeEnvoy(t *testing.T, dir, admin, then string) string {
 	t.Helper()
 	path := filepath.Join(dir, "envoy")

@@ -17,7 +17,7 @@ import (
 	"unicode/utf8"
 )
 
-// Role is what somebody may do at the API.
+// Role is what a client of the API may do.
 type Role string
 
 // The roles.
@@ -39,7 +39,7 @@ func ParseRole(s string) (Role, error) {
 // May reports whether r may do what want is needed for.
 func (r Role) May(want Role) bool { return r == Operator || r == want && want != "" }
 
-// Identity is somebody known by name.
+// Identity is a client of the API with its name.
 type Identity struct {
 	Name string
 	Role Role // "" for one who may do nothing at the API
@@ -54,7 +54,7 @@ const (
 // tokenPrefix lets those who search for leaked secrets find ours.
 const tokenPrefix = "rollcall_"
 
-// NewToken returns a new token of 256 random bits for somebody, and the line of the
+// NewToken returns a new token of 256 random bits for an identity, and the line of the
 // token file that lets it in.
 func NewToken(id Identity) (token, line string, err error) {
 	if err := checkName(id.Name); err != nil {

@@ -1,7 +1,7 @@
 // Package child starts programs and waits for them, also as process 1 of a container,
 // whose children all orphans of the container become.
 //
-// The children of a process are one set, and whoever waits for one takes its exit
+// The children of a process are one set, and a wait for any of them takes its exit
 // status. So there is one register of them, as os/signal has one of handlers.
 package child
 

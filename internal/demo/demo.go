@@ -19,7 +19,7 @@ import (
 // default.
 type Options struct {
 	Once      bool            // play the whole story, check every step, end; else stay up until ctx ends
-	Out       io.Writer       // what happens is told here
+	Out       io.Writer       // the story is printed here
 	Binary    string          // rollcall; this very program by default
 	Envoy     string          // the Envoy binary; by default rollcall looks for it
 	API       string          // Envoy's transport; grpc by default
@@ -49,7 +49,7 @@ func Run(ctx context.Context, o Options) error {
 	defer d.fleet.Kill() // whatever is still there
 	err = d.run(ctx, o.Once)
 	if !o.Once && ctx.Err() != nil {
-		err = nil // whoever watches has seen enough, be it in the middle of a step
+		err = nil // the person who watches has stopped it, perhaps in the middle of a step
 	}
 	d.say("stopping: upstreams, Envoy, EDS server")
 	if stopErr := d.fleet.Stop(); stopErr != nil {

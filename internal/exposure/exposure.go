@@ -70,7 +70,7 @@ func remind(ctx context.Context, logger *slog.Logger, open []Address) {
 	tick := time.NewTicker(remindEvery)
 	defer tick.Stop()
 	for {
-		logger.Warn("open to anybody who can reach it, as --insecure says",
+		logger.Warn("address is open to every machine that can reach it, by --insecure",
 			"open", strings.Join(what, ", "), "lock", strings.Join(locks, "; "))
 		select {
 		case <-ctx.Done():

@@ -97,7 +97,7 @@ func (o Options) upstream() []upstream.Option {
 }
 
 // handler answers every path but the health path, which is upstream's, with the id
-// as it is then: 36 characters and no newline.
+// of that moment: 36 characters and no newline.
 func handler(id func() uuid.UUID) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")

@@ -27,13 +27,13 @@ const (
 	edsPublic      = "eds-public-key"
 )
 
-// all is the line of a file of services that makes those without a key nobody's.
+// all is the line of a file of services that locks services without a key.
 const all = "*"
 
-// Services are the public keys of the services that belong to somebody.
+// Services are the public keys of the services that have one.
 type Services struct {
 	Keys map[string][]ed25519.PublicKey // several for a service: while one replaces another
-	All  bool                           // services that are not named are served from nobody
+	All  bool                           // services that are not named are served by no member
 }
 
 // Owned returns the keys of a service, and whether it must be signed with one.
@@ -46,7 +46,7 @@ func (s *Services) Owned(service string) ([]ed25519.PublicKey, bool) {
 }
 
 // ReadServices reads lines of a service's name and a public key of its, and perhaps
-// the line * alone, which says that services without a line are served from nobody.
+// the line * alone, by which services without a line are served by no member.
 func ReadServices(path string) (*Services, error) {
 	text, err := read("--service-keys", path)
 	if err != nil {

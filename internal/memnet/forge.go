@@ -35,13 +35,13 @@ func Alive(label, node string, at netip.AddrPort, incarnation uint32, meta []byt
 	return slices.Concat(labelled(label), []byte{alive}, state("Node", node, at, incarnation, meta))
 }
 
-// Sealed is a packet as somebody sends it who has the pool's key.
+// Sealed is a packet as a holder of the pool's key sends it.
 func Sealed(label string, key, packet []byte) ([]byte, error) {
 	head := labelled(label)
 	return seal(head, key, packet[len(head):], []byte(label))
 }
 
-// PushPull is the stream by which somebody who has the pool's key joins it and tells
+// PushPull is the stream by which a holder of the pool's key joins it and tells
 // of the members that are listed by Listed.
 func PushPull(label string, key []byte, listed ...[]byte) ([]byte, error) {
 	b := []byte{pushPull, fields | 3}

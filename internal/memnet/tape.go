@@ -84,7 +84,7 @@ func (t *Tape) Replay(from memberlist.Transport) (packets, streams int) {
 	for _, s := range t.streams {
 		conn, err := from.DialTimeout(s.to, time.Second)
 		if err != nil {
-			continue // it went to somebody who has gone
+			continue // its receiver has left
 		}
 		_ = conn.SetDeadline(time.Now().Add(time.Second))
 		_, _ = conn.Write(s.b)

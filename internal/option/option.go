@@ -1,6 +1,6 @@
 // Package option translates the names of options in errors. A package that has options
-// writes "option NAME" where it names one; whoever gives it these options knows them by
-// other names.
+// writes "option NAME" where it names one; its caller may have other names for them, such
+// as flags.
 package option
 
 import "regexp"

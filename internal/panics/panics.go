@@ -18,7 +18,7 @@ const (
 // Catcher says what becomes of a panic. The zero value recovers in silence.
 type Catcher struct {
 	Logger *slog.Logger       // nil: none
-	Count  func(where string) // called for each panic; nil: nobody
+	Count  func(where string) // called for each panic; nil: not counted
 }
 
 // Catch recovers from a panic, reports it, and calls then, unless that is nil. It

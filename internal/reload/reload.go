@@ -56,12 +56,12 @@ func (v *Value[T]) Get() T {
 	if err != nil { // which may pass
 		if v.failed != err.Error() {
 			v.failed = err.Error()
-			v.logger.Error("changed files cannot be used, what was read before stays in force", "files", files, "error", err)
+			v.logger.Error("changed files cannot be used; keeping the previous contents", "files", files, "err", err)
 		}
 		return v.value
 	}
 	v.seen, v.failed = now, ""
-	v.logger.Info("changed files are in force", "files", files)
+	v.logger.Info("changed files loaded", "files", files)
 	v.value = value
 	return value
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Service marks a command that works until it is told to stop, whether or not anyone
+// Service marks a command that runs until it is stopped, whether or not anyone
 // reads its log.
 var Service = map[string]string{"service": "yes"}
 

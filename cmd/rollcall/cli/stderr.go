@@ -21,7 +21,7 @@ const (
 var Stderr = newUnblocked(os.Stderr)
 
 // unblocked writes to what may block without end, as a pipe does whose reader hangs:
-// nobody waits for long, and what does not fit is dropped and counted.
+// a writer waits for a bounded time, and lines that do not fit are dropped and counted.
 type unblocked struct {
 	to      io.Writer
 	lines   chan line
@@ -43,7 +43,7 @@ func newUnblocked(to io.Writer) *unblocked {
 
 func (u *unblocked) run() {
 	for l := range u.lines {
-		_, _ = u.to.Write(l.text) // nobody is left to tell
+		_, _ = u.to.Write(l.text) // there is no other place to report it
 		u.blocked.Store(false)
 		close(l.written)
 		if len(u.lines) > 0 {

@@ -69,9 +69,8 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// expected refuses an address of a service that nobody knows, neither gossip nor a
-// decision. The server would take it: the decision would wait for the address, while
-// the host that was meant is served.
+// expected refuses an address of an unknown service. The server would accept it: the
+// override would wait for the address, while the endpoint that was meant is served.
 func expected(ctx context.Context, c *client.Client, service, host string) error {
 	if _, err := netip.ParseAddrPort(host); err != nil {
 		return nil // the server says whether it has that process
@@ -79,24 +78,24 @@ func expected(ctx context.Context, c *client.Client, service, host string) error
 	return misspelt(ctx, c, service)
 }
 
-// misspelt returns an error when nobody knows a service, neither gossip nor a
-// decision, as far as a server can say.
+// misspelt returns an error when a service is unknown: it has neither members nor
+// overrides, as far as a server can say.
 func misspelt(ctx context.Context, c *client.Client, service string) error {
 	_, err := findService(ctx, c, service)
 	if _, unknown := errors.AsType[cli.NotFoundError](err); unknown {
 		return err
 	}
 	if p, ok := errors.AsType[*client.Problem](err); ok && (p.Status == http.StatusServiceUnavailable || p.Status == http.StatusNotFound) {
-		return nil // nobody can say yet, or it waits for its first host
+		return nil // the server cannot tell yet, or the service waits for its first endpoint
 	}
 	return err
 }
 
-// decided refuses to take back what was never decided, for a host that nobody has.
+// decided refuses to revoke an override that does not exist, for an unknown endpoint.
 func decided(ctx context.Context, c *client.Client, service, host string) error {
 	_, err := c.Host(ctx, service, host)
 	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusNotFound {
 		return err
 	}
-	return nil // whoever is asked next says why not
+	return nil // the next request fails with the reason
 }

@@ -149,7 +149,7 @@ func (w *watch) learn(ctx context.Context) error {
 	return nil
 }
 
-// sift passes e on to one of two, or to nobody when it is about something else.
+// sift passes e to reset or to event, or drops it when it is about another service.
 func (w *watch) sift(ctx context.Context, e client.Event, reset func() error, event func(client.Event) error) error {
 	if e.Name == client.Reset {
 		w.follows = nil

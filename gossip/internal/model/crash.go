@@ -50,7 +50,7 @@ func Crash(o Options) Times {
 func (c *crash) round() time.Duration { return time.Duration(c.Members-1) * c.Config.ProbeInterval }
 
 // firstProbe is due in the round that is under way, or in the one after. The event
-// is the end of the probe, which nobody answers.
+// is the end of the probe, which gets no answer.
 func (c *crash) firstProbe(i int) {
 	gone, turn := c.upTo(c.round()), c.upTo(c.round())
 	c.minds[i].rounds = -gone

@@ -18,7 +18,7 @@ type Addresses struct {
 	Admin    string // of Envoy
 }
 
-// WellKnown returns the addresses that rollcall's verbs use when they are told nothing.
+// WellKnown returns the addresses that rollcall's commands use by default.
 func WellKnown() Addresses {
 	return Addresses{
 		HTTP:     "127.0.0.1:8080",
@@ -77,7 +77,7 @@ func CheckFree(addr string) error {
 func Local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // The ports handed out lie below those that Linux gives to outgoing connections
-// and to listeners on port 0, so that nobody gets one by chance in the meantime.
+// and to listeners on port 0, so that no other process gets one by chance in the meantime.
 const (
 	firstPort = 20000
 	lastPort  = 31999

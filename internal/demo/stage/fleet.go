@@ -35,7 +35,7 @@ var pools atomic.Int32 // names that OwnPool gave
 func OwnPool() string { return fmt.Sprintf("stage-%d-%d", os.Getpid(), pools.Add(1)) }
 
 // Fleet starts processes and knows which run. Its methods may be called from any
-// goroutine. Whoever starts a process through it ends with Stop or Kill.
+// goroutine. A caller that starts a process through it ends with Stop or Kill.
 type Fleet struct {
 	Options
 	API    *API    // of the EDS server at Addresses
