@@ -78,7 +78,7 @@ func TestAnAddressThatOthersReachIsOpenedOnPurposeOnly(t *testing.T) {
 			}
 			return err
 		}))
-		if log := opened.Log(); !strings.Contains(log, `level=WARN msg="open to anybody who can reach it, as --insecure says" open="`+flag+" "+here+`" lock="`+c.lock) {
+		if log := opened.Log(); !strings.Contains(log, `level=WARN msg="address is open to every machine that can reach it, by --insecure" open="`+flag+" "+here+`" lock="`+c.lock) {
 			t.Errorf("%s is opened without a warning:\n%s", flag, log)
 		}
 		must(t, 0, opened.Stop(within(t, patience)))

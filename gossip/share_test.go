@@ -70,7 +70,7 @@ func TestShareOfAnUnknownMemberIsNoWarning(t *testing.T) {
 	log := newBook(slog.LevelDebug)
 	p := open(t, Options{Logger: log.logger(), Shared: func(*fleet.Member, []byte) { t.Error("it was taken") }})
 	p.receive(message.Message{Kind: message.Share, Member: p.id, Sender: uuid.New(), Body: []byte("x")}.Encode())
-	log.wait(t, "level=DEBUG", "ignored a message of a member that is not known yet")
+	log.wait(t, "level=DEBUG", "ignored a message of a member that is still unknown")
 }
 
 func TestOnlyWhatIsSharedMayBeLong(t *testing.T) {
