@@ -85,7 +85,7 @@ func (s *stopper) stopPart(p part, most time.Duration) error {
 		return err
 	case <-timer.C:
 		if s.logger != nil {
-			s.logger.Warn("part of the server does not stop; continuing without it", "part", p.name, "after", most)
+			s.logger.Warn("part of the server did not stop in time; continuing without it", "part", p.name, "after", most)
 		}
 		return fmt.Errorf("%s did not stop within %s", p.name, most.Round(time.Millisecond))
 	}

@@ -115,7 +115,7 @@ var errFault = errors.New("a page of the database cannot be read from the disk")
 // fault says once what happened; every write after it may say it again.
 func (d *DB) fault() error {
 	if !d.faulted.Swap(true) {
-		d.logger.Error("a page of the database cannot be read from the disk: overrides cannot be changed; look at the disk, then start this server again", "path", d.bolt.Path())
+		d.logger.Error("a page of the database could not be read from disk, so overrides cannot be changed: check the disk, then restart this server", "path", d.bolt.Path())
 	}
 	return errFault
 }

@@ -52,7 +52,7 @@ func Open(opts Options) (*DB, error) {
 			return nil, fmt.Errorf("move the damaged database aside: %w", e)
 		}
 		opts.Logger.Warn("damaged database moved aside; starting with a new one, overrides come from the other EDS servers",
-			"moved_to", aside, "error", err)
+			"moved_to", aside, "err", err)
 		db, err = opts.open(path)
 	}
 	return db, err

@@ -60,7 +60,7 @@ func (a *api) confirmGuard(w http.ResponseWriter, r *http.Request) error {
 	if !held {
 		return problemf(http.StatusNotFound, "no guard holds the service %q", name)
 	}
-	a.Logger.Info("guard let go by an operator", "service", name, "actor", by, "remote", r.RemoteAddr)
+	a.Logger.Info("guard released by an operator", "service", name, "actor", by, "remote", r.RemoteAddr)
 	if err := a.Overrides.Note(override.Done{Action: override.Confirmed, Service: name, Actor: by}); err != nil {
 		return fmt.Errorf("the guard let go, and the audit does not say so: %w", err)
 	}

@@ -165,7 +165,7 @@ func (a *api) patch(n named, p patch, t terms, c *condition) (uint64, error) {
 	case made.Revoked:
 		a.logRevoked(made)
 	default:
-		a.Logger.Info("override stored", "service", made.Service, "host", made.Host, said("state", made.State), said("weight", made.Weight),
+		a.Logger.Info("override stored", "service", made.Service, "endpoint", made.Host, said("state", made.State), said("weight", made.Weight),
 			"actor", made.Actor, said("reason", made.Reason), said("until", made.Until))
 	}
 	return revision, err

@@ -149,7 +149,7 @@ func (a *api) changeKeys(w http.ResponseWriter, r *http.Request, action override
 		if err != nil {
 			return keys, err
 		}
-		a.Logger.Info("gossip keys were changed by an operator", "action", action, "fingerprint", keys.Changed, "without", without, "actor", by, "remote", r.RemoteAddr)
+		a.Logger.Info("gossip keys changed by an operator", "action", action, "fingerprint", keys.Changed, "without", without, "actor", by, "remote", r.RemoteAddr)
 		if err := a.Overrides.Note(override.Done{Action: action, Key: keys.Changed, Actor: by}); err != nil {
 			return keys, fmt.Errorf("the keys were changed, and the audit does not say so: %w", err)
 		}

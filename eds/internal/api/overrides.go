@@ -128,5 +128,5 @@ func (a *api) end(k override.Key, t terms, match func(service, decision string) 
 }
 
 func (a *api) logRevoked(o override.Override) {
-	a.Logger.Info("override revoked", "service", o.Service, said("host", o.Host), "actor", o.Actor, said("reason", o.Reason))
+	a.Logger.Info("override revoked", "service", o.Service, said("endpoint", o.Host), "actor", o.Actor, said("reason", o.Reason))
 }

@@ -176,7 +176,7 @@ func (a *api) serviceCondition(r *http.Request, service string) (func(service, d
 
 // answerWrite tells of a write that is durable: whatever happens now, it stands.
 func (a *api) answerWrite(w http.ResponseWriter, r *http.Request, status int, o override.Override, revision uint64) error {
-	a.Logger.Info("manual list kept", "service", o.Service, "mode", o.Mode, "hosts", len(o.Hosts), "actor", o.Actor, said("reason", o.Reason), said("until", o.Until))
+	a.Logger.Info("manual list stored", "service", o.Service, "mode", o.Mode, "endpoints", len(o.Hosts), "actor", o.Actor, said("reason", o.Reason), said("until", o.Until))
 	a.tagService(w, r, o.Service)
 	snap := a.Registry.Snapshot()
 	s, ok := snap.Find(o.Service)
@@ -203,7 +203,7 @@ func (a *api) awaitVisible(r *http.Request, revision uint64) bool {
 	ctx, cancel := context.WithTimeout(r.Context(), visibleWithin)
 	defer cancel()
 	if err := a.Registry.Wait(ctx, revision); err != nil {
-		a.Logger.Warn("a decision is kept and not visible yet", "revision", revision, "err", err)
+		a.Logger.Warn("override stored but not in service yet", "revision", revision, "err", err)
 		return false
 	}
 	return true

@@ -116,10 +116,10 @@ func (e *Endings) end(over ending) bool {
 	switch {
 	case errors.Is(err, override.ErrNotFound): // another server, or an operator, was first
 	case err != nil:
-		e.logger.Warn("a decision about a process that is gone stays", "service", over.key.Service, "id", over.key.Host, "error", err)
+		e.logger.Warn("override for a process that has left could not be removed; trying again", "service", over.key.Service, "id", over.key.Host, "err", err)
 		return false
 	default:
-		e.logger.Info("a decision ends", "service", over.key.Service, "id", over.key.Host, "reason", over.reason)
+		e.logger.Info("override ended", "service", over.key.Service, "id", over.key.Host, "reason", over.reason)
 	}
 	return true
 }

@@ -123,7 +123,7 @@ func (l *Links) dial(ctx context.Context, m *fleet.Member, wait time.Duration) {
 			l.wg.Go(func() { l.read(ctx, m, s) })
 			return
 		}
-		l.logger.Debug("could not open a link to a member", "id", m.ID, "gossip", m.Gossip, "reason", err)
+		l.logger.Debug("could not open a stream to a member", "id", m.ID, "gossip", m.Gossip, "err", err)
 	}
 }
 

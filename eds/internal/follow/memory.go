@@ -121,7 +121,7 @@ func (m *Memory) recallOne(v []byte) {
 }
 
 func (m *Memory) skip(err error) {
-	m.logger.Warn("a remembered member on disk cannot be read and is left out", "error", err)
+	m.logger.Warn("ignoring a remembered member that cannot be read from disk", "err", err)
 	m.unreadable(UnreadableMember)
 }
 
@@ -267,9 +267,9 @@ func (m *Memory) write(put []*fleet.Member, forget []uuid.UUID) bool {
 	})
 	if (err != nil) != m.failing {
 		if m.failing = err != nil; m.failing {
-			m.logger.Warn("members cannot be written and are not remembered for the next start: look at the disk of --data-dir", "error", err)
+			m.logger.Warn("members could not be saved for the next start: check the disk of --data-dir", "err", err)
 		} else {
-			m.logger.Info("members are remembered again")
+			m.logger.Info("members are saved again")
 		}
 	}
 	if err != nil {

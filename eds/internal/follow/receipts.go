@@ -232,7 +232,7 @@ func (r *Receipts) mail(ctx context.Context, m *fleet.Member, c *claim, receipt 
 	go func() {
 		defer places.Release(1)
 		if err := r.send(m, receipt); err != nil && ctx.Err() == nil {
-			r.logger.Debug("a receipt was not sent", "id", m.ID, "error", err)
+			r.logger.Debug("receipt could not be sent", "id", m.ID, "err", err)
 			select {
 			case r.failed <- m.ID: // run never waits for a send
 			case <-ctx.Done():

@@ -38,7 +38,7 @@ func Remind(ctx context.Context, snapshot func() *registry.Snapshot, tell func(*
 		for _, m := range lost[:min(len(lost), remindAtOnce)] { // the others' turn comes
 			g.Go(func() error {
 				if err := tell(m); err != nil {
-					logger.Debug("a member that gossip has lost could not be told", "id", m.ID, "gossip", m.Gossip, "error", err)
+					logger.Debug("could not notify a member that gossip lost", "id", m.ID, "gossip", m.Gossip, "err", err)
 				}
 				return nil
 			})

@@ -153,7 +153,7 @@ func (g *guarded) recheck(r *http.Request, kind kind) (_ *http.Request, stop fun
 			timer.Reset(recheckEvery)
 		default:
 			g.Refused(no.reason)
-			g.Logger.Info("a request was ended, its author may not ask it any more", "remote", r.RemoteAddr, "path", r.URL.Path, "reason", no.detail)
+			g.Logger.Info("request ended: its token or certificate is no longer allowed", "remote", r.RemoteAddr, "path", r.URL.Path, "reason", no.detail)
 			cancel()
 		}
 	}

@@ -274,7 +274,7 @@ func (s *skipped) add(k []byte) bool {
 // skip notes an entry that cannot be read, once.
 func (s *Store) skip(k []byte, err error) {
 	if s.skipped.add(k) {
-		s.logger.Warn("an entry of the audit cannot be read and is left out", "id", fmt.Sprintf("%x", k), "error", err)
+		s.logger.Warn("ignoring an audit entry that cannot be read", "id", fmt.Sprintf("%x", k), "err", err)
 		s.unreadable(UnreadableAudit)
 	}
 }

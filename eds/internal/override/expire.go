@@ -28,7 +28,7 @@ func (s *Store) Run(ctx context.Context) {
 		case <-s.sooner: // something expires earlier than what was waited for
 		case <-timer.C:
 			if err := s.Expire(); err != nil {
-				s.logger.Warn("the audit lacks which decisions have ended", "error", err)
+				s.logger.Warn("could not record expired overrides in the audit: check the disk of --data-dir", "err", err)
 			}
 		}
 		timer.Reset(s.untilExpiry())

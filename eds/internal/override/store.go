@@ -152,8 +152,8 @@ func (s *Store) read(tx *bbolt.Tx) error {
 		r, err := readRecord(k, v, s.clock.server)
 		if err != nil {
 			service, host, _ := strings.Cut(string(k), "\x00")
-			s.logger.Error("an override on disk cannot be read and is not in force: make it again, unless another EDS server has it",
-				"service", service, "host", host, "error", err)
+			s.logger.Error("ignoring an override that cannot be read from disk: set it again, unless another EDS server has it",
+				"service", service, "endpoint", host, "err", err)
 			s.unreadable(UnreadableOverride)
 			return nil
 		}

@@ -102,7 +102,7 @@ func (s *Sharer) send(ctx context.Context, sending *sync.WaitGroup, p *peer) {
 func (s *Sharer) done(r result) {
 	p := s.peers[r.to]
 	if r.err != nil {
-		s.Logger.Debug("an eds server was not told of a decision", "server", r.to, "error", r.err)
+		s.Logger.Debug("could not send an override to an EDS server", "server", r.to, "err", r.err)
 	}
 	if p == nil {
 		return

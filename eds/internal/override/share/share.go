@@ -204,7 +204,7 @@ func (s *Sharer) read(now time.Time) {
 		news, err := s.Store.Merge(decisions)
 		s.warn(now, inbox[0].from, err)
 		if len(news) > 0 {
-			s.Logger.Info("decisions came from another eds server", "decisions", len(news))
+			s.Logger.Info("overrides received from another EDS server", "overrides", len(news))
 		}
 	}
 	for _, l := range others {
@@ -305,5 +305,5 @@ func (s *Sharer) warn(now time.Time, from *fleet.Member, err error) {
 		clear(s.warned) // it stays small
 		s.warned[err.Error()] = now
 	}
-	s.Logger.Log(context.Background(), level, "decisions of another eds server are not taken", "server", from.ID, "error", err)
+	s.Logger.Log(context.Background(), level, "ignoring overrides from another EDS server", "server", from.ID, "err", err)
 }
