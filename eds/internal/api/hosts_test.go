@@ -323,10 +323,10 @@ func TestTheLogTellsOfADecisionWhatItSays(t *testing.T) {
 	r.opts.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	h := New(r.opts)
 	for _, step := range []struct{ method, path, body, want string }{
-		{"PATCH", hostByID, `{"state":"drain"}`, "host=" + memberID.String() + " state=drain actor=192.0.2.1\n"},
+		{"PATCH", hostByID, `{"state":"drain"}`, "endpoint=" + memberID.String() + " state=drain actor=192.0.2.1\n"},
 		{"PATCH", hostByID, `{"load_balancing_weight":5,"state":null,"expires_in":"1h","reason":"disk"}`, " weight=5 actor=192.0.2.1 reason=disk until=2"},
-		{"DELETE", hostByID, "", "service=myservice host=" + memberID.String() + " actor=192.0.2.1\n"},
-		{"PUT", "/edsservice/myservice", payload, "service=myservice mode=pin hosts=1 actor=192.0.2.1\n"},
+		{"DELETE", hostByID, "", "service=myservice endpoint=" + memberID.String() + " actor=192.0.2.1\n"},
+		{"PUT", "/edsservice/myservice", payload, "service=myservice mode=pin endpoints=1 actor=192.0.2.1\n"},
 		{"DELETE", "/edsservice/myservice?reason=done", "", "service=myservice actor=192.0.2.1 reason=done\n"},
 	} {
 		log.Reset()
