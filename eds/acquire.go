@@ -54,7 +54,7 @@ func openDB(opts Options, wait time.Duration, catcher panics.Catcher) (*database
 		Buckets: append(override.BucketNames(), string(follow.OldBucket)),
 	})
 	if errors.Is(err, database.ErrInUse) {
-		return nil, fmt.Errorf("option DataDir %s is in use by another EDS server, give each its own", opts.DataDir)
+		return nil, fmt.Errorf("option DataDir %s is in use by another EDS server: give each server its own", opts.DataDir)
 	}
 	return db, err
 }

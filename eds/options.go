@@ -144,10 +144,10 @@ func (o Options) check() error {
 		errs = append(errs, errors.New("option DataDir is empty: name a folder"))
 	}
 	if o.Debug.IsValid() && !o.Debug.Addr().Unmap().IsLoopback() {
-		errs = append(errs, fmt.Errorf("option Debug is %s, which other machines can reach, and profiles hold secrets: give a loopback address", o.Debug))
+		errs = append(errs, fmt.Errorf("option Debug is %s, which other machines can reach; profiles contain secrets: want a loopback address", o.Debug))
 	}
 	if o.Guard > 1 {
-		errs = append(errs, fmt.Errorf("option Guard is %v: want a share up to 1", o.Guard))
+		errs = append(errs, fmt.Errorf("option Guard is %v: want 0 to 1", o.Guard))
 	}
 	if o.ProbeInterval < 100*time.Millisecond || o.ProbeInterval > time.Minute {
 		errs = append(errs, fmt.Errorf("option ProbeInterval is %s: want 100ms to 1m", o.ProbeInterval))

@@ -33,9 +33,9 @@ type turn struct {
 
 // The reasons for which Take gives nothing.
 var (
-	ErrFull     = errors.New("too many connections wait for their turn")
-	ErrOverdue  = errors.New("there was no room in time")
-	ErrTooLarge = errors.New("it is larger than all there is room for")
+	ErrFull     = errors.New("too many connections are waiting")
+	ErrOverdue  = errors.New("timed out waiting for room in the budget")
+	ErrTooLarge = errors.New("message is larger than the whole budget")
 )
 
 // Options configure a Budget.

@@ -32,7 +32,7 @@ func readCondition(r *http.Request) (*condition, error) {
 		weak := strings.HasPrefix(rest, "W/")
 		tag, after, ok := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(rest, "W/"), `"`), `"`)
 		if !ok || !strings.HasPrefix(strings.TrimPrefix(rest, "W/"), `"`) {
-			return nil, problemf(http.StatusBadRequest, `If-Match is %.100q, give "*" or what ETag said, in its quotes`, strings.Join(lines, ","))
+			return nil, problemf(http.StatusBadRequest, `If-Match is %.100q: want "*" or the value of ETag, in its quotes`, strings.Join(lines, ","))
 		}
 		if !weak { // a weak one never matches
 			c.tags = append(c.tags, tag)
@@ -40,7 +40,7 @@ func readCondition(r *http.Request) (*condition, error) {
 		after = strings.TrimSpace(after)
 		rest, more = strings.CutPrefix(after, ",")
 		if !more && after != "" {
-			return nil, problemf(http.StatusBadRequest, "If-Match has %.100q after a tag", after)
+			return nil, problemf(http.StatusBadRequest, "If-Match has unexpected %.100q after a tag", after)
 		}
 	}
 	return c, nil

@@ -10,7 +10,7 @@ func healthz(w http.ResponseWriter, _ *http.Request) error { return plain(w, "ok
 // readyz is 503 until the registry may be believed.
 func (a *api) readyz(w http.ResponseWriter, _ *http.Request) error {
 	if !a.Registry.Snapshot().Settled {
-		return problemf(http.StatusServiceUnavailable, "gossip has not settled, so the list of endpoints may be short of the truth")
+		return problemf(http.StatusServiceUnavailable, "gossip has not settled, so the list of endpoints may be incomplete")
 	}
 	return plain(w, "ready\n")
 }

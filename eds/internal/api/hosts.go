@@ -69,9 +69,9 @@ func (a *api) process(snap *registry.Snapshot, s registry.Service, k override.Ke
 	}
 	if _, decided := a.Overrides.Get(k.ID()); !n.known && !decided {
 		if !snap.Settled {
-			return n, problemf(http.StatusServiceUnavailable, "gossip has not settled, so nobody can say yet whether %s is there: ask again", k.Name())
+			return n, problemf(http.StatusServiceUnavailable, "gossip has not settled, so it is unknown whether %s exists: ask again", k.Name())
 		}
-		return n, problemf(http.StatusNotFound, "%s is not there", k.Name())
+		return n, problemf(http.StatusNotFound, "%s does not exist", k.Name())
 	}
 	return n, nil
 }
@@ -95,7 +95,7 @@ func (a *api) getHost(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if _, decided := a.Overrides.Get(n.key.ID()); !n.known && !decided {
-		return problemf(http.StatusNotFound, "%s is not there, and nothing is decided for it", n.key.Name())
+		return problemf(http.StatusNotFound, "%s does not exist and has no override", n.key.Name())
 	}
 	return a.answerHost(w, r)
 }

@@ -120,7 +120,7 @@ func (a *api) listKeys(w http.ResponseWriter, r *http.Request) error {
 
 // addKey is of earlier versions, and says what to do instead.
 func (a *api) addKey(http.ResponseWriter, *http.Request) error {
-	return problemf(http.StatusGone, "keys do not travel over the network any more: add the key to the --gossip-key-file of each member, which follows it, then PUT /keys/{fingerprint}")
+	return problemf(http.StatusGone, "keys are no longer sent over the network: add the key to the --gossip-key-file of each member, which rereads it, then PUT /keys/{fingerprint}")
 }
 
 func (a *api) useKey(w http.ResponseWriter, r *http.Request) error {
@@ -151,7 +151,7 @@ func (a *api) changeKeys(w http.ResponseWriter, r *http.Request, action override
 		}
 		a.Logger.Info("gossip keys changed by an operator", "action", action, "fingerprint", keys.Changed, "without", without, "actor", by, "remote", r.RemoteAddr)
 		if err := a.Overrides.Note(override.Done{Action: action, Key: keys.Changed, Actor: by}); err != nil {
-			return keys, fmt.Errorf("the keys were changed, and the audit does not say so: %w", err)
+			return keys, fmt.Errorf("the keys were changed but the audit could not be written: %w", err)
 		}
 		return keys, nil
 	})(w, r)

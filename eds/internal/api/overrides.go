@@ -99,7 +99,7 @@ func (a *api) findOverride(r *http.Request) (override.Override, error) {
 	id := mux.Vars(r)["id"]
 	o, ok := a.Overrides.Get(id)
 	if !ok {
-		return o, problemf(http.StatusNotFound, "no decision in force has the id %.60q", id)
+		return o, problemf(http.StatusNotFound, "no override in force has the id %.60q", id)
 	}
 	return o, nil
 }

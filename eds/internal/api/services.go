@@ -110,7 +110,7 @@ func (a *api) createOverride(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if len(o.Hosts) == 0 {
-		return problemf(http.StatusBadRequest, "hosts is empty, which would add nobody: to serve nobody use PUT")
+		return problemf(http.StatusBadRequest, "hosts is empty and would add no host: use PUT to serve none")
 	}
 	w.Header().Set("Location", "/edsservice/"+url.PathEscape(o.Service))
 	return a.keepList(w, r, http.StatusCreated, o)
@@ -216,10 +216,10 @@ func (a *api) find(name string) (registry.Service, error) {
 		return s, nil
 	}
 	if !snap.Settled {
-		return registry.Service{}, problemf(http.StatusServiceUnavailable, "gossip has not settled, so nobody can say yet whether service %q is there: ask again", name)
+		return registry.Service{}, problemf(http.StatusServiceUnavailable, "gossip has not settled, so it is unknown whether service %q exists: ask again", name)
 	}
 	if n := a.waiting(name); n > 0 {
-		return registry.Service{}, problemf(http.StatusNotFound, "nobody serves service %q, and what was decided for single hosts of it waits for them: %d in force, see /overrides", name, n)
+		return registry.Service{}, problemf(http.StatusNotFound, "service %q has no hosts; overrides that wait for its hosts: %d, see /overrides", name, n)
 	}
 	return registry.Service{}, problemf(http.StatusNotFound, "neither gossip nor an operator knows service %q", name)
 }

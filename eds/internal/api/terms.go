@@ -44,14 +44,14 @@ func readTerms(r *http.Request, now time.Time, allowed ...string) (terms, error)
 func readEnd(query url.Values, now time.Time) (time.Time, time.Duration, error) {
 	switch {
 	case query.Has("until") && query.Has("expires_in"):
-		return time.Time{}, 0, problemf(http.StatusBadRequest, "until and expires_in both say when it ends, give one")
+		return time.Time{}, 0, problemf(http.StatusBadRequest, "until and expires_in are both set: want one")
 	case query.Has("until"):
 		t, err := time.Parse(time.RFC3339, query.Get("until"))
 		if err != nil {
-			return time.Time{}, 0, problemf(http.StatusBadRequest, "until is %.60q, give a moment such as 2026-01-02T15:04:05Z", query.Get("until"))
+			return time.Time{}, 0, problemf(http.StatusBadRequest, "until is %.60q: want a time such as 2026-01-02T15:04:05Z", query.Get("until"))
 		}
 		if t = t.UTC().Truncate(time.Millisecond); !t.After(now) || t.After(now.Add(override.MaxFor)) {
-			return time.Time{}, 0, problemf(http.StatusBadRequest, "until is %.60q, give a moment that is yet to come, in at most %dd", query.Get("until"), override.MaxFor/(24*time.Hour))
+			return time.Time{}, 0, problemf(http.StatusBadRequest, "until is %.60q: want a time in the future, at most %dd away", query.Get("until"), override.MaxFor/(24*time.Hour))
 		}
 		return t, 0, nil
 	case query.Has("expires_in"):
@@ -85,14 +85,14 @@ func actor(r *http.Request) (string, error) {
 func readQuery(r *http.Request, allowed ...string) (url.Values, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, problemf(http.StatusBadRequest, "the query cannot be read: %v", err)
+		return nil, problemf(http.StatusBadRequest, "query is invalid: %v", err)
 	}
 	for name, values := range query {
 		switch {
 		case !slices.Contains(allowed, name):
-			return nil, problemf(http.StatusBadRequest, "%.100q is not a parameter here, there is %s", name, strings.Join(allowed, ", "))
+			return nil, problemf(http.StatusBadRequest, "unknown parameter %.100q: want %s", name, strings.Join(allowed, ", "))
 		case len(values) > 1:
-			return nil, problemf(http.StatusBadRequest, "%s is there twice", name)
+			return nil, problemf(http.StatusBadRequest, "%s is given twice", name)
 		}
 	}
 	return query, nil
@@ -111,12 +111,12 @@ func parseDuration(text string) (time.Duration, error) {
 	if rest != "" || text == "" {
 		clock, err := time.ParseDuration(rest)
 		if err != nil || clock < 0 {
-			return 0, fmt.Errorf("is %.60q, give a duration such as 30m, 1h30m or 7d", text)
+			return 0, fmt.Errorf("is %.60q: want a duration such as 30m, 1h30m or 7d", text)
 		}
 		d += clock
 	}
 	if d <= 0 || d > override.MaxFor {
-		return 0, fmt.Errorf("is %.60q, give more than nothing and at most %dd", text, override.MaxFor/(24*time.Hour))
+		return 0, fmt.Errorf("is %.60q: want more than 0 and at most %dd", text, override.MaxFor/(24*time.Hour))
 	}
 	return d, nil
 }

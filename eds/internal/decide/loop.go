@@ -148,13 +148,13 @@ func (l *Loop) Confirm(ctx context.Context, service string) (bool, error) {
 	select {
 	case l.confirms <- c:
 	case <-ctx.Done():
-		return false, fmt.Errorf("confirm the silence of %q: %w", service, ctx.Err())
+		return false, fmt.Errorf("confirm that %q is silent: %w", service, ctx.Err())
 	}
 	select {
 	case held := <-c.held:
 		return held, nil
 	case <-ctx.Done():
-		return false, fmt.Errorf("confirm the silence of %q: %w", service, ctx.Err())
+		return false, fmt.Errorf("confirm that %q is silent: %w", service, ctx.Err())
 	}
 }
 

@@ -32,8 +32,8 @@ const (
 
 // The errors of Subscribe and Take.
 var (
-	ErrFull   = errors.New("there are too many readers of events")
-	ErrClosed = errors.New("the server stops")
+	ErrFull   = errors.New("too many readers of events")
+	ErrClosed = errors.New("the server is stopping")
 	ErrSlow   = errors.New("the reader was too slow")
 )
 

@@ -109,7 +109,7 @@ func (m *Memory) recallOne(v []byte) {
 	member := new(fleet.Member)
 	err := json.Unmarshal(v, member)
 	if err == nil && member.ID == uuid.Nil {
-		err = errors.New("it has no id")
+		err = errors.New("id is missing")
 	}
 	if err != nil {
 		m.skip(err)

@@ -118,10 +118,10 @@ func (g *guarded) check(r *http.Request, kind kind) *refusal {
 		return &refusal{http.StatusTooManyRequests, RefusedRate, "too many requests from this address: ask again in a second"}
 	}
 	if !anyHost(r, kind) && !g.hosts.allows(r.Host) {
-		return &refusal{http.StatusMisdirectedRequest, RefusedHost, fmt.Sprintf("this server is not known as %q: ask by its address, or start it with --http-host %[1]s", hostOf(r.Host))}
+		return &refusal{http.StatusMisdirectedRequest, RefusedHost, fmt.Sprintf("unknown host %q: use the server's address, or start it with --http-host %[1]s", hostOf(r.Host))}
 	}
 	if err := g.sites.Check(r); err != nil {
-		return &refusal{http.StatusForbidden, RefusedCrossOrigin, "a page of another site may change nothing here: " + err.Error()}
+		return &refusal{http.StatusForbidden, RefusedCrossOrigin, "pages of other sites may not change anything: " + err.Error()}
 	}
 	if g.Auth == nil {
 		return nil
@@ -186,11 +186,11 @@ func (g *guarded) identify(r *http.Request, kind kind) (auth.Identity, *refusal)
 	case err != nil:
 		return id, &refusal{http.StatusUnauthorized, RefusedIdentity, err.Error()}
 	case id.Name == "":
-		return id, &refusal{http.StatusUnauthorized, RefusedIdentity, "who is asking? Send a token (Authorization: Bearer TOKEN) or a client certificate"}
+		return id, &refusal{http.StatusUnauthorized, RefusedIdentity, "authentication is required: send a token (Authorization: Bearer TOKEN) or a client certificate"}
 	case kind == reading && !id.Role.May(auth.Viewer):
-		return id, &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s has no role here: it takes viewer or operator", id.Name)}
+		return id, &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s has no role: want viewer or operator", id.Name)}
 	case kind == deciding && !id.Role.May(auth.Operator):
-		return id, &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s may not do that: it takes an operator", id.Name)}
+		return id, &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s may not do that: want role operator", id.Name)}
 	}
 	return id, nil
 }

@@ -91,14 +91,14 @@ func Encode(list []Override) ([]byte, error) { return json.Marshal(list) }
 func Decode(b []byte) ([]Override, error) {
 	var list []Override
 	if err := json.Unmarshal(b, &list); err != nil {
-		return nil, fmt.Errorf("decisions of another server: %w", err)
+		return nil, fmt.Errorf("overrides of another server: %w", err)
 	}
 	for i, o := range list {
 		if err := o.Check(); err != nil {
-			return nil, fmt.Errorf("decision %d of another server: %w", i, err)
+			return nil, fmt.Errorf("override %d of another server: %w", i, err)
 		}
 		if o.Stamp.Wall <= 0 {
-			return nil, fmt.Errorf("decision %d of another server has no stamp", i)
+			return nil, fmt.Errorf("override %d of another server has no stamp", i)
 		}
 	}
 	return list, nil

@@ -136,9 +136,9 @@ func (o Override) InForce(now time.Time) bool {
 
 // The errors of a Store that callers tell apart.
 var (
-	ErrExists   = errors.New("a manual list is there already")
-	ErrNotFound = errors.New("nothing manual is there")
-	ErrStale    = errors.New("somebody else decided meanwhile")
-	ErrFull     = errors.New("there are too many decisions")
-	ErrTooLong  = errors.New("the decision is too long")
+	ErrExists   = errors.New("a manual list already exists")
+	ErrNotFound = errors.New("no override exists")
+	ErrStale    = errors.New("the override was changed by another request")
+	ErrFull     = errors.New("too many overrides")
+	ErrTooLong  = errors.New("the override is too large")
 )

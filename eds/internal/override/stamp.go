@@ -33,7 +33,7 @@ const (
 )
 
 // ErrAhead is returned for a stamp from a clock that cannot be believed.
-var ErrAhead = errors.New("its clock is more than a day ahead of this server's: set the clocks of the eds servers")
+var ErrAhead = errors.New("its clock is more than a day ahead of this server's: correct the clocks of the EDS servers")
 
 // Compare orders stamps.
 func (s Stamp) Compare(other Stamp) int {
@@ -50,7 +50,7 @@ func (s Stamp) String() string {
 
 // ParseStamp reads what String wrote, and nothing else.
 func ParseStamp(text string) (Stamp, error) {
-	bad := fmt.Errorf("stamp %.60q is not one of a decision", text)
+	bad := fmt.Errorf("stamp %.60q is not the stamp of an override", text)
 	if len(text) != stampText || text[12] != '-' || text[21] != '-' {
 		return Stamp{}, bad
 	}

@@ -171,7 +171,7 @@ func readRecord(k, v []byte, self uuid.UUID) (record, error) {
 		return r, err
 	}
 	if !bytes.Equal(diskKey(r.Key), k) {
-		return r, fmt.Errorf("it says that it is about the %s", r.Key.Name())
+		return r, fmt.Errorf("its key does not match its contents, which name the %s", r.Key.Name())
 	}
 	if r.Stamp.IsZero() { // written before decisions were stamped
 		r.Stamp = Stamp{Wall: max(r.Since.UnixMilli(), 1), Server: self}

@@ -28,7 +28,7 @@ type Edit struct {
 }
 
 // ErrUnchanged is what Edit.Change returns to leave an override as it is.
-var ErrUnchanged = errors.New("the override stays as it is")
+var ErrUnchanged = errors.New("the override is unchanged")
 
 // Edit changes or ends an override and returns it as it is then, a tombstone if it was
 // ended, with the first revision that it is in: 0 where nothing was to be done. An error
@@ -100,7 +100,7 @@ type write struct {
 	done     bool
 }
 
-var errAbandoned = errors.New("the change was given up before it was written")
+var errAbandoned = errors.New("the change was abandoned before it was written")
 
 // write applies a change together with those that others queued meanwhile: one
 // sync of the disk serves them all.
@@ -137,7 +137,7 @@ func (s *Store) commit(queue []*write) {
 	}
 	if err := b.save(); err != nil {
 		for _, w := range queue {
-			w.err = fmt.Errorf("keep the decision: %w", err) // what it was refused for may not be so
+			w.err = fmt.Errorf("store the override: %w", err) // what it was refused for may not be so
 		}
 		b.puts, b.evicted = b.puts[:expired], s.evicted // the time of those is over all the same
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // ErrNoStream is returned by [Options.Stream] for a member that takes no stream.
-var ErrNoStream = errors.New("member takes no stream")
+var ErrNoStream = errors.New("member does not accept streams")
 
 // Stream is a connection to a member's process, which reports for the endpoint. Read
 // returns a first report without having asked, and one for each Ask: whether it holds

@@ -24,7 +24,7 @@ const (
 	stampSize = 8 + 8 + 4 + 16
 )
 
-var errShort = errors.New("message is cut short")
+var errShort = errors.New("message is truncated")
 
 func encodeDigest(k kind, d override.Digest) []byte {
 	b := append(make([]byte, 0, 1+8*len(d)), byte(k))
@@ -37,7 +37,7 @@ func encodeDigest(k kind, d override.Digest) []byte {
 func decodeDigest(b []byte) (override.Digest, error) {
 	var d override.Digest
 	if len(b) != 8*len(d) {
-		return d, fmt.Errorf("digest is %d bytes long", len(b))
+		return d, fmt.Errorf("digest is %d bytes: want %d", len(b), 8*len(d))
 	}
 	for i := range d {
 		d[i] = binary.BigEndian.Uint64(b[8*i:])
