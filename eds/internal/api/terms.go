@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
@@ -90,7 +91,7 @@ func readQuery(r *http.Request, allowed ...string) (url.Values, error) {
 	for name, values := range query {
 		switch {
 		case !slices.Contains(allowed, name):
-			return nil, problemf(http.StatusBadRequest, "unknown parameter %.100q: want %s", name, strings.Join(allowed, ", "))
+			return nil, problemf(http.StatusBadRequest, "unknown parameter %.100q: want %s", name, cmp.Or(strings.Join(allowed, ", "), "none"))
 		case len(values) > 1:
 			return nil, problemf(http.StatusBadRequest, "%s is given twice", name)
 		}
