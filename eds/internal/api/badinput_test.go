@@ -27,7 +27,7 @@ var badBodies = []struct{ name, body, words string }{
 	{"hosts null", `{"hosts":null}`, "hosts is missing"},
 	{"hosts an object", `{"hosts":{}}`, "hosts is not a list"},
 	{"hosts in capitals", `{"Hosts":[]}`, "Hosts is not a field"},
-	{"hosts twice", `{"hosts":[],"hosts":[]}`, "hosts is there twice"},
+	{"hosts twice", `{"hosts":[],"hosts":[]}`, "hosts is given twice"},
 	{"unknown field", `{"hosts":[],"mode":"pin"}`, "mode is not a field"},
 	{"unknown field of a host", host(`"ip_address":"10.0.0.2","port":80,"id":"x"`), "hosts[1].id is not a field"},
 	{"a host that is null", `{"hosts":[null]}`, "hosts[0].ip_address is missing"},
@@ -178,7 +178,7 @@ func TestAWrongMethodIsToldTheRightOnes(t *testing.T) {
 func TestUnknownPathsAreNotFound(t *testing.T) {
 	r := newRig(t)
 	for _, path := range []string{"/nothing", "/edsservices", "/members/", "/console/", "/v1/registration", "//", "/../members"} {
-		r.wantProblem(t, r.do("GET", path, ""), 404, "there is no")
+		r.wantProblem(t, r.do("GET", path, ""), 404, "no such path")
 	}
 }
 
