@@ -27,7 +27,7 @@ type acquired struct {
 }
 
 // acquire takes all of it, and leaves to stops what it took. The error names
-// everything that cannot be had, so that a second server is told at once all that
+// everything that cannot be had, so that a second server learns at once all that
 // it needs of its own.
 func acquire(opts Options, stops *stopper, catcher panics.Catcher) (a acquired, err error) {
 	var errs [4]error

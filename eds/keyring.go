@@ -47,7 +47,7 @@ func (k keyring) Use(ctx context.Context, fingerprint string, without []string) 
 	return k.change(ctx, gossip.UseKey, found)
 }
 
-// Remove implements api.Keyring. Nobody may encrypt with the key any more.
+// Remove implements api.Keyring. No member may encrypt with the key any more.
 func (k keyring) Remove(ctx context.Context, fingerprint string, without []string) (api.Keys, error) {
 	found, have, err := k.find(ctx, fingerprint, without)
 	if err != nil {

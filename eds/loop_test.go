@@ -160,7 +160,7 @@ func (s *node) record(snap *registry.Snapshot) {
 	s.snapshot = append(s.snapshot, snap)
 }
 
-// forget starts what least looks at anew.
+// forget resets what least looks at.
 func (s *node) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -242,7 +242,7 @@ func TestFiftyUpstreamsComeAndGo(t *testing.T) {
 	})
 }
 
-// A server that is cut off hears of nobody, and that proves nothing.
+// A partitioned server hears of no member, and that proves nothing.
 func TestAServerCutOffLosesNobody(t *testing.T) {
 	for _, long := range []time.Duration{2 * time.Second, time.Minute, 11 * time.Minute} {
 		t.Run(long.String(), func(t *testing.T) {

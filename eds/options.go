@@ -78,7 +78,7 @@ type Access struct {
 type Trust struct {
 	AllowAddresses []netip.Prefix      // endpoints may be there although their member gossips elsewhere
 	ServiceKeys    string              // file of the keys of services; "": services are everybody's
-	EDSKey         ed25519.PrivateKey  // nil: nobody has to prove that it is an EDS server
+	EDSKey         ed25519.PrivateKey  // nil: EDS servers need no proof
 	EDSPublic      []ed25519.PublicKey // further keys of EDS servers, while one replaces another
 	Bounds         gossip.Bounds       // of the pool
 	MaxServices    int                 // that members may bring

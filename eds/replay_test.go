@@ -58,7 +58,7 @@ func TestAReplayPutsNobodyIntoServiceAgain(t *testing.T) {
 	}
 }
 
-// Its proofs are kept, or nobody would be in service until all are challenged again.
+// Its proofs are kept; without them no endpoint would be in service until all are challenged again.
 func TestAPoolThatWasOutOfSightForLongIsInServiceWhenItIsBack(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {

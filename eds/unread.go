@@ -11,7 +11,7 @@ import (
 
 // unread logs HTTP connections that ended without a request that net/http could read.
 // It answers those with 400 itself, before any handler sees them, and logs nothing: an
-// Envoy that polls would be left without endpoints, and nobody would know why.
+// Envoy that polls would be left without endpoints, and no log line would say why.
 type unread struct {
 	logger *slog.Logger
 

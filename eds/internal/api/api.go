@@ -69,7 +69,7 @@ func New(opts Options) http.Handler { return harden(newRouter(opts)) }
 type api struct{ Options }
 
 // serviceVar matches everything below its prefix, so that a name that is empty or
-// has a slash is told what is wrong with it.
+// has a slash gets an error that says what is wrong with it.
 const serviceVar = "{service:.*}"
 
 // hostPath names a host of a service by its uuid or ip:port, and comes before the

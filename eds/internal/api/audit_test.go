@@ -103,7 +103,6 @@ func TestDurationsMayHaveDays(t *testing.T) {
 	}
 }
 
-// A page of the audit as it is answered.
 type auditPage struct {
 	Audit []struct{ ID string }
 	Next  string

@@ -50,7 +50,7 @@ func (a *api) streamEvents(w http.ResponseWriter, r *http.Request) error {
 			b = []byte(":\n\n")
 		case <-reader.More():
 			taken, err := reader.Take()
-			if err != nil { // it comes back, and is told to reset
+			if err != nil { // the client reconnects and gets a reset
 				return nil
 			}
 			b = encodeEvents(taken)

@@ -17,6 +17,6 @@ func (a *api) readyz(w http.ResponseWriter, _ *http.Request) error {
 
 func plain(w http.ResponseWriter, text string) error {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.WriteString(w, text) // the client is gone, there is nobody to tell
+	_, _ = io.WriteString(w, text) // the client has gone
 	return nil
 }

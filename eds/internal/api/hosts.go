@@ -22,7 +22,7 @@ type hostAnswer struct {
 	Service  string        `json:"service"`
 	Host     string        `json:"host"`               // the uuid or ip:port, canonical
 	Override *overrideView `json:"override,omitempty"` // absent: nothing is decided under this name
-	Endpoint *hostView     `json:"endpoint,omitempty"` // absent while nobody has the address
+	Endpoint *hostView     `json:"endpoint,omitempty"` // absent while no process has the address
 }
 
 // named is a host as a request names it.
@@ -100,7 +100,7 @@ func (a *api) getHost(w http.ResponseWriter, r *http.Request) error {
 	return a.answerHost(w, r)
 }
 
-// answerHost shows what the path names, as it is now.
+// answerHost answers with the current state of what the path names.
 func (a *api) answerHost(w http.ResponseWriter, r *http.Request) error {
 	n, err := a.hostName(r)
 	if err != nil {

@@ -41,7 +41,7 @@ func (a *api) edge(h handler) http.Handler {
 	})
 }
 
-// What a request is refused for, as it is counted.
+// Reasons for refusing a request: label values of a metric.
 const (
 	refusedDecision = "overrides"
 	refusedReader   = "event_readers"
@@ -80,8 +80,8 @@ func asProblem(err error) *problem.Problem {
 	return problemf(http.StatusInternalServerError, "the server failed: see its log")
 }
 
-// failed is what a request is told that ended by a fault of the server: it may have come
-// after the change.
+// failed answers a request that ended by a fault of the server, which may have come after
+// the change.
 func failed(r *http.Request) *problem.Problem {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return asProblem(nil)
@@ -119,6 +119,6 @@ func answer(w http.ResponseWriter, status int, v any) error {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(cmp.Or(status, http.StatusOK))
-	_, _ = w.Write(append(b, '\n')) // the client is gone, there is nobody to tell
+	_, _ = w.Write(append(b, '\n')) // the client has gone
 	return nil
 }

@@ -190,7 +190,7 @@ func (a *api) answerWrite(w http.ResponseWriter, r *http.Request, status int, o 
 }
 
 // tagService says what is decided for a service, once the registry shows it: with the
-// tag of a decision that the answer does not show, somebody could overrule it unseen.
+// tag of an override that the answer does not show, a client could overwrite it unseen.
 func (a *api) tagService(w http.ResponseWriter, r *http.Request, service string) {
 	tag := a.Overrides.ServiceTag(service)
 	if _, revision := a.Overrides.InForce(); a.awaitVisible(r, revision) {

@@ -130,8 +130,8 @@ func said[T comparable](name string, value T) slog.Attr {
 	return slog.Any(name, value)
 }
 
-// nowUTC is the moment of a decision, as precise as it is kept.
+// nowUTC is the time of an override, in the precision that is stored.
 func nowUTC() time.Time { return moment(time.Now()) }
 
-// moment is t by the wall clock, as precise as it is kept.
+// moment is t by the wall clock, in the precision that is stored.
 func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

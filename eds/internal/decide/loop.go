@@ -288,7 +288,7 @@ func (l *Loop) recalled(now time.Time) []*fleet.Member {
 	return append(members, l.remembered...)
 }
 
-// lost are members that nobody has heard of since then.
+// lost are members that gossip has not heard of since then.
 func lost(members []*fleet.Member, since time.Time) []*fleet.Member {
 	dead := make([]*fleet.Member, len(members))
 	for i, m := range members {

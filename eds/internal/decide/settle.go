@@ -3,8 +3,8 @@ package decide
 import "time"
 
 // How long a new server waits for gossip, and then for its probes, before it
-// speaks to an Envoy. One that remembers a fleet and hears nobody of it may itself
-// be cut off: what its Envoys have is better than what it knows.
+// speaks to an Envoy. One that remembers a fleet and hears no member of it may itself
+// be partitioned: what its Envoys have is better than what it knows.
 const (
 	settleQuiet = 2 * time.Second  // without a change of the pool, once joined
 	settleMost  = 10 * time.Second // in any case
@@ -16,14 +16,14 @@ const (
 
 // settling tells when gossip knows enough to be believed: a seed or a remembered
 // member was joined and the pool was then quiet, or the most it may take is over.
-// A server that expects nobody is settled at once. It is a pure function of the
+// A server that expects no member is settled at once. It is a pure function of the
 // times given to it; once settled it stays so.
 type settling struct {
 	recalls bool // there are members remembered from before
 	start   time.Time
 	joined  bool
 	quiet   time.Time // since when the pool has not changed
-	muteEnd time.Time // when somebody remembered was first heard, or last not
+	muteEnd time.Time // when a remembered member was first heard, or last silent
 	heard   time.Time // when gossip was done
 	settled bool
 }

@@ -50,7 +50,7 @@ type aim struct {
 	turn    turns.Turn
 	target  *probe.Target // nil: not at all
 	lost    bool          // whether it is given up depends on the time and the evidence
-	givenUp bool          // it stays so for as long as it is lost
+	givenUp bool          // stays set while it is lost
 }
 
 // update brings the list to what its arguments say, and reports whether it is another

@@ -154,7 +154,7 @@ func merge[T any](was, now []T, compare func(a, b *T) int, pair func(a, b *T)) {
 	}
 }
 
-// mergeShared does so for lists that share what stayed as it was: of that nothing is told.
+// mergeShared does so for lists that share unchanged elements, which it skips.
 func mergeShared[T any](was, now []*T, compare func(a, b *T) int, pair func(a, b *T)) {
 	merge(was, now, func(a, b **T) int { return compare(*a, *b) }, func(a, b **T) {
 		switch {

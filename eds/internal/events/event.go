@@ -18,7 +18,7 @@ import (
 type Kind string
 
 // The kinds of events. After Reset nothing that a reader heard before counts: it
-// asks for everything anew.
+// asks for everything again.
 const (
 	KindMember   Kind = "member"
 	KindEndpoint Kind = "endpoint"
@@ -46,7 +46,7 @@ type Event struct {
 	Data json.RawMessage // of the type named after Kind; an empty object with Reset
 }
 
-// Member is a process in the pool as it is after the change, or was before it went.
+// Member is a process in the pool after the change, or before it left.
 type Member struct {
 	Change     Change         `json:"change"`
 	ID         uuid.UUID      `json:"id"`
@@ -95,8 +95,8 @@ type Client struct {
 	Refused   string `json:"refused,omitempty"` // its reason, when it has just refused something
 }
 
-// Guard is the refusal to believe that most of a service is gone; without a service
-// it is that this server hears nobody.
+// Guard keeps a service whose endpoints mostly fell silent at once; without a service
+// it says that this server hears no endpoint.
 type Guard struct {
 	Change  Change    `json:"change"`
 	Service string    `json:"service,omitempty"`

@@ -291,7 +291,7 @@ func TestTheHubTellsWhatItIsHandedAndWhoConnects(t *testing.T) {
 		last := h.id(h.last)
 		r.Close()
 		clients.Store(&[]xds.Client{{Node: "n", Connected: epoch}, {Node: "m", Connected: epoch}})
-		time.Sleep(clientsEvery) // it is told when it happens, though nobody reads
+		time.Sleep(clientsEvery) // reported when it happens, even without a reader
 		if r, err = h.Subscribe(last); err != nil {
 			t.Fatal(err)
 		}
@@ -322,7 +322,7 @@ func TestAResetHidesNothingThatCameAfterIt(t *testing.T) {
 }
 
 // A start brings thousands of clients at once, which push out all else unless
-// somebody is there to read them.
+// there is a reader.
 func TestAFloodOfClientsIsToldToThoseWhoRead(t *testing.T) {
 	for _, tc := range []struct {
 		readers, clients, want int

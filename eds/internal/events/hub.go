@@ -98,8 +98,8 @@ func (h *Hub) Run(ctx context.Context) {
 	}
 }
 
-// look finds which clients came, went or refused something. Where that are very many,
-// as after a start, and nobody reads, they must not push out all the rest.
+// look finds which clients connected, left or rejected something. Where these are very
+// many, as after a start, and there is no reader, they must not push out other events.
 func (h *Hub) look() {
 	list, revision := h.Clients(h.connected)
 	if revision == h.connected {
@@ -207,7 +207,7 @@ func (h *Hub) Close() {
 }
 
 // Reader hears what happens. It is used from one goroutine. What it has not taken
-// stays in the Hub's ring: nobody waits for it.
+// stays in the Hub's ring: a slow Reader delays no other.
 type Reader struct {
 	hub  *Hub
 	more latest.Signal

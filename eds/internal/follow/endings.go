@@ -40,8 +40,8 @@ func (e *Endings) Update(snap *registry.Snapshot) {
 	e.latest.Put(snap)
 }
 
-// Run looks each second until ctx ends. A server that may be cut off, or does not
-// know the pool yet, takes nobody for gone.
+// Run looks each second until ctx ends. A server that may be partitioned, or does
+// not know the pool yet, takes no process for gone.
 func (e *Endings) Run(ctx context.Context) {
 	snap := &registry.Snapshot{}
 	tick := time.NewTicker(endingsEvery)

@@ -45,7 +45,7 @@ func NewLinks(open func(context.Context, *fleet.Member) (Stream, error), broke f
 // Update hands over a Snapshot. It never blocks; only the loop may call it.
 func (l *Links) Update(snap *registry.Snapshot) { l.latest.Put(snap) }
 
-// heldLink is whom a link is held to, for as long as it is wanted.
+// heldLink is the member that a link leads to, while the link is wanted.
 type heldLink struct {
 	member *fleet.Member
 	stop   context.CancelFunc

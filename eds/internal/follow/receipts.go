@@ -21,7 +21,7 @@ import (
 
 const (
 	receiptsTogether = 2 * time.Millisecond // acknowledgements are looked at this long after the first
-	pendingEvery     = time.Second          // how often a draining member is told who is missing
+	pendingEvery     = time.Second          // how often a draining member receives who is missing
 	receiptsAtOnce   = 64                   // sends under way; each is bounded by the profile's TCP timeout
 	refusedAtOnce    = 4                    // of them to members that are refused, beside the others: those may not be there at all
 	refusedAfter     = 3 * time.Second      // a new member has yet to prove its address
@@ -164,12 +164,12 @@ func (r *Receipts) claim(snap *registry.Snapshot, m *fleet.Member, now time.Time
 	return c
 }
 
-// lost is the claim of a member that went without a word: nobody waits for the
-// receipt, but how long it took is worth knowing.
+// lost is the claim of a member that left without notice: it waits for no
+// receipt, but the time is measured.
 func (r *Receipts) lost(m *fleet.Member, now time.Time) *claim {
 	c := r.open[m.ID]
 	if c != nil && c.refusal != "" {
-		delete(r.open, m.ID) // it is told again if it is refused again
+		delete(r.open, m.ID) // a new refusal is sent again
 		return nil
 	}
 	if c != nil && !c.leaves {
@@ -241,8 +241,8 @@ func (r *Receipts) mail(ctx context.Context, m *fleet.Member, c *claim, receipt 
 	}()
 }
 
-// sendAgain is for a send that failed. Where a refused member is found is its own word:
-// nobody is to be sent there often.
+// sendAgain is for a send that failed. The address of a refused member is unproven:
+// messages to it are rare.
 func (c *claim) sendAgain(now time.Time) {
 	c.done, c.again = false, now.Add(pendingEvery)
 	if c.refusal != "" {

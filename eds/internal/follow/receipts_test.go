@@ -98,7 +98,7 @@ func (o *office) update(of ...fleet.Member) {
 	o.receipts.Update(snap)
 }
 
-// envoy is a client that acknowledges when it is told to.
+// envoy is a client that acknowledges on request.
 type envoy struct {
 	o      *office
 	stream grpc.BidiStreamingClient[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
@@ -176,7 +176,7 @@ func (o *office) observes(kinds ...string) {
 	}
 }
 
-// twoEnvoys have a, which is told so.
+// twoEnvoys have a, which gets a receipt.
 func (o *office) twoEnvoys(a fleet.Member) (quick, slow envoy) {
 	o.t.Helper()
 	o.update(a)
@@ -264,7 +264,7 @@ func TestAReceiptThatWasNotSentIsSentAgainAndCountsOnce(t *testing.T) {
 	}
 }
 
-// A member that this server refuses is fed to nobody, and waits for a word as long.
+// No client gets a member that this server refuses; it waits for a receipt as long.
 func TestARefusedMemberThatLeavesIsToldThatItIsGone(t *testing.T) {
 	o := newOffice(t)
 	a := drained(backend(1))

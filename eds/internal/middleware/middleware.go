@@ -1,6 +1,6 @@
 // Package middleware stands before every handler of an EDS server's HTTP port: it
-// decides who is let in, keeps other sites' pages out of the browser of somebody
-// who is, and bounds what one address may ask. What it refuses is answered with a
+// decides who is let in, keeps other sites' pages out of the browser of a client
+// that is, and bounds what one address may ask. What it refuses is answered with a
 // problem document and counted. It also bounds the connections of one address at any
 // port.
 package middleware
@@ -21,7 +21,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
-// What a request is refused for, as it is counted.
+// Reasons for refusing a request: label values of a metric.
 const (
 	RefusedRate        = "http_rate"
 	RefusedHost        = "http_host"
@@ -53,7 +53,7 @@ type Options struct {
 	DiscoveryRate int   // the same for discovery, where each Envoy polls for each cluster
 	MaxBody       int64 // bytes; 0: no limit beyond the handlers' own
 
-	Refused func(reason string) // called for each refusal; nil: nobody
+	Refused func(reason string) // called for each refusal; may be nil
 	Panics  panics.Catcher
 	Logger  *slog.Logger
 }
@@ -108,7 +108,7 @@ func setHeaders(h http.Header) {
 }
 
 // check returns why a request is refused, nil when it is not; it then carries its
-// author's name, or the one that it claims where nobody has to prove one.
+// author's name, or the claimed one where no proof is required.
 func (g *guarded) check(r *http.Request, kind kind) *refusal {
 	rates := g.rates
 	if kind == discovery {

@@ -21,7 +21,7 @@ const (
 	Expired   Action = "expired"
 	Overtaken Action = "overtaken" // it came from another server, and a later one was there already
 
-	// What Note is told of: it is no decision of the Store.
+	// Recorded by Note: these are not overrides.
 	Confirmed  Action = "confirmed" // that the silent hosts of a service are dead
 	KeyAdded   Action = "key added" // to the pool
 	KeyUsed    Action = "key used"
@@ -254,7 +254,7 @@ type skipped struct {
 	keys map[string]struct{}
 }
 
-// maxSkipped bounds how many are told apart; further ones are skipped in silence.
+// maxSkipped bounds how many are remembered; further ones are skipped in silence.
 const maxSkipped = 1000
 
 // add reports whether k is news.

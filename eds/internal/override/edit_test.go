@@ -142,7 +142,7 @@ func TestADecisionEndsOnTimeOnceAndAfterARestart(t *testing.T) {
 
 		decide(t, again, drained, time.Minute)
 		_ = db.Close()
-		time.Sleep(time.Hour) // nobody runs when its time is over
+		time.Sleep(time.Hour) // Run is not active when it expires
 		for range 2 {
 			again, db := open(t, filepath.Join(dir, "again"))
 			if err := again.Expire(); err != nil {

@@ -28,7 +28,7 @@ func (o Override) begin(now time.Time) Override {
 	return o
 }
 
-// withLeft is o as another server is told of it at now.
+// withLeft is o in the form that is sent to another server at now.
 func (o Override) withLeft(now time.Time) Override {
 	if !o.end.IsZero() {
 		if o.Left = o.end.Sub(now); o.Left <= 0 {
@@ -62,7 +62,7 @@ func (o Override) EndsAt(now time.Time) time.Time {
 	return at
 }
 
-// moment is t by the wall clock, as precise as it is kept.
+// moment is t by the wall clock, in the precision that is stored.
 func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
 // expiry is when the next overrides end, by each of the two clocks: they cannot be

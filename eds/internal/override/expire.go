@@ -8,7 +8,7 @@ import (
 )
 
 // How long a decision that ended is kept: a server that was away for longer brings
-// it back. One about a process that is gone matters to nobody much sooner.
+// it back. One for a process that has left is needed for a shorter time.
 const (
 	keepEnded   = 30 * 24 * time.Hour
 	keepProcess = 2 * 24 * time.Hour
@@ -89,7 +89,7 @@ func (s *Store) findExpiry() {
 	}
 }
 
-// forgotten reports whether o ended so long ago that nobody keeps it.
+// forgotten reports whether o ended so long ago that no server keeps it.
 func (o Override) forgotten(now time.Time) bool {
 	if o.InForce(now) {
 		return false

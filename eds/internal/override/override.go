@@ -24,7 +24,7 @@ type Mode string
 const (
 	Auto  Mode = "auto"  // gossip alone
 	Merge Mode = "merge" // the manual hosts beside the self-registered ones
-	Pin   Mode = "pin"   // the manual hosts and nobody else
+	Pin   Mode = "pin"   // the manual hosts only
 )
 
 // State is what an operator decided about serving one host.
@@ -85,8 +85,8 @@ func (k Key) Name() string {
 	return fmt.Sprintf("host %s of service %q", k.Host, k.Service)
 }
 
-// Override is a decision of an operator. Values are immutable once they are in a
-// Store: nobody may write to Hosts or Tags.
+// Override is what an operator set for a service or a host. Values are immutable once
+// they are in a Store: do not write to Hosts or Tags.
 type Override struct {
 	Key
 	ID      string `json:"-"`          // Key.ID; filled in by the Store

@@ -7,8 +7,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// A revocation that arrives after a later decision changes nothing, and the audit
-// says that somebody made it; once.
+// A revocation that arrives after a later override changes nothing, and the audit
+// records it, once.
 func TestARevocationThatCameTooLateIsInTheAudit(t *testing.T) {
 	s := newStore(t)
 	wall, server := time.Now().UnixMilli(), uuid.UUID{1}

@@ -145,7 +145,7 @@ func TestReplicasAgreeInWhateverOrderDecisionsCome(t *testing.T) {
 	})
 }
 
-// checkSums computes anew what a store keeps up to date.
+// checkSums recomputes what a store keeps up to date.
 func checkSums(t *rapid.T, s *Store, now time.Time) {
 	var digest Digest
 	etags := make(map[string]etag)

@@ -85,7 +85,7 @@ func (s Stamp) check(now time.Time) error {
 	}
 }
 
-// clock makes stamps. It is owned by whoever holds the store's write lock.
+// clock makes stamps. It is guarded by the store's write lock.
 type clock struct {
 	server uuid.UUID
 	last   Stamp // the highest seen

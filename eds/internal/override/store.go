@@ -40,7 +40,7 @@ type Options struct {
 
 	MaxInForce int // 0 stands for DefaultMaxInForce
 
-	Unreadable func(kind string) // called for each record on disk that is skipped since it cannot be read; nil: nobody
+	Unreadable func(kind string) // called for each record on disk that is skipped since it cannot be read; may be nil
 }
 
 // What a record that cannot be read is of.
@@ -232,7 +232,7 @@ func (s *Store) count(r record, by int) {
 }
 
 // InForce returns the decisions in force, sorted by service, then host, and the
-// revision that they make up. Nobody may write to what it returns.
+// revision that they make up. Callers must not modify the result.
 func (s *Store) InForce() ([]Override, uint64) {
 	s.mu.RLock()
 	sorted, revision, fresh := s.sorted, s.revision, len(s.stale) == 0
@@ -246,7 +246,7 @@ func (s *Store) InForce() ([]Override, uint64) {
 	return s.sorted, s.revision
 }
 
-const fewStale = 32 // above, sorting all anew is cheaper
+const fewStale = 32 // above, sorting everything is cheaper
 
 // sort brings sorted up to date. The caller holds mu.
 func (s *Store) sort() {
@@ -297,7 +297,7 @@ func (s *Store) Changed() <-chan struct{} { return s.changed }
 // Made receives after a decision was made at this server. It holds one signal.
 func (s *Store) Made() <-chan struct{} { return s.made }
 
-// maxFresh bounds what nobody has taken yet; what is dropped, Digest finds.
+// maxFresh bounds what is not taken yet; what is dropped, Digest finds.
 const maxFresh = 4096
 
 // TakeMade returns the decisions made at this server since it was last called, the

@@ -21,18 +21,18 @@ type Edit struct {
 	IfMatch func(service, decision string) bool
 
 	// Change returns the new override, given the present one. With Revoked it ends the
-	// present one, if there is one; ErrUnchanged leaves it as it is. The Store sets Key,
+	// present one, if there is one; ErrUnchanged keeps it. The Store sets Key,
 	// ID, Stamp, Actor and Reason, and Since when that is zero. It must not block, and
 	// may be called from another goroutine.
 	Change func(was Override, exists bool) (Override, error)
 }
 
-// ErrUnchanged is what Edit.Change returns to leave an override as it is.
+// ErrUnchanged is what Edit.Change returns to keep an override unchanged.
 var ErrUnchanged = errors.New("the override is unchanged")
 
-// Edit changes or ends an override and returns it as it is then, a tombstone if it was
+// Edit changes or ends an override and returns the new one, a tombstone if it was
 // ended, with the first revision that it is in: 0 where nothing was to be done. An error
-// of Change is returned as it is; ErrStale is that of IfMatch.
+// of Change is returned unwrapped; ErrStale means that IfMatch failed.
 func (s *Store) Edit(e Edit) (Override, uint64, error) {
 	var made Override
 	revision, err := s.write(func(b *batch) error {
@@ -139,7 +139,7 @@ func (s *Store) commit(queue []*write) {
 		for _, w := range queue {
 			w.err = fmt.Errorf("store the override: %w", err) // what it was refused for may not be so
 		}
-		b.puts, b.evicted = b.puts[:expired], s.evicted // the time of those is over all the same
+		b.puts, b.evicted = b.puts[:expired], s.evicted // these have expired anyway
 	}
 	first := s.publish(b)
 	for i, w := range queue {

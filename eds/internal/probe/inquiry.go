@@ -93,7 +93,7 @@ func (w *watcher) askGossip() {
 			case mute, refuses:
 				return vouched // a process that gossips takes connections there
 			default:
-				return said // unasked: nobody knows whether the network is fine
+				return said // unasked: it is unknown whether the network works
 			}
 		}
 		if <-elsewhere {

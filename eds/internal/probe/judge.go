@@ -37,7 +37,7 @@ const (
 
 const (
 	failingAfter = 2 // answers in a row other than good ones
-	silentAfter  = 3 // time-outs in a row, when nobody else has any
+	silentAfter  = 3 // time-outs in a row, while no other endpoint has any
 	// With everybody else timing out, this many more are wanted: silence that is
 	// shared is the network's, or our own (compare Lifeguard's local health).
 	silentMore = 12
@@ -81,7 +81,7 @@ func (j *judge) answer(good bool, id string) {
 
 // testimony is what the witnesses to a refusal have said so far.
 type testimony struct {
-	tcp       word // the gossip port: refuses, answers, mute, nobody
+	tcp       word // the gossip port: refuses, answers, mute, or not asked
 	udp       word // the same port over UDP: refuses, mute
 	challenge word // the process: answers, mute
 	overdue   bool // an answer to the challenge should be here by now
@@ -103,7 +103,7 @@ func (t *testimony) add(who witness, said word) {
 }
 
 // verdict is what the testimony amounts to; Unknown as long as it proves nothing. Patient
-// waits for all of it: whoever was taken for dead wrongly before may be slow to answer.
+// waits for all of it: an endpoint that was wrongly taken for dead before may be slow to answer.
 func (t testimony) verdict(patient bool) Verdict {
 	switch {
 	case t.tcp == nobody:
@@ -153,7 +153,7 @@ func (j *judge) suspect(v Verdict) {
 
 // timeout notes a time-out while the given share of the other endpoints has them
 // too. It reports whether gossip is to be asked now: one time-out before its word
-// is needed, so that nobody waits for it.
+// is needed, so that the verdict does not wait for it.
 func (j *judge) timeout(share float64) bool {
 	j.late, j.bad = true, 0
 	j.silent++

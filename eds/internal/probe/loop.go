@@ -33,7 +33,7 @@ type eventKind int
 
 const (
 	connected   eventKind = iota
-	refused               // nobody listens
+	refused               // no process listens
 	unreachable           // the dial failed otherwise, which proves nothing
 	helpless              // this process has not what it takes to dial
 	unable                // the member takes no stream
@@ -43,7 +43,7 @@ const (
 	pinged    // gossip has
 )
 
-// event is what the loop is told.
+// event is what the loop receives.
 type event struct {
 	kind    eventKind
 	watcher *watcher
@@ -197,7 +197,7 @@ func FirstRound(n int, interval time.Duration) time.Duration {
 	return (1 + time.Second*time.Duration(n-1)/perSecond/interval) * interval
 }
 
-// stop leaves the evidence as it is: whoever ends does not know less for it.
+// stop keeps the evidence: ending a prober makes none of it wrong.
 func (l *loop) stop() {
 	for _, w := range l.watchers {
 		w.stop()

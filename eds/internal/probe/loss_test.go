@@ -150,7 +150,7 @@ func TestTheSilenceOfOthersMakesPatient(t *testing.T) {
 		s.pass(lateFor + 2*time.Second)
 		s.do(0, "freeze")
 		s.pass(2501 * time.Millisecond)
-		s.want(0, Silent) // nobody is late any more
+		s.want(0, Silent) // no endpoint is late any more
 	})
 }
 

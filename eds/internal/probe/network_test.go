@@ -25,11 +25,11 @@ type network struct {
 type host struct {
 	net *network
 
-	refusing bool          // nobody listens
+	refusing bool          // no process listens
 	rejected bool          // a firewall refuses for it, over TCP
 	walled   bool          // and over UDP
 	dropped  bool          // a firewall drops what goes to it over TCP
-	secret   bool          // nobody says that its UDP port is unreachable
+	secret   bool          // no ICMP message says that its UDP port is unreachable
 	dark     bool          // packets to it and from it vanish, and only dials try again
 	frozen   bool          // the kernel accepts, the process does not answer until it thaws
 	dialErr  error         // what every dial finds
@@ -250,7 +250,7 @@ func (h *host) response() string {
 
 // memConn is the client's end of a connection.
 type memConn struct {
-	net.Conn // the methods that nobody calls
+	net.Conn // the methods that are not called
 	host     *host
 	data     chan string
 	eof      chan struct{} // closed by the host
@@ -323,7 +323,7 @@ func (c *memConn) more() error {
 
 // memSocket is a connected UDP socket.
 type memSocket struct {
-	net.Conn // the methods that nobody calls
+	net.Conn // the methods that are not called
 	host     *host
 	sent     int
 	deadline time.Time

@@ -13,7 +13,7 @@ const (
 	beatLate = time.Second
 )
 
-// pulse notices the pauses of its own process. A judge that slept judges nobody:
+// pulse notices the pauses of its own process. After a pause there is no verdict:
 // what was asked before the pause ended proves nothing.
 type pulse struct {
 	start time.Time

@@ -156,7 +156,7 @@ func TestARealServerThatClosesConnections(t *testing.T) {
 }
 
 // A prober that is stopped for longer than it takes to judge finds on waking that
-// its connection was closed meanwhile, and judges nobody.
+// its connection was closed meanwhile, and gives no verdict.
 func TestAStoppedProberJudgesNobody(t *testing.T) {
 	ln, addr := listen(t)
 	server := &http.Server{Handler: answer(""), IdleTimeout: time.Second}

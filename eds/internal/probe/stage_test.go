@@ -22,7 +22,7 @@ type stage struct {
 	targets []Target
 	pinged  int
 	answer  time.Duration // an answer to a challenge takes
-	others  bool          // there are some that reach whoever is dark here
+	others  bool          // there are others that reach the endpoints that are dark here
 	stop    func()
 }
 

@@ -119,8 +119,8 @@ func (w *watcher) timedOut(now time.Time) {
 		w.probe(now)
 		return
 	}
-	// A program that serves one request at a time is still busy with those that nobody
-	// waits for any more: all who check leave it room to catch up.
+	// A program that serves one request at a time is still busy with abandoned
+	// ones: all servers that check leave it time to catch up.
 	if rest := now.Add(w.timeout() * time.Duration(w.target.Turn.Shares)); w.way() == single && w.tick.Before(rest) {
 		w.tick = rest
 	}

@@ -114,7 +114,7 @@ func (s stuckStream) Ask() error {
 	return context.DeadlineExceeded
 }
 
-// Members that read nothing of their streams hold up nobody else.
+// Members that read nothing of their streams do not delay others.
 func TestStreamsThatAreStuckDoNotDelayOtherProbes(t *testing.T) {
 	const stuck = 30
 	inVirtualTime(t, 1+stuck, func(t *testing.T, s *stage) {
@@ -230,7 +230,7 @@ func TestEDSServersTakeTurnsToCheckAForeignProgram(t *testing.T) {
 	})
 }
 
-// Requests that nobody waits for any more keep a program that serves one at a time busy.
+// Abandoned requests keep a program that serves one at a time busy.
 func TestAForeignProgramThatIsSilentHasTimeToCatchUp(t *testing.T) {
 	const servers, timeout = 3, 5 * time.Second
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {

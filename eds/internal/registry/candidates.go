@@ -14,7 +14,7 @@ import (
 type candidate struct {
 	key      probe.Key
 	of       *candidates
-	shown    Host           // as far as it is known before anybody objects
+	shown    Host           // as known before rules are applied
 	own      *ruling        // of operators about it; nil for none
 	rules    *ruling        // the one that counts: a manual host has also that of the member at its address
 	alive    bool           // gossip says so
@@ -49,7 +49,7 @@ type candidates struct {
 	stale  []*candidate  // that are still ranked
 	ranked []claim       // by address, the best claim to each first
 	by     override.Mode // that they are ranked by
-	bad    int           // how many go against their will, if nobody holds them
+	bad    int           // how many would be removed although they did not leave
 
 	rulings rulings // of operators, for single hosts
 
@@ -202,7 +202,7 @@ func (c *claim) show(o outcome) {
 // A process that registered itself has the last word on itself. Of those that others
 // registered, one that is draining or unhealthy yields to one that is not: it may be
 // about its registrar alone. Where no process is left that could say more, the one that
-// was registered last has said the last word, be it that the endpoint goes.
+// was registered last decides, even if it says that the endpoint leaves.
 func compareClaims(a, b *candidate) int {
 	if c := a.key.Addr.Compare(b.key.Addr); c != 0 {
 		return c
@@ -240,7 +240,7 @@ func (c *candidate) yields() bool { return c.onBehalf && c.declines }
 func (c *candidate) gone() bool { return c.wish.hidden && !c.wish.reason.mute() }
 
 // departed reports whether c is known to have left or died. Where another process has
-// its address, that one is the endpoint, be it known here or not.
+// its address, that one is the endpoint, whether it is known here or not.
 func (c *candidate) departed() bool { return c.gone() && c.evidence.Verdict != probe.Replaced }
 
 // first orders true before false.

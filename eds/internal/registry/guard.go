@@ -15,7 +15,7 @@ const (
 // Guard is the refusal to take most of a service out because nothing is heard of it.
 type Guard struct {
 	Since time.Time
-	Until time.Time // when it lets go in any case; zero while this server hears nobody
+	Until time.Time // when it ends in any case; zero while this server hears no endpoint
 	Held  int       // endpoints that are served although they are silent, or contradicted
 
 	// Contradicted is how many of Held are alive by a fresh answer, although connections to
@@ -47,7 +47,7 @@ type mute struct {
 	final        bool      // it is not held again before it was heard
 }
 
-// newMute is for a host that is mute from now on. Held is held as it is: one that
+// newMute is for a host that is mute from now on. The guard keeps its state: one that
 // was out of service stays out.
 func newMute(inService bool) *mute {
 	if !inService {
@@ -162,7 +162,7 @@ func (g *guard) confirm(mutes map[probe.Key]*mute) bool {
 	return any
 }
 
-// suspend leaves the guard as it is, for as long as nobody is judged.
+// suspend freezes the guard while no endpoint is judged.
 func (g *guard) suspend() { g.until, g.calm = time.Time{}, time.Time{} }
 
 // due is when decide would answer differently though nothing else changes; zero

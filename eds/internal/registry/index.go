@@ -77,7 +77,7 @@ func (x *index) decide(overrides []override.Override) {
 }
 
 // still reports whether a candidate, or that there is none, is what m and the
-// evidence make of it. Evidence that nobody looked for is as it was.
+// evidence make of it. Evidence that was not looked up counts as unchanged.
 func (c *candidate) still(m, was *fleet.Member, evidence map[probe.Key]probe.Evidence, looked bool) bool {
 	return m.Equal(was) && (c == nil || !looked || evidence[c.key] == c.evidence)
 }
@@ -113,7 +113,7 @@ func (x *index) get(name string) *candidates {
 }
 
 // list brings in the manual lists, and what the probes say of their hosts. There
-// are few of them: all are made anew.
+// are few of them: all are rebuilt.
 func (x *index) list(in *Input) {
 	if x.manual {
 		x.manual = false

@@ -102,8 +102,8 @@ func (r *Registry) hold(now time.Time, c *candidates, due *soonest) {
 			}
 		case cand.mute != nil && r.isolated:
 			cand.mute.hold(now)
-		case cand.mute != nil && (deaf || cand.outranked): // it stays as it is
-		case cand.mute != nil && cand.wish.hearsay && now.Before(r.hearsayUntil): // it stays as it is
+		case cand.mute != nil && (deaf || cand.outranked): // unchanged
+		case cand.mute != nil && cand.wish.hearsay && now.Before(r.hearsayUntil): // unchanged
 			due.add(r.hearsayUntil)
 			if !cand.mute.held {
 				t.mutes = append(t.mutes, &mute{went: cand.mute.went, final: true}) // it counts

@@ -232,7 +232,7 @@ func TestDecideDependsOnNothingButWhatItIsTold(t *testing.T) {
 	})
 }
 
-// Due moments come to an end, and what nobody needs any more is forgotten.
+// Due moments come to an end, and what is not needed any more is forgotten.
 func TestAllIsForgottenInTheEnd(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := randomScript(t, defaults, everyVerb)

@@ -31,7 +31,7 @@ type Options struct {
 }
 
 // Input is what Decide decides from. Decide keeps Members, and the values in the
-// rest: nobody may write to them afterwards.
+// rest: callers must not modify them afterwards.
 type Input struct {
 	Now       time.Time // never before that of the last call
 	Settled   bool
@@ -108,7 +108,7 @@ func (r *Registry) decide(in Input) (*Snapshot, time.Time) {
 
 // keepServed sorts the members, and adds those that gossip gave up so long ago
 // that it has forgotten them, but that are still served: because they answer, or
-// because this server has heard nobody for longer than gossip remembers.
+// because this server has heard no endpoint for longer than gossip remembers.
 func (r *Registry) keepServed(members []*fleet.Member) []*fleet.Member {
 	if !sorted(members, r.last.Members) {
 		members = slices.Clone(members)
@@ -225,8 +225,8 @@ func (c *candidates) decide(now time.Time, m *memory, due *soonest) Service {
 	return s
 }
 
-// judge says whether c is served. Damping goes on counting for one that is forced,
-// for when nobody forces it any more.
+// judge says whether c is served. Damping continues to count for one that is forced,
+// for the time when it is not forced any more.
 func (c *candidate) judge(now time.Time, m *memory, due *soonest) outcome {
 	if c.outranked {
 		return outcome{}

@@ -29,7 +29,7 @@ const (
 )
 
 // Snapshot is everything this EDS server holds true at one moment. It is
-// immutable: any goroutine may read it for as long as it likes, nobody writes.
+// immutable: any goroutine may read it for as long as it likes.
 type Snapshot struct {
 	// Settled is false while gossip may still know less than the truth; until then
 	// nothing in Services may be handed to an Envoy.
@@ -38,7 +38,7 @@ type Snapshot struct {
 	// Revision is the override store's revision that went in.
 	Revision uint64
 
-	// Isolated is true while somebody has fallen silent and nobody is heard:
+	// Isolated is true while an endpoint has fallen silent and none is heard:
 	// everything stays as it was, without limit.
 	Isolated bool
 
@@ -129,7 +129,7 @@ func (s Service) Same(o Service) bool {
 }
 
 // Served returns the hosts of s that are in its assignment, in order, one for each
-// address. They are those of s: nobody writes to them.
+// address. They are those of s: do not modify them.
 func (s Service) Served() []*Host {
 	return slices.AppendSeq(make([]*Host, 0, len(s.Hosts)), s.EachServed())
 }
@@ -167,7 +167,7 @@ func (s Service) Known() int {
 }
 
 // At returns the hosts that claim an address, the one that has it first. They are
-// those of s: nobody writes to them.
+// those of s: do not modify them.
 func (s Service) At(addr netip.AddrPort) []*Host {
 	i := sort.Search(len(s.Hosts), func(i int) bool { return s.Hosts[i].Addr.Compare(addr) >= 0 })
 	end := i

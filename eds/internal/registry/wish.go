@@ -51,7 +51,7 @@ type wish struct {
 
 	tried bool // some probe had an outcome
 	late  bool // its last probe timed out
-	heard bool // its last probe was answered, be it with a refusal
+	heard bool // its last probe was answered, possibly with a refusal
 }
 
 // probed is what the probes ask for.

@@ -9,9 +9,8 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/override"
 )
 
-// Two servers that were apart have each decided about the same. The later decision may
-// come together with what the other one holds: that the earlier one was made is told
-// all the same.
+// Two partitioned servers each store an override for the same host. The later one may
+// arrive together with what the other server holds: the earlier one is reported anyway.
 func TestADecisionThatIsOvertakenByWhatComesWithItIsTold(t *testing.T) {
 	dbs := databases(t, 2)
 	synctest.Test(t, func(t *testing.T) {

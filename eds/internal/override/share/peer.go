@@ -18,7 +18,7 @@ const (
 )
 
 // peer is another EDS server. It is sent one message at a time, so that one that
-// does not answer holds up nobody else.
+// does not answer delays no other.
 type peer struct {
 	member *fleet.Member
 	busy   bool                // something is being sent

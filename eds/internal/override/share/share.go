@@ -76,7 +76,7 @@ func New(opts Options) *Sharer {
 }
 
 // Members tells who is in the pool. It never blocks; it has one caller at a time,
-// and nobody may write to the slice afterwards.
+// and the slice must not be modified afterwards.
 func (s *Sharer) Members(members []*fleet.Member) {
 	s.members.Put(members)
 }
@@ -178,7 +178,7 @@ func (s *Sharer) spread(made []override.Override) {
 
 // read looks at everything that has arrived: decisions in one write, before sums are
 // compared; but what other servers hold before that, since what was made here and is
-// overtaken by these decisions is told to those that never heard of it.
+// overtaken by these overrides is sent to servers that never received it.
 func (s *Sharer) read(now time.Time) {
 	s.mu.Lock()
 	inbox := s.inbox
@@ -275,7 +275,7 @@ func (s *Sharer) help(p *peer, theirs stamps, ask bool) error {
 }
 
 // compare says which of the decisions held another server lacks, and whether it has
-// some that are to be had. One that was made here and overtaken there is told too:
+// some that are to be had. One that was made here and overtaken there is sent too:
 // the other server's audit has it then.
 func compare(held []override.Override, theirs map[string]override.Stamp, self uuid.UUID) (lacks []override.Override, wants bool) {
 	same := 0

@@ -111,7 +111,7 @@ func (w *world) traffic() (sent, size int) {
 	return w.sent, w.size
 }
 
-// meet has everybody see everybody, or nobody.
+// meet connects all servers with each other, or none.
 func (w *world) meet(see bool) {
 	w.mu.Lock()
 	w.cut = !see
@@ -129,7 +129,7 @@ func (w *world) meet(see bool) {
 	}
 }
 
-// decide makes n decisions, by a name that nobody else uses.
+// decide stores n overrides under a unique name.
 func (s *server) decide(t *testing.T, name string, n int) {
 	t.Helper()
 	for i := range n {
