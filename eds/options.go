@@ -70,7 +70,7 @@ type Access struct {
 	RequestBytes int64 // of all discovery requests being read
 	CutExpired   bool  // end streams of clients whose certificate has expired
 
-	Decisions int // overrides in force
+	Overrides int // overrides in force
 	Readers   int // of events
 }
 
@@ -124,7 +124,7 @@ func (a Access) withDefaults() Access {
 	a.Names = cmp.Or(a.Names, xds.DefaultMaxNames)
 	a.NameBytes = cmp.Or(a.NameBytes, xds.DefaultMaxNameBytes)
 	a.RequestBytes = cmp.Or(a.RequestBytes, xds.DefaultMaxRequestBytes)
-	a.Decisions = cmp.Or(a.Decisions, override.DefaultMaxInForce)
+	a.Overrides = cmp.Or(a.Overrides, override.DefaultMaxInForce)
 	a.Readers = cmp.Or(a.Readers, events.DefaultMaxReaders)
 	return a
 }

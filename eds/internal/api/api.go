@@ -29,11 +29,11 @@ type Registry interface {
 	Confirm(ctx context.Context, service string) (bool, error)
 }
 
-// Overrides is where operators' decisions are kept. A write returns after it is
+// Overrides is where operators' overrides are kept. A write returns after it is
 // durable, with the revision that has it.
 type Overrides interface {
 	Edit(e override.Edit) (override.Override, uint64, error)
-	Revoke(k override.Key, actor, reason string, ifMatch func(service, decision string) bool) (override.Override, uint64, error)
+	Revoke(k override.Key, actor, reason string, ifMatch func(service, overrideTag string) bool) (override.Override, uint64, error)
 	InForce() ([]override.Override, uint64)
 	Get(id string) (override.Override, bool)
 	ServiceTag(service string) string

@@ -54,17 +54,17 @@ func (c *condition) allows(tag string, known bool) bool {
 
 // ofService judges by everything decided for a service. known says that the service
 // is there.
-func (c *condition) ofService(known bool) func(service, decision string) bool {
+func (c *condition) ofService(known bool) func(service, overrideTag string) bool {
 	return func(service, _ string) bool { return c.allows(cmp.Or(service, automatic), known) }
 }
 
-// ofDecision judges by one decision. known says that the host is there without one.
-func (c *condition) ofDecision(known bool) func(service, decision string) bool {
-	return func(_, decision string) bool {
-		if decision == "" {
+// ofOverride judges by one override. known says that the host is there without one.
+func (c *condition) ofOverride(known bool) func(service, overrideTag string) bool {
+	return func(_, overrideTag string) bool {
+		if overrideTag == "" {
 			return c.allows(automatic, known)
 		}
-		return c.allows(decision, true)
+		return c.allows(overrideTag, true)
 	}
 }
 

@@ -150,7 +150,7 @@ func (a *api) patchHost(w http.ResponseWriter, r *http.Request) error {
 // is 0 when there was nothing to do.
 func (a *api) patch(n named, p patch, t terms, c *condition) (uint64, error) {
 	made, revision, err := a.Overrides.Edit(override.Edit{
-		Key: n.key, Actor: t.actor, IfMatch: c.ofDecision(n.known),
+		Key: n.key, Actor: t.actor, IfMatch: c.ofOverride(n.known),
 		Change: func(cur override.Override, _ bool) (override.Override, error) {
 			cur.Actor = t.actor
 			o, err := p.apply(cur, time.Now())
@@ -186,7 +186,7 @@ func (a *api) releaseHost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	latest, match, any := uint64(0), c.ofDecision(n.known), false
+	latest, match, any := uint64(0), c.ofOverride(n.known), false
 	for i, k := range slices.Concat([]override.Key{n.key}, n.other) {
 		if i > 0 {
 			match = nil

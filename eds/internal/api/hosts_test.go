@@ -63,7 +63,7 @@ func (r *rig) ask(want int, method, path, body string, headers ...string) reply 
 	return got
 }
 
-func TestADecisionForAHostIsMadePatchedAndTakenBack(t *testing.T) {
+func TestAnOverrideForAHostIsMadePatchedAndTakenBack(t *testing.T) {
 	r := newRig(t)
 	if got := r.ask(200, "GET", hostByID, ""); got.header.Get("ETag") != `"auto"` || r.seen(got).Override != nil || !r.seen(got).Endpoint.Served {
 		t.Errorf("before: %s %s", got.header.Get("ETag"), got.body)
@@ -152,7 +152,7 @@ func TestAProcessThatIsNotThereIsNotFound(t *testing.T) {
 	r.ask(503, "PATCH", "/edsservice/other/hosts/"+memberID.String(), drain)
 }
 
-func TestBadDecisionsAreRefusedAndChangeNothing(t *testing.T) {
+func TestBadOverridesAreRefusedAndChangeNothing(t *testing.T) {
 	r := newRig(t)
 	for body, words := range map[string]string{
 		``:                                       "the body",
@@ -317,7 +317,7 @@ func TestListsEndByThemselvesAndSayWhy(t *testing.T) {
 	}
 }
 
-func TestTheLogTellsOfADecisionWhatItSays(t *testing.T) {
+func TestTheLogTellsOfAnOverrideWhatItSays(t *testing.T) {
 	r := newRig(t)
 	var log bytes.Buffer
 	r.opts.Logger = slog.New(slog.NewTextHandler(&log, nil))
@@ -339,7 +339,7 @@ func TestTheLogTellsOfADecisionWhatItSays(t *testing.T) {
 	}
 }
 
-// The tag of a decision that an answer does not show would let it be overruled unseen.
+// The tag of an override that an answer does not show would let it be overruled unseen.
 func TestAServiceHasNoTagWhileTheRegistryLags(t *testing.T) {
 	r := newRig(t)
 	r.registry.stale = r.registry.Snapshot()

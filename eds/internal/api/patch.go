@@ -67,7 +67,7 @@ func (p patch) decides() bool {
 	return p["state"] != nil || p["load_balancing_weight"] != nil || p["tags"] != nil
 }
 
-// ends reports whether p says when the decision ends.
+// ends reports whether p says when the override ends.
 func (p patch) ends() bool { return p["expires_in"] != nil }
 
 func (p patch) set(o *override.Override, name string, now time.Time) (err error) {

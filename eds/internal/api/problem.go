@@ -43,14 +43,14 @@ func (a *api) edge(h handler) http.Handler {
 
 // Reasons for refusing a request: label values of a metric.
 const (
-	refusedDecision = "overrides"
+	refusedOverride = "overrides"
 	refusedReader   = "event_readers"
 )
 
 func (a *api) countRefusal(err error) {
 	switch {
 	case errors.Is(err, override.ErrFull):
-		a.Refused(refusedDecision)
+		a.Refused(refusedOverride)
 	case errors.Is(err, events.ErrFull):
 		a.Refused(refusedReader)
 	}

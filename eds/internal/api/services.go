@@ -165,7 +165,7 @@ func (a *api) deleteOverride(w http.ResponseWriter, r *http.Request) error {
 }
 
 // serviceCondition reads If-Match, which stands for everything decided for a service.
-func (a *api) serviceCondition(r *http.Request, service string) (func(service, decision string) bool, error) {
+func (a *api) serviceCondition(r *http.Request, service string) (func(service, overrideTag string) bool, error) {
 	c, err := readCondition(r)
 	if err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// terms are what a decision is made under.
+// terms are what an override is made under.
 type terms struct {
 	actor  string
 	reason string
@@ -26,7 +26,7 @@ type terms struct {
 }
 
 // readTerms reads who decides, and what the query says. What is not in allowed
-// is refused: a misspelt expires_in would make a decision for good.
+// is refused: a misspelt expires_in would make an override for good.
 func readTerms(r *http.Request, now time.Time, allowed ...string) (terms, error) {
 	query, err := readQuery(r, allowed...)
 	if err != nil {
@@ -40,7 +40,7 @@ func readTerms(r *http.Request, now time.Time, allowed ...string) (terms, error)
 	return t, err
 }
 
-// readEnd reads when a decision ends: in a while, or at a moment, such as an answer
+// readEnd reads when an override ends: in a while, or at a moment, such as an answer
 // told as until.
 func readEnd(query url.Values, now time.Time) (time.Time, time.Duration, error) {
 	switch {
@@ -122,7 +122,7 @@ func parseDuration(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// said is what a decision says, in the log; nothing where it does not say it.
+// said is what an override says, in the log; nothing where it does not say it.
 func said[T comparable](name string, value T) slog.Attr {
 	if value == *new(T) {
 		return slog.Attr{} // left out by every slog.Handler

@@ -167,7 +167,7 @@ func (l *Loop) Run(ctx context.Context) {
 	defer timer.Stop()
 	var changes pace.Pace
 	urgent := false
-	var confirmed []func() // answered after the next decision, so that who asked sees it
+	var confirmed []func() // answered after the next Snapshot, so that the caller sees it
 	for {
 		select {
 		case <-ctx.Done():

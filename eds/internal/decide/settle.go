@@ -8,7 +8,7 @@ import "time"
 const (
 	settleQuiet = 2 * time.Second  // without a change of the pool, once joined
 	settleMost  = 10 * time.Second // in any case
-	settleShare = 3 * time.Second  // for what another EDS server knows of operators' decisions
+	settleShare = 3 * time.Second  // for what another EDS server knows of operators' overrides
 	settleProbe = time.Second      // for an endpoint's first probe to have an outcome, once it is its turn
 	settleTurn  = 4 * time.Second  // after a silence, for every endpoint to be heard again
 	ClaimsMost  = 10 * time.Second // for clients that hold more endpoints than this server knows: Envoy gives up after 15 s

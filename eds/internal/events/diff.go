@@ -84,7 +84,7 @@ func diffGuards(was, now *registry.Service) []fact {
 	return []fact{{KindGuard, g}}
 }
 
-// diffOverrides lists what changed between two lists of decisions in force.
+// diffOverrides lists what changed between two lists of overrides in force.
 func diffOverrides(was, now []override.Override, at time.Time) []fact {
 	var facts []fact
 	merge(was, now, func(a, b *override.Override) int { return a.Compare(b.Key) }, func(a, b *override.Override) {

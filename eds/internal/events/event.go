@@ -69,10 +69,10 @@ type Endpoint struct {
 	Served    bool       `json:"served"`
 	Held      bool       `json:"held,omitempty"`
 	Weight    uint32     `json:"load_balancing_weight"`
-	Override  string     `json:"override,omitempty"` // id of the decision that counts
+	Override  string     `json:"override,omitempty"` // id of the override that counts
 }
 
-// Override is a decision of an operator.
+// Override is what an operator set.
 type Override struct {
 	Change  Change         `json:"change"`
 	ID      string         `json:"id"`

@@ -101,7 +101,7 @@ func TestSnapshotsAreCompared(t *testing.T) {
 	}
 }
 
-func TestDecisionsAreCompared(t *testing.T) {
+func TestOverridesAreCompared(t *testing.T) {
 	made := func(host string, wall int64, until time.Time) override.Override {
 		return override.Override{Key: override.Key{Service: "s", Host: host}, Stamp: override.Stamp{Wall: wall}, State: override.Drain, Until: until}
 	}

@@ -20,7 +20,7 @@ const (
 	endedBy      = "rollcall"
 )
 
-// Endings revokes the decisions about processes that are gone for good. Each EDS
+// Endings revokes the overrides about processes that are gone for good. Each EDS
 // server does so for itself: whose tombstone wins does not matter.
 type Endings struct {
 	overrides *override.Store
@@ -28,7 +28,7 @@ type Endings struct {
 	latest    latest.Value[*registry.Snapshot]
 
 	// Owned by run.
-	unknown map[uuid.UUID]time.Time // since when a process with a decision is not known here
+	unknown map[uuid.UUID]time.Time // since when a process with an override is not known here
 }
 
 func NewEndings(overrides *override.Store, logger *slog.Logger) *Endings {
@@ -65,13 +65,13 @@ func (e *Endings) Run(ctx context.Context) {
 	}
 }
 
-// ending is a decision that is over, and why.
+// ending is an override that is over, and why.
 type ending struct {
 	key    override.Key
 	reason string
 }
 
-// over lists the decisions about processes that are gone.
+// over lists the overrides about processes that are gone.
 func (e *Endings) over(snap *registry.Snapshot, now time.Time) []ending {
 	list, _ := e.overrides.InForce()
 	var over []ending

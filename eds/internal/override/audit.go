@@ -10,7 +10,7 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Action is what became of a decision.
+// Action is what happened to an override.
 type Action string
 
 // The actions of the audit.
@@ -160,7 +160,7 @@ func (s *Store) Note(d Done) error {
 	return err
 }
 
-// note adds an entry of a decision.
+// note adds an entry of an override.
 func (b *batch) note(action Action, r, before record) {
 	e := Entry{At: moment(b.now), Action: action, Override: r.Override}
 	if before.inForce || action == Overtaken {
@@ -279,7 +279,7 @@ func (s *Store) skip(k []byte, err error) {
 	}
 }
 
-// knows reports whether the audit has an entry of the decision with this stamp.
+// knows reports whether the audit has an entry of the override with this stamp.
 func (s *Store) knows(stamp Stamp) (known bool) {
 	_ = s.db.View(func(tx *bbolt.Tx) error { // at worst there is one entry more
 		k, _ := tx.Bucket(stampsBucket).Cursor().Seek([]byte(stamp.String()))

@@ -33,7 +33,7 @@ func (o Override) Check() error {
 	case o.Host == "":
 		return o.checkList()
 	default:
-		return o.checkDecision()
+		return o.checkOfHost()
 	}
 }
 
@@ -52,7 +52,7 @@ func (o Override) checkHost() error {
 	return fleet.CheckAddr(addr)
 }
 
-// checkWords checks what every decision may say.
+// checkWords checks what every override may say.
 func (o Override) checkWords() error {
 	if err := fleet.CheckText("actor", o.Actor); err != nil {
 		return err
@@ -97,7 +97,7 @@ func (o Override) checkList() error {
 	return nil
 }
 
-func (o Override) checkDecision() error {
+func (o Override) checkOfHost() error {
 	switch {
 	case o.Mode != "" || len(o.Hosts) > 0:
 		return errors.New("mode and hosts can be set for a list, not for a host")
@@ -117,7 +117,7 @@ func (o Override) checkDecision() error {
 	return checkTags(o.Tags)
 }
 
-// maxEncoded is how long a decision may be when it is sent to another server.
+// maxEncoded is how long an override may be when it is sent to another server.
 const maxEncoded = 3 << 20
 
 func (o Override) checkSize() error {

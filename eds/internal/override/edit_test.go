@@ -79,7 +79,7 @@ func TestEditSeesWhatWasAndFillsInTheRest(t *testing.T) {
 func TestAChangeIsRefusedWhenSomebodyElseWasFirst(t *testing.T) {
 	s := newStore(t)
 	stale := errors.New("stale")
-	try := func(want string, ifMatch func(service, decision string) bool) {
+	try := func(want string, ifMatch func(service, override string) bool) {
 		t.Helper()
 		for what, err := range map[string]error{
 			"edit": func() error {
@@ -94,21 +94,21 @@ func TestAChangeIsRefusedWhenSomebodyElseWasFirst(t *testing.T) {
 		}
 	}
 	none := s.ServiceTag("s")
-	try("match", func(service, decision string) bool { return service == none && decision == "" })
+	try("match", func(service, override string) bool { return service == none && override == "" })
 	o := decide(t, s, drained, 0)
-	try("stale", func(service, decision string) bool { return service == none || decision == "" })
+	try("stale", func(service, override string) bool { return service == none || override == "" })
 	now := s.ServiceTag("s")
 	decide(t, s, Key{Service: "other", Host: drained.Host}, 0)
 	if now == none || none != "" || s.ServiceTag("s") != now {
 		t.Errorf("the tag of the service is %s, then %s", now, s.ServiceTag("s"))
 	}
-	try("match", func(service, decision string) bool { return service == now && decision == o.Tag() }) // revokes it
+	try("match", func(service, override string) bool { return service == now && override == o.Tag() }) // revokes it
 	if s.ServiceTag("s") != none {
-		t.Error("without a decision the tag is another one than before it")
+		t.Error("without an override the tag is another one than before it")
 	}
 }
 
-func TestADecisionEndsOnTimeOnceAndAfterARestart(t *testing.T) {
+func TestAnOverrideEndsOnTimeOnceAndAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := open(t, filepath.Join(dir, "db"))
 	again, db := open(t, filepath.Join(dir, "again"))
@@ -156,7 +156,7 @@ func TestADecisionEndsOnTimeOnceAndAfterARestart(t *testing.T) {
 	})
 }
 
-func TestADecisionEndsOnTimeEvenIfTheDiskFails(t *testing.T) {
+func TestAnOverrideEndsOnTimeEvenIfTheDiskFails(t *testing.T) {
 	s, db := open(t, filepath.Join(t.TempDir(), "db"))
 	clock := &fake{epoch}
 	s.now = clock.now
@@ -218,7 +218,7 @@ func TestOneBadClockDoesNotSpoilTheOthers(t *testing.T) {
 	}
 }
 
-func TestThereIsABoundForDecisionsOfWhateverOrigin(t *testing.T) {
+func TestThereIsABoundForOverridesOfWhateverOrigin(t *testing.T) {
 	s := newStore(t)
 	many := func(host int, revoked bool, n int) []Override {
 		var list []Override

@@ -7,7 +7,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// How long a decision that ended is kept: a server that was away for longer brings
+// How long an override that ended is kept: a server that was away for longer brings
 // it back. One for a process that has left is needed for a shorter time.
 const (
 	keepEnded   = 30 * 24 * time.Hour
@@ -15,9 +15,9 @@ const (
 	forgetMost  = 500 // at a time
 )
 
-// Run ends decisions on time, and forgets what ended long ago, until ctx ends. A
+// Run ends overrides on time, and forgets what ended long ago, until ctx ends. A
 // wall clock that was set is noticed within lookEvery. A disk that fails does not
-// keep a decision from ending.
+// keep an override from ending.
 func (s *Store) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -30,21 +30,21 @@ const (
 // State is what an operator decided about serving one host.
 type State string
 
-// The states of a decision for a host. The empty one leaves it to gossip and probes.
+// The states of an override for a host. The empty one leaves it to gossip and probes.
 const (
 	Drain   State = "drain"   // no new requests, those in flight finish
 	Exclude State = "exclude" // never served
 	Force   State = "force"   // served whatever gossip and probes say
 )
 
-// The bounds of a decision.
+// The bounds of an override.
 const (
 	MaxHosts  = 10_000               // of one list
 	MaxReason = 1000                 // bytes
 	MaxFor    = 366 * 24 * time.Hour // from Since to Until, or For
 )
 
-// Key says what a decision is about: a host of a service, or its list.
+// Key says what an override is about: a host of a service, or its list.
 type Key struct {
 	Service string
 	Host    string `json:",omitempty"` // a member's uuid or an ip:port, both canonical; "" for the list
@@ -58,7 +58,7 @@ func (k Key) Compare(other Key) int {
 	return strings.Compare(k.Host, other.Host)
 }
 
-// ID names the decision about k in a URL: 16 hexadecimal digits, the same at every
+// ID names the override about k in a URL: 16 hexadecimal digits, the same at every
 // server.
 func (k Key) ID() string {
 	sum := sha256.Sum256([]byte(k.Service + "\x00" + k.Host))
@@ -91,7 +91,7 @@ type Override struct {
 	Key
 	ID      string `json:"-"`          // Key.ID; filled in by the Store
 	Stamp   Stamp  `json:",omitzero"`  // filled in by the Store
-	Revoked bool   `json:",omitempty"` // a tombstone: it only says that there is no decision any more
+	Revoked bool   `json:",omitempty"` // a tombstone: the override was revoked
 
 	// Of a list.
 	Mode  Mode   `json:",omitempty"` // Merge or Pin

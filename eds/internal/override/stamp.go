@@ -12,12 +12,12 @@ import (
 	"github.com/google/uuid"
 )
 
-// Stamp is the moment of a decision on a hybrid logical clock: the wall clock,
-// moved on by every stamp seen, so that what follows a decision is later than it
-// even where clocks differ. Of two decisions about one thing the higher wins.
+// Stamp is the moment of an override on a hybrid logical clock: the wall clock,
+// moved on by every stamp seen, so that what follows an override is later than it
+// even where clocks differ. Of two overrides about one thing the higher wins.
 type Stamp struct {
 	Wall   int64  // milliseconds since 1970, below 1<<48
-	Count  uint32 // of decisions within that millisecond
+	Count  uint32 // of overrides within that millisecond
 	Server uuid.UUID
 }
 
@@ -26,7 +26,7 @@ const (
 	stampText = 12 + 1 + 8 + 1 + 32
 
 	// maxAhead is how far ahead of this server's clock another one's may be: one bad
-	// clock must not stamp decisions that no other server can overrule. A clock that
+	// clock must not stamp overrides that no other server can overrule. A clock that
 	// was an hour or a time zone ahead for a while must not do so either: what was
 	// stamped by it is accepted, and whatever is decided next is later.
 	maxAhead = 24 * time.Hour

@@ -11,14 +11,14 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Edit is a change of one decision.
+// Edit is a change of one override.
 type Edit struct {
 	Key           Key
 	Actor, Reason string // who decides, and why; without a reason that of Change counts
 
-	// IfMatch judges the present tags of the service and of the decision, each "" when
+	// IfMatch judges the present tags of the service and of the override, each "" when
 	// nothing is decided, right before the change; nil lets every one pass.
-	IfMatch func(service, decision string) bool
+	IfMatch func(service, override string) bool
 
 	// Change returns the new override, given the present one. With Revoked it ends the
 	// present one, if there is one; ErrUnchanged keeps it. The Store sets Key,
@@ -73,9 +73,9 @@ func (e Edit) match(b *batch, was record) error {
 	return nil
 }
 
-// Revoke ends a decision, or returns ErrNotFound. ifMatch is as in Edit. What it
+// Revoke ends an override, or returns ErrNotFound. ifMatch is as in Edit. What it
 // returns is the tombstone.
-func (s *Store) Revoke(k Key, actor, reason string, ifMatch func(service, decision string) bool) (Override, uint64, error) {
+func (s *Store) Revoke(k Key, actor, reason string, ifMatch func(service, override string) bool) (Override, uint64, error) {
 	var made Override
 	revision, err := s.write(func(b *batch) error {
 		was := b.get(k)
@@ -218,7 +218,7 @@ func (b *batch) etag(service string) etag {
 	return b.store.etags[service]
 }
 
-// decide stamps and takes a decision of this server.
+// decide stamps and stores an override of this server.
 func (b *batch) decide(o Override) (Override, error) {
 	o.Stamp = b.clock.next(b.now)
 	if o.Since.IsZero() {

@@ -40,7 +40,7 @@ type claim struct {
 }
 
 // candidates are all that could be served under one name. They stay from one
-// decision to the next, so that a decision costs what changed.
+// Snapshot to the next, so that a Snapshot costs what changed.
 type candidates struct {
 	name   string
 	mode   override.Mode
@@ -53,7 +53,7 @@ type candidates struct {
 
 	rulings rulings // of operators, for single hosts
 
-	changed bool    // since the last decision
+	changed bool    // since the last Snapshot
 	plain   bool    // shown is of the candidates alone, without a memory
 	shown   Service // what was decided last
 }
@@ -63,8 +63,8 @@ const few = 16
 
 // keep makes ranked what is not stale, and what is new, and tells all of them what
 // was decided for them.
-func (c *candidates) keep(decisions []override.Override) {
-	ruled := c.rulings.update(decisions)
+func (c *candidates) keep(overrides []override.Override) {
+	ruled := c.rulings.update(overrides)
 	for _, cand := range c.fresh {
 		cand.own = c.rulings.of(cand)
 		c.count(cand, 1)
@@ -157,7 +157,7 @@ func (c *candidate) unasked() bool { return c.shown.Source == Manual && !c.shown
 
 // rank brings together the claims to each address, of which the first counts, and
 // notes who is outranked, for those from one place to before another: it depends on
-// their neighbours. A decision for a host comes before the manual list.
+// their neighbours. A override for a host comes before the manual list.
 func (c *candidates) rank(from, to int) {
 	for i := max(from, 0); i < min(to, len(c.ranked)); i++ {
 		cand := &c.ranked[i]
@@ -176,7 +176,7 @@ func (c *candidates) rank(from, to int) {
 	}
 }
 
-// outcome is what a decision comes to for one host.
+// outcome is what is decided for one host.
 type outcome struct {
 	served, held bool
 	since, until time.Time // of a host that is damped

@@ -122,8 +122,8 @@ func TestPinShowsWhoItKeepsOut(t *testing.T) {
 }
 
 // A member that gossip has forgotten stays for as long as it serves. That it is taken out
-// must not leave a decision that the next one changes though nothing has happened.
-func TestForgottenMemberIsDroppedWithTheDecisionThatTakesItOut(t *testing.T) {
+// must not leave a Snapshot that the next one differs from though nothing has happened.
+func TestForgottenMemberIsDroppedWithTheSnapshotThatRemovesIt(t *testing.T) {
 	s := play(t, `
 		a-c join
 		b behalf

@@ -9,7 +9,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// index holds the candidates of every service from one decision to the next, and
+// index holds the candidates of every service from one Snapshot to the next, and
 // finds out what changed between two.
 type index struct {
 	services map[string]*candidates
@@ -22,7 +22,7 @@ type index struct {
 	manual   bool            // there was a manual list
 
 	overrides []override.Override            // that were there last
-	decisions map[string][]override.Override // of these, for hosts, by service
+	ofHosts   map[string][]override.Override // of these, for hosts, by service
 }
 
 func newIndex() index { return index{services: make(map[string]*candidates)} }
@@ -65,11 +65,11 @@ func (x *index) update(in *Input, members []*fleet.Member) {
 
 // decide finds the services for whose hosts something else was decided.
 func (x *index) decide(overrides []override.Override) {
-	before := x.decisions
-	x.overrides, x.decisions = overrides, byService(overrides)
-	for _, names := range []map[string][]override.Override{before, x.decisions} {
+	before := x.ofHosts
+	x.overrides, x.ofHosts = overrides, byService(overrides)
+	for _, names := range []map[string][]override.Override{before, x.ofHosts} {
 		for name := range names {
-			if c := x.services[name]; c != nil && !c.rulings.same(x.decisions[name]) {
+			if c := x.services[name]; c != nil && !c.rulings.same(x.ofHosts[name]) {
 				c.changed = true
 			}
 		}
@@ -149,7 +149,7 @@ func (x *index) rank() {
 		if !c.changed {
 			continue
 		}
-		c.keep(x.decisions[name])
+		c.keep(x.ofHosts[name])
 		if len(c.ranked) == 0 && c.mode == override.Auto {
 			delete(x.services, name)
 			x.resort = true

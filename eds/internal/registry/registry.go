@@ -73,7 +73,7 @@ func (r *Registry) Confirm(service string) bool {
 
 // Decide makes the Snapshot for this moment, and says when it is to be called
 // again even if nothing changes; zero for never. A member that gossip has forgotten is
-// dropped with the decision that takes it out: the rest is decided without it, so that
+// dropped with the Snapshot that removes it: the rest is decided without it, so that
 // nothing depends on how often Decide is called.
 func (r *Registry) Decide(in Input) (*Snapshot, time.Time) {
 	snap, due := r.decide(in)

@@ -121,7 +121,7 @@ func (s *Snapshot) host(service string, key probe.Key) (h Host, inService bool) 
 	return Host{}, false
 }
 
-// Same reports whether s and o are one decision, taken over from one Snapshot to
+// Same reports whether s and o are the same, taken over from one Snapshot to
 // the next since nothing asked for another. Two that are not the same may still
 // say the same.
 func (s Service) Same(o Service) bool {

@@ -14,7 +14,7 @@ import (
 // The bounds of what waits for one server. What is dropped, comparing finds.
 const (
 	queueBytes = 16 << 20
-	queueFresh = 4096 // decisions
+	queueFresh = 4096 // overrides
 )
 
 // peer is another EDS server. It is sent one message at a time, so that one that

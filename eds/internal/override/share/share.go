@@ -1,4 +1,4 @@
-// Package share keeps the decisions of several EDS servers alike. What is decided
+// Package share keeps the overrides of several EDS servers alike. What is decided
 // at one goes to each other one at once; and each pair compares sums of all that
 // they hold when they meet and every second, and sends what the other one lacks.
 // The rule of who wins is override's; a message that is lost costs a second.
@@ -43,7 +43,7 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Sharer shares the decisions of one EDS server.
+// Sharer shares the overrides of one EDS server.
 type Sharer struct {
 	Options
 	members latest.Value[[]*fleet.Member]
@@ -127,7 +127,7 @@ func (s *Sharer) Run(ctx context.Context) {
 	}
 }
 
-// Behind reports whether some EDS server in the pool may know decisions that this
+// Behind reports whether some EDS server in the pool may know overrides that this
 // one has never seen. Any goroutine may call it.
 func (s *Sharer) Behind() bool { return s.behind.Load() > 0 }
 
@@ -176,7 +176,7 @@ func (s *Sharer) spread(made []override.Override) {
 	}
 }
 
-// read looks at everything that has arrived: decisions in one write, before sums are
+// read looks at everything that has arrived: overrides in one write, before sums are
 // compared; but what other servers hold before that, since what was made here and is
 // overtaken by these overrides is sent to servers that never received it.
 func (s *Sharer) read(now time.Time) {
@@ -184,24 +184,24 @@ func (s *Sharer) read(now time.Time) {
 	inbox := s.inbox
 	s.inbox, s.size = nil, 0
 	s.mu.Unlock()
-	var decisions []override.Override
+	var overrides []override.Override
 	var others []letter
 	for _, l := range inbox {
 		if holds(l) {
 			s.warn(now, l.from, s.answer(now, l))
 			continue
 		}
-		if len(l.b) == 0 || kind(l.b[0]) != kindDecisions {
+		if len(l.b) == 0 || kind(l.b[0]) != kindOverrides {
 			others = append(others, l)
 			continue
 		}
 		list, err := override.Decode(l.b[1:])
 		s.warn(now, l.from, err)
-		decisions = append(decisions, list...)
+		overrides = append(overrides, list...)
 	}
-	if len(decisions) > 0 {
+	if len(overrides) > 0 {
 		defer s.recompare(inbox)
-		news, err := s.Store.Merge(decisions)
+		news, err := s.Store.Merge(overrides)
 		s.warn(now, inbox[0].from, err)
 		if len(news) > 0 {
 			s.Logger.Info("overrides received from another EDS server", "overrides", len(news))
@@ -217,7 +217,7 @@ func holds(l letter) bool {
 	return len(l.b) > 0 && (kind(l.b[0]) == kindStamps || kind(l.b[0]) == kindAnswer)
 }
 
-// recompare finds out at once whether those that decisions came from hold the same
+// recompare finds out at once whether those that overrides came from hold the same
 // now, if that was never so.
 func (s *Sharer) recompare(inbox []letter) {
 	for _, l := range inbox {
@@ -227,7 +227,7 @@ func (s *Sharer) recompare(inbox []letter) {
 	}
 }
 
-// answer does what a message other than decisions asks for.
+// answer does what a message other than overrides asks for.
 func (s *Sharer) answer(now time.Time, l letter) error {
 	p := s.peers[l.from.ID]
 	if p == nil || len(l.b) == 0 { // it sees us before we see it, and will come again
@@ -274,7 +274,7 @@ func (s *Sharer) help(p *peer, theirs stamps, ask bool) error {
 	return err
 }
 
-// compare says which of the decisions held another server lacks, and whether it has
+// compare says which of the overrides held another server lacks, and whether it has
 // some that are to be had. One that was made here and overtaken there is sent too:
 // the other server's audit has it then.
 func compare(held []override.Override, theirs map[string]override.Stamp, self uuid.UUID) (lacks []override.Override, wants bool) {
