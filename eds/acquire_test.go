@@ -9,7 +9,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
-func TestASecondServerIsToldAllThatItCannotHave(t *testing.T) {
+func TestSecondServerLearnsAllThatIsTaken(t *testing.T) {
 	free := netip.MustParseAddrPort("127.0.0.1:0")
 	dir := t.TempDir()
 	var first, second stopper

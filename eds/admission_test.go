@@ -39,7 +39,7 @@ func quarantine(s *node, id uuid.UUID) string {
 	return "not there"
 }
 
-func TestNobodyPointsEnvoyAtADatabase(t *testing.T) {
+func TestMemberCannotPointEnvoyAtADatabase(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, openTestDB(t))
 		w.upstream(s.pool)

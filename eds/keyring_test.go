@@ -48,7 +48,7 @@ func (h *holders) AskKeys(_ context.Context, q gossip.KeyQuery) []gossip.KeyAnsw
 	return all
 }
 
-func TestNobodyIsLockedOutByARotation(t *testing.T) {
+func TestKeyRotationLocksNoMemberOut(t *testing.T) {
 	a, b := uuid.UUID{1}, uuid.UUID{2}
 	old, next := gossip.Fingerprint{0x11}, gossip.Fingerprint{0x22}
 	for _, c := range []struct {

@@ -243,7 +243,7 @@ func TestFiftyUpstreamsComeAndGo(t *testing.T) {
 }
 
 // A partitioned server hears of no member, and that proves nothing.
-func TestAServerCutOffLosesNobody(t *testing.T) {
+func TestPartitionedServerKeepsAllEndpoints(t *testing.T) {
 	for _, long := range []time.Duration{2 * time.Second, time.Minute, 11 * time.Minute} {
 		t.Run(long.String(), func(t *testing.T) {
 			db := openTestDB(t)
@@ -269,7 +269,7 @@ func TestAServerCutOffLosesNobody(t *testing.T) {
 	}
 }
 
-func TestASilentHostGoesAndComesBack(t *testing.T) {
+func TestSilentEndpointIsRemovedAndReturns(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)

@@ -11,7 +11,7 @@ import (
 
 // Who recorded what a member sent brings it back into service with none of it, however
 // it went and however long ago.
-func TestAReplayPutsNobodyIntoServiceAgain(t *testing.T) {
+func TestReplayPutsNoEndpointBackIntoService(t *testing.T) {
 	for name, end := range map[string]func(*world, *gossip.Pool){
 		"who left": func(w *world, p *gossip.Pool) {
 			if err := p.Leave(w.t.Context()); err != nil {

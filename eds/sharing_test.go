@@ -79,7 +79,7 @@ func TestTwoServersThatWereCutOffFromEachOtherAgreeWithinTwoSeconds(t *testing.T
 	}
 }
 
-func TestAnOverrideAboutAProcessEndsWhenItLeavesOrWasDeadForAnHour(t *testing.T) {
+func TestOverrideOfAProcessEndsWhenItLeavesOrWasDeadForAnHour(t *testing.T) {
 	db1, db2 := openTestDB(t), openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		a := w.eds(gossip.Options{}, db1)
@@ -124,7 +124,7 @@ func TestAnOverrideAboutAProcessEndsWhenItLeavesOrWasDeadForAnHour(t *testing.T)
 	})
 }
 
-func TestWhoIsGoneIsNotJudgedByAServerThatIsCutOff(t *testing.T) {
+func TestPartitionedServerEndsNoOverride(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		a := w.eds(gossip.Options{}, db)

@@ -18,7 +18,7 @@ func TestWhatCannotBeShownIsReplaced(t *testing.T) {
 	}
 }
 
-func TestNamesAreToldApart(t *testing.T) {
+func TestDifferentNamesStayDifferent(t *testing.T) {
 	for s, want := range map[string]string{
 		"envoy-1": "envoy-1", `back\slash`: `back\\slash`, "a\u202eb": `a\u{202e}b`, "\u200b": `\u{200b}`, "\xff": `\x{ff}`, "\ufffd": "\ufffd",
 	} {

@@ -140,7 +140,7 @@ func TestOtherContentTypesAreRefused(t *testing.T) {
 	}
 }
 
-func TestAWrongMethodIsToldTheRightOnes(t *testing.T) {
+func TestWrongMethodAnswersWithTheAllowedOnes(t *testing.T) {
 	r := newRig(t)
 	for path, allow := range map[string]string{
 		"/overrides":                "GET, HEAD",

@@ -121,7 +121,7 @@ func TestEventsOutliveTheLimitsOfARequestAndEndWithTheServer(t *testing.T) {
 	<-done
 }
 
-func TestAnOverrideIsTold(t *testing.T) {
+func TestOverrideIsAnEvent(t *testing.T) {
 	r := newRig(t)
 	r.runHub()
 	ctx, stop := context.WithCancel(t.Context())

@@ -63,7 +63,7 @@ func (r *rig) ask(want int, method, path, body string, headers ...string) reply 
 	return got
 }
 
-func TestAnOverrideForAHostIsMadePatchedAndTakenBack(t *testing.T) {
+func TestOverrideIsMadePatchedAndRevoked(t *testing.T) {
 	r := newRig(t)
 	if got := r.ask(200, "GET", hostByID, ""); got.header.Get("ETag") != `"auto"` || r.seen(got).Override != nil || !r.seen(got).Endpoint.Served {
 		t.Errorf("before: %s %s", got.header.Get("ETag"), got.body)
@@ -317,7 +317,7 @@ func TestListsEndByThemselvesAndSayWhy(t *testing.T) {
 	}
 }
 
-func TestTheLogTellsOfAnOverrideWhatItSays(t *testing.T) {
+func TestLogShowsTheContentsOfAnOverride(t *testing.T) {
 	r := newRig(t)
 	var log bytes.Buffer
 	r.opts.Logger = slog.New(slog.NewTextHandler(&log, nil))

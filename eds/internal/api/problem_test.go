@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestAFaultAfterAChangeDoesNotSayThatNothingChanged(t *testing.T) {
+func TestFaultAfterAChangeDoesNotClaimThatNothingChanged(t *testing.T) {
 	a := &api{Options: Options{Refused: func(string) {}, Logger: slog.New(slog.DiscardHandler)}}
 	for method, want := range map[string]string{http.MethodGet: "the server failed: see its log", http.MethodPost: "may have made the change", http.MethodDelete: "may have made the change"} {
 		w := httptest.NewRecorder()

@@ -94,7 +94,7 @@ func TestPostWhereAManualListIsIsAConflict(t *testing.T) {
 	r.must(409, "POST", "/edsservice/myservice", payload)
 }
 
-func TestPostMakesAServiceThatNobodyKnew(t *testing.T) {
+func TestPostCreatesAnUnknownService(t *testing.T) {
 	r := newRig(t)
 	r.wantService(r.must(201, "POST", "/edsservice/new", payload).body, "merge", "127.0.0.1:18080 manual served")
 	r.must(200, "PUT", "/edsservice/new", payload)
@@ -110,7 +110,7 @@ func TestPutAndDeleteOfTheUnknown(t *testing.T) {
 	r.must(404, "GET", "/edsservice/unknown", "")
 }
 
-func TestAServiceWhoseMembersAreGoneIsUnknown(t *testing.T) {
+func TestServiceWithoutMembersIsUnknown(t *testing.T) {
 	r := newRig(t)
 	for _, liveness := range []fleet.Liveness{fleet.Left, fleet.Dead} {
 		r.registry.members[0].Liveness = liveness

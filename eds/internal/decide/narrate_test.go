@@ -10,7 +10,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 )
 
-func TestTheLogTellsUntilWhenTheGuardHoldsIfThatIsKnown(t *testing.T) {
+func TestLogShowsWhenTheGuardEndsIfKnown(t *testing.T) {
 	for until, want := range map[time.Time]bool{{}: false, time.Unix(1e9, 0): true} {
 		var log bytes.Buffer
 		narrateGuard(slog.New(slog.NewTextHandler(&log, nil)), registry.Service{}, registry.Service{Name: "web", Guard: &registry.Guard{Held: 3, Until: until}})

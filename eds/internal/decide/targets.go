@@ -19,7 +19,7 @@ import (
 const provenFor = time.Minute
 
 // targets are those whom to probe: the live members that allow it, the lost ones
-// that may come back, and the manual hosts for which an operator asked. A member that
+// that may come back, and the manual endpoints for which an operator asked. A member that
 // stays as it was costs nothing. The loop's goroutine owns them.
 type targets struct {
 	self   uuid.UUID

@@ -100,7 +100,7 @@ func changeTarget(t *rapid.T, now time.Time, pool map[byte]*fleet.Member, eviden
 	pool[n] = &m
 }
 
-// probedList is a manual list of so many hosts that are probed.
+// probedList is a manual list of so many endpoints that are probed.
 func probedList(n int) []override.Override {
 	o := override.Override{Key: override.Key{Service: "manual"}, Mode: override.Merge}
 	for i := range n {

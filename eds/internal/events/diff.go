@@ -49,7 +49,7 @@ func diffHosts(service string, was, now []*registry.Host) []fact {
 	return facts
 }
 
-// first leaves one host for each address: the one whose address it is.
+// first leaves one endpoint for each address: the one whose address it is.
 func first(hosts []*registry.Host) []*registry.Host {
 	for i := 1; i < len(hosts); i++ {
 		if hosts[i].Addr == hosts[i-1].Addr {

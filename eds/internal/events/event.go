@@ -58,7 +58,7 @@ type Member struct {
 	Quarantine string         `json:"quarantine,omitempty"`
 }
 
-// Endpoint is a host of a service.
+// Endpoint is the state of an endpoint after the change, or before it left.
 type Endpoint struct {
 	Change    Change     `json:"change"`
 	Service   string     `json:"service"`

@@ -152,7 +152,7 @@ func numbers(t *testing.T, r *Reader) (numbers []string, last string) {
 	}
 }
 
-func TestAReaderGoesOnWhereItWas(t *testing.T) {
+func TestReaderContinuesWhereItWas(t *testing.T) {
 	h := newHub(new([]override.Override))
 	h.add(many(3))
 	r, err := h.Subscribe("")
@@ -182,7 +182,7 @@ func TestAReaderGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
-func TestWhoCannotGoOnIsToldToReset(t *testing.T) {
+func TestReaderThatCannotContinueGetsAReset(t *testing.T) {
 	h, other := newHub(new([]override.Override)), newHub(new([]override.Override))
 	h.add(many(1))
 	old := h.id(h.last)
@@ -323,7 +323,7 @@ func TestAResetHidesNothingThatCameAfterIt(t *testing.T) {
 
 // A start brings thousands of clients at once, which push out all else unless
 // there is a reader.
-func TestAFloodOfClientsIsToldToThoseWhoRead(t *testing.T) {
+func TestFloodOfClientsReachesActiveReaders(t *testing.T) {
 	for _, tc := range []struct {
 		readers, clients, want int
 	}{{0, Kept / 4, Kept / 4}, {0, Kept/4 + 1, 0}, {1, Kept/4 + 1, Kept/4 + 1}} {

@@ -194,7 +194,7 @@ func drained(m fleet.Member) fleet.Member {
 	return m
 }
 
-func TestAMemberIsToldOnceEveryEnvoyHasItAndOnceNoneHas(t *testing.T) {
+func TestMemberGetsReceiptsWhenEveryEnvoyHasItAndWhenNoneHas(t *testing.T) {
 	o := newOffice(t)
 	a, b := backend(1), backend(2)
 	o.update(b)
@@ -265,7 +265,7 @@ func TestAReceiptThatWasNotSentIsSentAgainAndCountsOnce(t *testing.T) {
 }
 
 // No client gets a member that this server refuses; it waits for a receipt as long.
-func TestARefusedMemberThatLeavesIsToldThatItIsGone(t *testing.T) {
+func TestRefusedMemberThatLeavesGetsAReceipt(t *testing.T) {
 	o := newOffice(t)
 	a := drained(backend(1))
 	a.Quarantine = "it has not answered"
@@ -273,7 +273,7 @@ func TestARefusedMemberThatLeavesIsToldThatItIsGone(t *testing.T) {
 	o.want(a, gossip.Gone, 0)
 }
 
-func TestARefusedMemberIsToldWhyOnceAndServedWhenThatIsMended(t *testing.T) {
+func TestRefusedMemberLearnsTheReasonOnceAndIsServedWhenItIsFixed(t *testing.T) {
 	o := newOffice(t)
 	a := backend(1)
 	refuse := func(why string) {
@@ -293,7 +293,7 @@ func TestARefusedMemberIsToldWhyOnceAndServedWhenThatIsMended(t *testing.T) {
 	o.want(a, gossip.Serving, 1)
 }
 
-func TestAMemberThatNoEnvoyEverHeardOfIsGoneAtOnce(t *testing.T) {
+func TestMemberThatNoEnvoyReceivedGetsItsReceiptAtOnce(t *testing.T) {
 	o := newOffice(t)
 	a := drained(backend(1))
 	o.update(a)

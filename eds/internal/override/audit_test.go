@@ -139,7 +139,7 @@ func TestTheAuditForgetsWhatIsOldALittleAtATime(t *testing.T) {
 	j.holds(4, 0)
 }
 
-func TestTheAuditGoesOnFromAPlaceThatIsThereOrNot(t *testing.T) {
+func TestAuditContinuesFromAnyPosition(t *testing.T) {
 	j := newJournal(t)
 	j.write(3, "")
 	began := j.now

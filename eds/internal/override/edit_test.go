@@ -76,7 +76,7 @@ func TestEditSeesWhatWasAndFillsInTheRest(t *testing.T) {
 	}
 }
 
-func TestAChangeIsRefusedWhenSomebodyElseWasFirst(t *testing.T) {
+func TestChangeIsRefusedAfterAConcurrentChange(t *testing.T) {
 	s := newStore(t)
 	stale := errors.New("stale")
 	try := func(want string, ifMatch func(service, override string) bool) {

@@ -46,7 +46,7 @@ func lossyPing(loss float64) func(context.Context, Target) bool {
 	}
 }
 
-// imagined counts the verdicts of silence on n live hosts in a network that loses
+// imagined counts the verdicts of silence on n live endpoints in a network that loses
 // that share of all packets.
 func imagined(t *testing.T, n int, loss float64, d time.Duration) int {
 	count := 0
@@ -97,7 +97,7 @@ func TestALossyNetworkIsNotDeath(t *testing.T) {
 	}
 }
 
-// A host that goes silent alone is judged as fast as the interval and the time-out
+// An endpoint that goes silent alone is judged as fast as the interval and the time-out
 // allow, in spite of all that protects it when others are late too.
 func TestALonelySilenceIsJudgedSoon(t *testing.T) {
 	for _, how := range []string{"freeze", "hang", "dark"} {
@@ -154,7 +154,7 @@ func TestTheSilenceOfOthersMakesPatient(t *testing.T) {
 	})
 }
 
-func TestEndpointsKnownToBeGoneMakeNobodyPatient(t *testing.T) {
+func TestEndpointsKnownToBeDeadDoNotDelayOtherVerdicts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, 10, 0)
 		defer s.stop()

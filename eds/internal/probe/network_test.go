@@ -14,7 +14,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// network is a network in memory, for virtual time. Its zero value has no hosts:
+// network is a network in memory, for virtual time. Its zero value has no endpoints:
 // every dial is refused.
 type network struct {
 	mu    sync.Mutex
@@ -69,7 +69,7 @@ func (n *network) host(addr string) *host {
 	return h
 }
 
-// set changes a host, and lets the change have its effect on what is open.
+// set changes an endpoint, and lets the change have its effect on what is open.
 func (h *host) set(change func(*host)) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
@@ -85,7 +85,7 @@ func (h *host) set(change func(*host)) {
 	}
 }
 
-// hangUpAll closes the host's ends of all connections.
+// hangUpAll closes the endpoint's ends of all connections.
 func (h *host) hangUpAll() {
 	if h.dark {
 		return
@@ -185,7 +185,7 @@ func (h *host) hangUp1(c *memConn) {
 	delete(h.conns, c)
 }
 
-// receive brings a request to the host.
+// receive brings a request to the endpoint.
 func (h *host) receive(c *memConn, way time.Duration) {
 	time.Sleep(way)
 	h.net.mu.Lock()
@@ -253,8 +253,8 @@ type memConn struct {
 	net.Conn // the methods that are not called
 	host     *host
 	data     chan string
-	eof      chan struct{} // closed by the host
-	asks     int           // and answers; owned by the host, as is last
+	eof      chan struct{} // closed by the endpoint
+	asks     int           // and answers; owned by the endpoint, as is last
 	last     time.Time     // when it accepted or answered
 
 	once   sync.Once

@@ -22,7 +22,7 @@ const (
 // Key names an endpoint that is watched: the same address under another id is
 // another process.
 type Key struct {
-	ID   string // the uuid that its answers should carry; "" for a manual host
+	ID   string // the uuid that its answers should carry; "" for a manual endpoint
 	Addr netip.AddrPort
 }
 

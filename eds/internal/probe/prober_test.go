@@ -8,7 +8,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// inVirtualTime plays with n hosts that serve.
+// inVirtualTime plays with n endpoints that serve.
 func inVirtualTime(t *testing.T, n int, play func(t *testing.T, s *stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, n, 0)
@@ -111,7 +111,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 }
 
 // A dial may succeed just after it was given up.
-func TestAConnectionThatNobodyWantsIsClosed(t *testing.T) {
+func TestUnwantedConnectionIsClosed(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		l := newLoop(t.Context(), s.p)
 		conn, err := s.net.dial(t.Context(), "tcp", s.targets[0].Addr.String())
@@ -298,7 +298,7 @@ func TestVerifiedIsOfTheLastAnswer(t *testing.T) {
 	})
 }
 
-func TestOnlyThatAnEndpointGoesBadIsUrgent(t *testing.T) {
+func TestOnlyAFailingEndpointIsUrgent(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		s.watch(s.targets...)
 		s.pass(time.Second)
@@ -316,7 +316,7 @@ func TestOnlyThatAnEndpointGoesBadIsUrgent(t *testing.T) {
 	})
 }
 
-func TestLateSaysThatNothingIsHeard(t *testing.T) {
+func TestLateMeansNoAnswerYet(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		s.watch(s.targets...)
 		for _, step := range []struct {

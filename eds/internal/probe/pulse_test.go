@@ -51,7 +51,7 @@ func (s *stage) sleep() {
 	s.p.pulse.last.Add(-int64(beatLate))
 }
 
-func TestAJudgeThatSleptJudgesNobody(t *testing.T) {
+func TestNoVerdictAfterAPause(t *testing.T) {
 	inVirtualTime(t, 3, func(t *testing.T, s *stage) {
 		s.watch(s.targets...)
 		s.pass(10 * time.Second)

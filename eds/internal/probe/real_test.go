@@ -76,7 +76,7 @@ func TestAKilledProcessIsDeadAtOnce(t *testing.T) {
 	}
 }
 
-func TestAStoppedProcessIsSilentUntilItGoesOn(t *testing.T) {
+func TestStoppedProcessIsSilentUntilItContinues(t *testing.T) {
 	member, target := startMember(t, "me")
 	for _, tt := range []struct {
 		pings bool
@@ -157,7 +157,7 @@ func TestARealServerThatClosesConnections(t *testing.T) {
 
 // A prober that is stopped for longer than it takes to judge finds on waking that
 // its connection was closed meanwhile, and gives no verdict.
-func TestAStoppedProberJudgesNobody(t *testing.T) {
+func TestStoppedProberGivesNoVerdict(t *testing.T) {
 	ln, addr := listen(t)
 	server := &http.Server{Handler: answer(""), IdleTimeout: time.Second}
 	served := make(chan error)

@@ -13,7 +13,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/internal/turns"
 )
 
-// memStream is a stream to a member: its gossip port answers as a host does.
+// memStream is a stream to a member: its gossip port answers as an endpoint does.
 type memStream struct{ net.Conn }
 
 func (s *stage) stream(ctx context.Context, t Target) (Stream, error) {
@@ -138,7 +138,7 @@ func TestStreamsThatAreStuckDoNotDelayOtherProbes(t *testing.T) {
 	})
 }
 
-func TestAMemberThatTakesNoStreamGoesByItsWord(t *testing.T) {
+func TestMemberWithoutStreamsIsTrustedForItsHealth(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		behind(&s.targets[0])
 		s.targets[0].Path = "old"

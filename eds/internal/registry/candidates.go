@@ -10,13 +10,13 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// candidate is one host with what its own facts ask for.
+// candidate is one endpoint with what its own facts ask for.
 type candidate struct {
 	key      probe.Key
 	of       *candidates
 	shown    Host           // as known before rules are applied
 	own      *ruling        // of operators about it; nil for none
-	rules    *ruling        // the one that counts: a manual host has also that of the member at its address
+	rules    *ruling        // the one that counts: a manual endpoint has also that of the member at its address
 	alive    bool           // gossip says so
 	onBehalf bool           // another process than the endpoint's registered it
 	declines bool           // its member says that the endpoint is not to be served
@@ -51,7 +51,7 @@ type candidates struct {
 	by     override.Mode // that they are ranked by
 	bad    int           // how many would be removed although they did not leave
 
-	rulings rulings // of operators, for single hosts
+	rulings rulings // of operators, for single endpoints
 
 	changed bool    // since the last Snapshot
 	plain   bool    // shown is of the candidates alone, without a memory
@@ -157,7 +157,7 @@ func (c *candidate) unasked() bool { return c.shown.Source == Manual && !c.shown
 
 // rank brings together the claims to each address, of which the first counts, and
 // notes who is outranked, for those from one place to before another: it depends on
-// their neighbours. A override for a host comes before the manual list.
+// their neighbours. An override for an endpoint comes before the manual list.
 func (c *candidates) rank(from, to int) {
 	for i := max(from, 0); i < min(to, len(c.ranked)); i++ {
 		cand := &c.ranked[i]
@@ -176,10 +176,10 @@ func (c *candidates) rank(from, to int) {
 	}
 }
 
-// outcome is what is decided for one host.
+// outcome is what is decided for one endpoint.
 type outcome struct {
 	served, held bool
-	since, until time.Time // of a host that is damped
+	since, until time.Time // of an endpoint that is damped
 }
 
 // show makes host what comes of o: it stays where that is as it was.

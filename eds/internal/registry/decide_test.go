@@ -107,7 +107,7 @@ func TestManualHostOnAMembersAddressIsServedAsManual(t *testing.T) {
 	}
 }
 
-func TestAPinOfNobodyMakesAService(t *testing.T) {
+func TestEmptyPinMakesAService(t *testing.T) {
 	svc, ok := decide(Input{Overrides: []override.Override{manual(override.Pin)}}).Find("myservice")
 	if !ok || svc.Mode != override.Pin || len(svc.Hosts) != 0 {
 		t.Errorf("got %+v, %v", svc, ok)

@@ -23,7 +23,7 @@ type Guard struct {
 	Contradicted int
 }
 
-// count adds a host that is held. Where the guard itself does not hold, g is as old as the
+// count adds an endpoint that is held. Where the guard itself does not hold, g is as old as the
 // first contradiction.
 func (g *Guard) count(c *candidate) {
 	g.Held++
@@ -38,7 +38,7 @@ func (g *Guard) count(c *candidate) {
 // Silent reports whether g holds endpoints of which nothing is heard.
 func (g *Guard) Silent() bool { return g != nil && g.Held > g.Contradicted }
 
-// mute is what is remembered of a host for as long as it would go by silence, or by
+// mute is what is remembered of an endpoint for as long as it would go by silence, or by
 // refusals that are not proof.
 type mute struct {
 	contradicted bool      // held since it is alive by a fresh answer, not by the guard
@@ -47,7 +47,7 @@ type mute struct {
 	final        bool      // it is not held again before it was heard
 }
 
-// newMute is for a host that is mute from now on. The guard keeps its state: one that
+// newMute is for an endpoint that is mute from now on. The guard keeps its state: one that
 // was out of service stays out.
 func newMute(inService bool) *mute {
 	if !inService {

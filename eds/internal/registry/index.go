@@ -22,7 +22,7 @@ type index struct {
 	manual   bool            // there was a manual list
 
 	overrides []override.Override            // that were there last
-	ofHosts   map[string][]override.Override // of these, for hosts, by service
+	ofHosts   map[string][]override.Override // of these, for endpoints, by service
 }
 
 func newIndex() index { return index{services: make(map[string]*candidates)} }
@@ -63,7 +63,7 @@ func (x *index) update(in *Input, members []*fleet.Member) {
 	x.rank()
 }
 
-// decide finds the services for whose hosts something else was decided.
+// decide finds the services for whose endpoints something else was decided.
 func (x *index) decide(overrides []override.Override) {
 	before := x.ofHosts
 	x.overrides, x.ofHosts = overrides, byService(overrides)
@@ -112,7 +112,7 @@ func (x *index) get(name string) *candidates {
 	return c
 }
 
-// list brings in the manual lists, and what the probes say of their hosts. There
+// list brings in the manual lists, and what the probes say of their endpoints. There
 // are few of them: all are rebuilt.
 func (x *index) list(in *Input) {
 	if x.manual {

@@ -36,7 +36,7 @@ func (r *Registry) forget(now time.Time) {
 	}
 }
 
-// muteOf is what is remembered of a host that is mute now. To be held by the guard, it must
+// muteOf is what is remembered of an endpoint that is mute now. To be held by the guard, it must
 // have been in service when it fell silent. One that is alive by a fresh answer is served
 // even if it was taken out before the answer came, and that removal does not count.
 func (m *memory) muteOf(cand *candidate, inService func() bool) *mute {
@@ -86,7 +86,7 @@ func (r *Registry) findMute(c *candidates) {
 	}
 }
 
-// hold decides which of a service's mute hosts stay in service.
+// hold decides which of a service's mute endpoints stay in service.
 func (r *Registry) hold(now time.Time, c *candidates, due *soonest) {
 	m := r.memories[c.name]
 	if m == nil {

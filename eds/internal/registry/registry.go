@@ -64,7 +64,7 @@ func New(opts Options) *Registry {
 	return &Registry{opts: opts, last: &Snapshot{}, index: newIndex(), memories: make(map[string]*memory)}
 }
 
-// Confirm says that an operator knows the silent hosts of a service to be dead:
+// Confirm says that an operator knows the silent endpoints of a service to be dead:
 // those that are held now go at the next Decide. It reports whether there are any.
 func (r *Registry) Confirm(service string) bool {
 	m := r.memories[service]

@@ -11,7 +11,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// ruling is what operators decided for one host. A override may name the process by
+// ruling is what operators decided for one endpoint. An override may name the process by
 // its uuid and another one its address: where both say something the later counts.
 type ruling struct {
 	state  override.State
@@ -47,12 +47,12 @@ func newRuling(addr, id *override.Override) *ruling {
 	return r
 }
 
-// out reports whether the host is not to be served; r may be nil.
+// out reports whether the endpoint is not to be served; r may be nil.
 func (r *ruling) out() bool {
 	return r != nil && (r.state == override.Drain || r.state == override.Exclude)
 }
 
-// force reports whether the host is to be served in any case; r may be nil.
+// force reports whether the endpoint is to be served in any case; r may be nil.
 func (r *ruling) force() bool { return r != nil && r.state == override.Force }
 
 // apply puts what r decided in place of what h says of itself; r may be nil.
@@ -97,7 +97,7 @@ func retag(e fleet.Endpoint, decided map[string]string) fleet.Endpoint {
 	return e
 }
 
-// rulings finds the overrides about the hosts of one service. The zero value has none.
+// rulings finds the overrides about the endpoints of one service. The zero value has none.
 type rulings struct {
 	made   []override.Override // of what: those with a host, sorted by it
 	byID   map[string]*override.Override
@@ -135,7 +135,7 @@ func (r *rulings) update(overrides []override.Override) bool {
 	return true
 }
 
-// set notes the override about a host; nil for none any more.
+// set notes the override about an endpoint; nil for none any more.
 func (r *rulings) set(host string, d *override.Override) {
 	addr, err := netip.ParseAddrPort(host)
 	switch {
@@ -168,8 +168,8 @@ func (r *rulings) same(overrides []override.Override) bool {
 	return slices.EqualFunc(r.made, overrides, func(a, b override.Override) bool { return a.Host == b.Host && a.Stamp == b.Stamp })
 }
 
-// byService parts the overrides for hosts by service. They are sorted by service,
-// lists before hosts.
+// byService parts the overrides for endpoints by service. They are sorted by service,
+// lists before endpoints.
 func byService(all []override.Override) map[string][]override.Override {
 	parts := make(map[string][]override.Override)
 	for len(all) > 0 {

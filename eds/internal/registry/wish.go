@@ -7,7 +7,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// The states of a host, as the API shows them.
+// The states of an endpoint, as the API shows them.
 const (
 	StateHealthy   = "healthy"
 	StateUnhealthy = "unhealthy" // it says so itself, or its answers do
@@ -18,12 +18,12 @@ const (
 	StateSilent    = "silent"    // nothing of it answers
 	StateDamped    = "damped"    // it is back, but has come and gone too often
 
-	// StateContradicted is of a host whose ports refuse connections while its process
-	// answers: something between this server and the host refuses them.
+	// StateContradicted is of an endpoint whose ports refuse connections while its process
+	// answers: something between this server and the endpoint refuses them.
 	StateContradicted = "contradicted"
 )
 
-// reason says what takes a host out; it decides who may object.
+// reason says what takes an endpoint out; it decides who may object.
 type reason int
 
 const (
@@ -35,13 +35,13 @@ const (
 	contradicted        // what speaks against it is contradicted by a fresh answer
 )
 
-// against reports whether the host goes against its will.
+// against reports whether the endpoint goes against its will.
 func (r reason) against() bool { return r > graceful }
 
-// mute reports whether the host may be held.
+// mute reports whether the endpoint may be held.
 func (r reason) mute() bool { return r >= silence }
 
-// wish is what one host's own facts ask for, before anybody objects.
+// wish is what one endpoint's own facts ask for, before anybody objects.
 type wish struct {
 	state   string
 	reason  reason // none: serve it

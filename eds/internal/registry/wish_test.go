@@ -2,7 +2,7 @@ package registry
 
 import "testing"
 
-// What one host's own facts amount to, one service of three so that the guard
+// What one endpoint's own facts amount to, one service of three so that the guard
 // would mind.
 func TestWhoServesByTheFacts(t *testing.T) {
 	for name, lines := range map[string]string{

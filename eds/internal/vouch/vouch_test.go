@@ -109,7 +109,7 @@ func TestAProofIsOfOneAddress(t *testing.T) {
 	})
 }
 
-func TestWhoIsGoneIsForgottenButForProofsOfWhoIsInService(t *testing.T) {
+func TestDepartedMembersAreForgottenExceptProofsOfThoseInService(t *testing.T) {
 	play(t, nil, func(v *Voucher, c *crowd) {
 		var all []*fleet.Member
 		serving := make(map[uuid.UUID]bool)
@@ -144,7 +144,7 @@ func TestWhoIsGoneIsForgottenButForProofsOfWhoIsInService(t *testing.T) {
 }
 
 // However many do not exist, who does is asked in time.
-func TestWhoNeverAnswersKeepsNobodyWaiting(t *testing.T) {
+func TestMembersThatNeverAnswerDelayNoOther(t *testing.T) {
 	play(t, nil, func(v *Voucher, c *crowd) {
 		var all []*fleet.Member
 		for i := range 10 * atOnce {

@@ -11,7 +11,7 @@ import (
 
 // Two partitioned servers each store an override for the same host. The later one may
 // arrive together with what the other server holds: the earlier one is reported anyway.
-func TestAnOverrideThatIsOvertakenByWhatComesWithItIsTold(t *testing.T) {
+func TestOverrideOvertakenInTheSameMessageIsSent(t *testing.T) {
 	dbs := databases(t, 2)
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t}

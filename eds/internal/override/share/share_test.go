@@ -263,7 +263,7 @@ func TestANewServerLearnsAllOverridesThoughMessagesAreLost(t *testing.T) {
 	})
 }
 
-func TestOneThatIsDeafDelaysNobody(t *testing.T) {
+func TestUnresponsiveServerDelaysNoOther(t *testing.T) {
 	play(t, 3, func(w *world) {
 		w.meet(true)
 		time.Sleep(100 * time.Millisecond)
