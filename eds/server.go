@@ -177,7 +177,7 @@ func (s *server) connect() error {
 	return nil
 }
 
-// challenge asks the process that is to be at t's gossip address to prove that it is there.
+// challenge asks the process at t's gossip address to prove that it is the member.
 func (s *server) challenge(ctx context.Context, t probe.Target) bool {
 	id, err := uuid.Parse(t.ID)
 	return err == nil && s.members.Vouch(ctx, &fleet.Member{ID: id, Gossip: t.Gossip})

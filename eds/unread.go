@@ -20,7 +20,7 @@ type unread struct {
 	logged time.Time
 }
 
-// unreadEvery is how often it logs: anybody can send such requests.
+// unreadEvery is how often it logs: any client can send such requests.
 const unreadEvery = time.Minute
 
 // watch has u see the connections and requests of web.

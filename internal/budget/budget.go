@@ -83,7 +83,7 @@ func (b *Budget) Take(ctx context.Context, party netip.Addr, n int64) error {
 	}
 }
 
-// leave takes back a wish, unless it was fulfilled just now.
+// leave withdraws a request, unless it was granted just now.
 func (b *Budget) leave(party netip.Addr, t *turn, why error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -122,7 +122,7 @@ func (b *Budget) serve() {
 			b.used += t.n
 			b.by[party] += t.n
 			b.drop(party, 0)
-			if len(b.queues[party]) > 0 { // it is everybody else's turn
+			if len(b.queues[party]) > 0 { // it is another party's turn
 				j := slices.Index(b.order, party)
 				b.order = append(slices.Delete(b.order, j, j+1), party)
 			}

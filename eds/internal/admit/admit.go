@@ -20,7 +20,7 @@ const (
 	DefaultMaxEndpoints = 10_000
 )
 
-// Cause is why a member is refused, in a word.
+// Cause is why a member is refused: a label value of a metric.
 type Cause string
 
 // The causes.

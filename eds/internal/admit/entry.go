@@ -113,7 +113,7 @@ func saysTheSame(a, b *fleet.Member) bool {
 
 // assign gives places to those that are not refused: those that have one keep it,
 // the others come in the order of their ids, since what they say of their start
-// proves nothing. Who is gone takes up none.
+// proves nothing. Departed members take up none.
 func (g *Gate) assign() {
 	for _, e := range g.entries {
 		m := e.m

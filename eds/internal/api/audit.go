@@ -65,7 +65,7 @@ func (a *api) listAudit(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, answered)
 }
 
-// readAudit returns a page, and where to go on; "" at the end.
+// readAudit returns a page, and where the next one begins; "" at the end.
 func (a *api) readAudit(since time.Time, limit int, before string) (page []jsontext.Value, next string, err error) {
 	page, size := []jsontext.Value{}, 0
 	for {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// automatic is the tag of a host or a service for which nothing is decided.
+// automatic is the tag of a host or a service without overrides.
 const automatic = "auto"
 
 // condition is an If-Match header (RFC 9110, section 13.1.1). Nil lets all pass.
@@ -52,13 +52,13 @@ func (c *condition) allows(tag string, known bool) bool {
 	return c == nil || (c.any && known) || slices.Contains(c.tags, tag)
 }
 
-// ofService judges by everything decided for a service. known says that the service
-// is there.
+// ofService compares with all overrides of a service. known says that the service
+// exists.
 func (c *condition) ofService(known bool) func(service, overrideTag string) bool {
 	return func(service, _ string) bool { return c.allows(cmp.Or(service, automatic), known) }
 }
 
-// ofOverride judges by one override. known says that the host is there without one.
+// ofOverride compares with one override. known says that the host exists without one.
 func (c *condition) ofOverride(known bool) func(service, overrideTag string) bool {
 	return func(_, overrideTag string) bool {
 		if overrideTag == "" {
@@ -68,7 +68,7 @@ func (c *condition) ofOverride(known bool) func(service, overrideTag string) boo
 	}
 }
 
-// setTag shows tag, "" for nothing decided.
+// setTag sets the ETag, "" for no override.
 func setTag(w http.ResponseWriter, tag string) {
 	w.Header().Set("ETag", `"`+cmp.Or(tag, automatic)+`"`)
 }

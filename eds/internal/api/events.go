@@ -14,7 +14,7 @@ const (
 	eventsWrite = 10 * time.Second // for a reader to take what it is sent
 )
 
-// streamEvents answers with server-sent events until the reader goes, is too slow,
+// streamEvents answers with server-sent events until the reader leaves, is too slow,
 // or the server stops. The server's own limits of a request do not hold for it.
 func (a *api) streamEvents(w http.ResponseWriter, r *http.Request) error {
 	if _, err := readQuery(r); err != nil {

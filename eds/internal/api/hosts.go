@@ -17,18 +17,18 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// hostAnswer is a host under one of its names, and what was decided under that name.
+// hostAnswer is a host under one of its names, and the override under that name.
 type hostAnswer struct {
 	Service  string        `json:"service"`
 	Host     string        `json:"host"`               // the uuid or ip:port, canonical
-	Override *overrideView `json:"override,omitempty"` // absent: nothing is decided under this name
+	Override *overrideView `json:"override,omitempty"` // absent: no override under this name
 	Endpoint *hostView     `json:"endpoint,omitempty"` // absent while no process has the address
 }
 
 // named is a host as a request names it.
 type named struct {
 	key   override.Key
-	known bool           // it is there
+	known bool           // it exists
 	shown registry.Host  // zero when it is not among the hosts of its service
 	other []override.Key // its other names
 }
@@ -171,7 +171,7 @@ func (a *api) patch(n named, p patch, t terms, c *condition) (uint64, error) {
 	return revision, err
 }
 
-// releaseHost takes back what was decided for a host, under whichever name. If-Match
+// releaseHost revokes the overrides for a host, under either name. If-Match
 // stands for the name in the path.
 func (a *api) releaseHost(w http.ResponseWriter, r *http.Request) error {
 	n, err := a.hostName(r)

@@ -11,7 +11,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/override"
 )
 
-// overrideView is an override as everybody is shown it.
+// overrideView is an override in the API's JSON.
 type overrideView struct {
 	ID      string         `json:"id"`
 	Service string         `json:"service"`

@@ -26,7 +26,7 @@ type hostList struct {
 	Hosts *[]hostEntry `json:"hosts"`
 }
 
-// hostEntry is a host as an operator writes it. Pointers tell what is missing
+// hostEntry is a host in a request. Pointers show what is missing
 // from what is zero.
 type hostEntry struct {
 	IPAddress *string `json:"ip_address"`

@@ -39,7 +39,7 @@ type hostView struct {
 	Until     time.Time       `json:"until,omitzero"` // while damped: when it is served again
 	Since     time.Time       `json:"since"`
 	Acked     ackedView       `json:"acked"`
-	Override  *overrideView   `json:"override,omitempty"` // what an operator decided for it
+	Override  *overrideView   `json:"override,omitempty"` // an operator's manual list
 }
 
 // ackedView is how many of the service's xDS clients have acknowledged what they
@@ -164,7 +164,7 @@ func (a *api) deleteOverride(w http.ResponseWriter, r *http.Request) error {
 	return a.revoke(w, r, override.Key{Service: name}, terms, match)
 }
 
-// serviceCondition reads If-Match, which stands for everything decided for a service.
+// serviceCondition reads If-Match, which stands for all overrides of a service.
 func (a *api) serviceCondition(r *http.Request, service string) (func(service, overrideTag string) bool, error) {
 	c, err := readCondition(r)
 	if err != nil {
@@ -174,7 +174,7 @@ func (a *api) serviceCondition(r *http.Request, service string) (func(service, o
 	return c.ofService(known), nil
 }
 
-// answerWrite tells of a write that is durable: whatever happens now, it stands.
+// answerWrite answers a write that is durable, whatever happens afterwards.
 func (a *api) answerWrite(w http.ResponseWriter, r *http.Request, status int, o override.Override, revision uint64) error {
 	a.Logger.Info("manual list stored", "service", o.Service, "mode", o.Mode, "endpoints", len(o.Hosts), "actor", o.Actor, said("reason", o.Reason), said("until", o.Until))
 	a.tagService(w, r, o.Service)
@@ -189,7 +189,7 @@ func (a *api) answerWrite(w http.ResponseWriter, r *http.Request, status int, o 
 	return answer(w, status, a.viewService(s))
 }
 
-// tagService says what is decided for a service, once the registry shows it: with the
+// tagService sets the ETag of a service, once the registry shows its overrides: with the
 // tag of an override that the answer does not show, a client could overwrite it unseen.
 func (a *api) tagService(w http.ResponseWriter, r *http.Request, service string) {
 	tag := a.Overrides.ServiceTag(service)
@@ -224,7 +224,7 @@ func (a *api) find(name string) (registry.Service, error) {
 	return registry.Service{}, problemf(http.StatusNotFound, "neither gossip nor an operator knows service %q", name)
 }
 
-// waiting counts what is decided for hosts of a service that is not there.
+// waiting counts the overrides for hosts of an unknown service.
 func (a *api) waiting(service string) (n int) {
 	overrides, _ := a.Overrides.InForce()
 	for _, o := range overrides {
@@ -235,7 +235,7 @@ func (a *api) waiting(service string) (n int) {
 	return n
 }
 
-// readOverride returns what the request wants decided, checked.
+// readOverride returns the override that the request asks for, checked.
 func readOverride(w http.ResponseWriter, r *http.Request, mode override.Mode) (override.Override, error) {
 	name, err := serviceName(r)
 	if err != nil {

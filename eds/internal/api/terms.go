@@ -17,7 +17,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// terms are what an override is made under.
+// terms are who sets an override, why, and until when.
 type terms struct {
 	actor  string
 	reason string
@@ -25,7 +25,7 @@ type terms struct {
 	last   time.Duration // how long, if that was said
 }
 
-// readTerms reads who decides, and what the query says. What is not in allowed
+// readTerms reads the actor, and what the query says. What is not in allowed
 // is refused: a misspelt expires_in would make an override for good.
 func readTerms(r *http.Request, now time.Time, allowed ...string) (terms, error) {
 	query, err := readQuery(r, allowed...)
@@ -66,7 +66,7 @@ func readEnd(query url.Values, now time.Time) (time.Time, time.Duration, error) 
 	}
 }
 
-// actor says who decides: by the header, else from where the request came.
+// actor returns the actor: from the header, else from where the request came.
 func actor(r *http.Request) (string, error) {
 	name := strings.TrimSpace(r.Header.Get(fleet.ActorHeader))
 	if name == "" {
@@ -122,7 +122,7 @@ func parseDuration(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// said is what an override says, in the log; nothing where it does not say it.
+// said is an attribute of an override in the log; empty where it is not set.
 func said[T comparable](name string, value T) slog.Attr {
 	if value == *new(T) {
 		return slog.Attr{} // left out by every slog.Handler

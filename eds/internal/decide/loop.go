@@ -106,7 +106,7 @@ type confirm struct {
 	held    chan bool // capacity one
 }
 
-// New returns a Loop that has decided nothing yet.
+// New returns a Loop that has published an empty Snapshot.
 func New(opts Options) *Loop {
 	opts.Probes = cmp.Or(opts.Probes, probe.DefaultInterval)
 	now := time.Now()
@@ -140,7 +140,7 @@ func (l *Loop) Wait(ctx context.Context, revision uint64) error {
 	}
 }
 
-// Confirm makes the guard of a service let go, since an operator knows that its
+// Confirm ends the guard of a service, since an operator knows that its
 // silent endpoints are dead. It reports whether the guard was holding. Any
 // goroutine may call it.
 func (l *Loop) Confirm(ctx context.Context, service string) (bool, error) {

@@ -6,8 +6,8 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 )
 
-// narrate logs what an operator wants to have been told: who came and went and
-// why, and every refusal to believe.
+// narrate logs which endpoints were added and removed, and when guard or isolation kept
+// endpoints in service.
 func narrate(logger *slog.Logger, before, now *registry.Snapshot) {
 	switch {
 	case now.Settled && !before.Settled:

@@ -14,7 +14,7 @@ const (
 	ClaimsMost  = 10 * time.Second // for clients that hold more endpoints than this server knows: Envoy gives up after 15 s
 )
 
-// settling tells when gossip knows enough to be believed: a seed or a remembered
+// settling reports when gossip knows enough to be believed: a seed or a remembered
 // member was joined and the pool was then quiet, or the most it may take is over.
 // A server that expects no member is settled at once. It is a pure function of the
 // times given to it; once settled it stays so.
@@ -51,7 +51,7 @@ func (s *settling) at(now time.Time, untried time.Duration, mute bool) (bool, ti
 			return false, now.Add(settleQuiet) // without limit: what is heard changes it
 		}
 		start = later(start, s.muteEnd)
-		if !s.muteEnd.IsZero() { // everybody is to have a turn after the silence
+		if !s.muteEnd.IsZero() { // every member has a turn after the silence
 			s.quiet = later(s.quiet, s.muteEnd.Add(settleTurn-settleQuiet))
 		}
 	}

@@ -1,6 +1,6 @@
-// Package events tells what changes at an EDS server: it compares what was with
+// Package events reports what changes at an EDS server: it compares what was with
 // what is, keeps the latest changes in a bounded ring, and hands them to readers,
-// of whom a slow one is cut off and never waited for.
+// of which a slow one is disconnected and delays no other.
 package events
 
 import (

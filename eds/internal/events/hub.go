@@ -113,7 +113,7 @@ func (h *Hub) look() {
 	}
 }
 
-// decided lists what operators decided since it was last called.
+// decided lists the overrides that changed since it was last called.
 func (h *Hub) decided() []fact {
 	list, revision := h.Overrides()
 	if revision == h.revision {

@@ -20,7 +20,7 @@ const (
 	endedBy      = "rollcall"
 )
 
-// Endings revokes the overrides about processes that are gone for good. Each EDS
+// Endings revokes the overrides for processes that have left for good. Each EDS
 // server does so for itself: whose tombstone wins does not matter.
 type Endings struct {
 	overrides *override.Store
@@ -41,7 +41,7 @@ func (e *Endings) Update(snap *registry.Snapshot) {
 }
 
 // Run looks each second until ctx ends. A server that may be partitioned, or does
-// not know the pool yet, takes no process for gone.
+// not know the pool yet, ends no override.
 func (e *Endings) Run(ctx context.Context) {
 	snap := &registry.Snapshot{}
 	tick := time.NewTicker(endingsEvery)
@@ -65,13 +65,13 @@ func (e *Endings) Run(ctx context.Context) {
 	}
 }
 
-// ending is an override that is over, and why.
+// ending is an override to revoke, and why.
 type ending struct {
 	key    override.Key
 	reason string
 }
 
-// over lists the overrides about processes that are gone.
+// over lists the overrides for processes that have left.
 func (e *Endings) over(snap *registry.Snapshot, now time.Time) []ending {
 	list, _ := e.overrides.InForce()
 	var over []ending

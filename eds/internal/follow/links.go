@@ -27,7 +27,7 @@ type Stream interface {
 }
 
 // Links holds a stream to each live upstream that is probed over a connection of its
-// own, so that the upstream notices at once when this server is gone, and can say at
+// own, so that the upstream notices at once when this server ends, and can say at
 // once what it announces. Those that are probed over their stream have one already.
 type Links struct {
 	open   func(context.Context, *fleet.Member) (Stream, error)

@@ -38,7 +38,7 @@ const (
 
 // Memory keeps the live members on disk, so that a server that restarts finds the
 // pool again through them, and knows whom it fed to Envoys. A member is written before
-// an Envoy hears of it; what changes of it later, and that it has gone, once a second.
+// an Envoy receives it; later changes, and that it left, once a second.
 type Memory struct {
 	db         override.DB
 	self       uuid.UUID // not worth remembering

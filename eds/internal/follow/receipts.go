@@ -1,4 +1,4 @@
-// Package follow has what follows each Snapshot: receipts that tell members how far Envoys
+// Package follow has what follows each Snapshot: receipts that report to members how far Envoys
 // are, links to members, the members on disk, overrides that end with their process, and
 // reminders to members that gossip has lost. None of them can make the registry wait.
 package follow
@@ -28,7 +28,7 @@ const (
 	refusedAgain     = time.Minute          // after a send that failed
 )
 
-// Receipts tells the members of the pool how far Envoys are with what they
+// Receipts reports to the members of the pool how far Envoys are with what they
 // announced: that every client of the service has the endpoint, or that none has
 // it any more, by what each acknowledged.
 type Receipts struct {
@@ -50,14 +50,14 @@ type Receipts struct {
 type claim struct {
 	revision uint64
 	leaves   bool           // it is to be out, not in
-	refusal  string         // why this server does not serve it; it is to be told
+	refusal  string         // why this server does not serve it, to be sent to it
 	endpoint fleet.Endpoint // what is to be in
 	changes  bool           // it was in before, with another weight or the like
 	since    time.Time
 	done     bool
 	clients  int       // that the last receipt spoke of
 	observed bool      // for the metrics, once
-	told     time.Time // when it was last told who is missing
+	told     time.Time // when it last received who is missing
 	again    time.Time // not before this, after a send that failed
 }
 
@@ -113,7 +113,7 @@ func (r *Receipts) look(ctx context.Context, snap *registry.Snapshot, now time.T
 	cached := make(map[string]xds.Standings)
 	alive := make(map[uuid.UUID]bool, len(snap.Members))
 	for _, m := range snap.Members {
-		// One that is refused waits for a word when it leaves, like any other.
+		// One that is refused waits for a receipt when it leaves, like any other.
 		refused := m.Quarantine != "" && !(m.Endpoint.Health == fleet.Draining && m.Endpoint.Addr.IsValid())
 		if m.Role != fleet.RoleUpstream {
 			continue
@@ -179,7 +179,7 @@ func (r *Receipts) lost(m *fleet.Member, now time.Time) *claim {
 	return c
 }
 
-// settle sends what there is to say. Clients that come after the last word count: a member
+// settle sends the receipts that are due. Clients that connect after the last one count: a member
 // that leaves may wait for those of an EDS server that was lost.
 func (r *Receipts) settle(ctx context.Context, m *fleet.Member, c *claim, st xds.Standing, now time.Time) {
 	receipt := gossip.Receipt{Revision: c.revision, Clients: st.Of}
@@ -206,7 +206,7 @@ func (r *Receipts) settle(ctx context.Context, m *fleet.Member, c *claim, st xds
 	r.mail(ctx, m, c, receipt)
 }
 
-// refuse tells a member once that it is not served, and why.
+// refuse notifies a member once that it is not served, and why.
 func (r *Receipts) refuse(ctx context.Context, m *fleet.Member, now time.Time) {
 	c := r.open[m.ID]
 	if c == nil || c.refusal != m.Quarantine {
@@ -219,7 +219,7 @@ func (r *Receipts) refuse(ctx context.Context, m *fleet.Member, now time.Time) {
 	}
 }
 
-// mail sends a receipt to a member that is there, and has it sent again if that fails.
+// mail sends a receipt to a member in the pool, and has it sent again if that fails.
 func (r *Receipts) mail(ctx context.Context, m *fleet.Member, c *claim, receipt gossip.Receipt) {
 	places := r.sending
 	if m.Quarantine != "" {

@@ -17,7 +17,7 @@ const (
 	remindAtOnce = 16 // each takes the profile's TCP timeout at most, and so does the end
 )
 
-// Remind tells members that gossip has lost although they serve (a death was
+// Remind notifies members that gossip has lost although they serve (a death was
 // forged, or an update got lost) that they are missing here, until ctx ends, so
 // that they come back by themselves.
 func Remind(ctx context.Context, snapshot func() *registry.Snapshot, tell func(*fleet.Member) error, logger *slog.Logger) {

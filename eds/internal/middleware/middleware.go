@@ -45,7 +45,7 @@ const (
 
 // Options say what is refused.
 type Options struct {
-	Auth   *auth.Authenticator // nil lets in everybody
+	Auth   *auth.Authenticator // nil lets every client in
 	Listen netip.Addr          // of the port
 	Hosts  []string            // further names at which it is asked; "*" for any
 

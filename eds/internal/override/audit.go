@@ -48,7 +48,7 @@ var (
 
 // Entry is one line of the audit.
 type Entry struct {
-	ID       string `json:"-"` // sorts by age; names a place to go on from
+	ID       string `json:"-"` // sorts by age; a position to continue from
 	At       time.Time
 	Action   Action
 	Override Override  // after it
@@ -57,7 +57,7 @@ type Entry struct {
 }
 
 // Audit returns the entries since a moment, newest first, limit at most. before is
-// the ID of an entry to go on after, or "". An entry that cannot be read is skipped
+// the ID of an entry to continue after, or "". An entry that cannot be read is skipped
 // and counted.
 func (s *Store) Audit(since time.Time, limit int, before string) ([]Entry, error) {
 	var entries []Entry
@@ -140,7 +140,7 @@ func actionOf(was, now record) Action {
 	}
 }
 
-// Done is what an operator did that is not decided here.
+// Done is an operator's action that is no override.
 type Done struct {
 	Action  Action
 	Service string // of Confirmed

@@ -69,7 +69,7 @@ func (e etag) String() string {
 	return hex.EncodeToString(e[:])
 }
 
-// ServiceTag is the text of a strong ETag for everything decided for a service:
+// ServiceTag is the text of a strong ETag for all overrides of a service:
 // equal at every server that holds the same overrides in force, "" when there is none.
 func (s *Store) ServiceTag(service string) string {
 	s.mu.RLock()

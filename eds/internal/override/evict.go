@@ -8,7 +8,7 @@ import (
 )
 
 // What has ended is kept, so that a server that was away does not bring it back, and there
-// are as many places for it as for what is in force. Once they are taken, the oldest goes,
+// are as many places for it as for what is in force. Once they are taken, the oldest is dropped,
 // and its stamp is noted: an override that is unknown here and not later than that may be
 // one that has ended, and is taken as such.
 

@@ -61,7 +61,7 @@ func (b *batch) merge(o Override) (won bool, err error) {
 }
 
 // overtake notes an override that came too late, unless it was known before. Of two
-// revocations, such as several servers make when a member is gone, one is enough.
+// revocations, such as several servers make when a member has left, one is enough.
 func (b *batch) overtake(o Override, by record) {
 	if o.Revoked && by.Revoked || b.store.knows(o.Stamp) {
 		return

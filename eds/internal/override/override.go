@@ -1,7 +1,7 @@
-// Package override holds what operators decide: which hosts of a service are
+// Package override has operators' overrides: which hosts of a service are
 // served beside, or instead of, the ones that registered themselves, and how one
 // host is served for a while. The model is plain values with a stamp each, of which
-// the highest wins; the Store keeps them, and who decided what, in a bbolt file and
+// the highest wins; the Store keeps them, and their audit, in a bbolt file and
 // answers a write only once it is on disk.
 package override
 
@@ -27,7 +27,7 @@ const (
 	Pin   Mode = "pin"   // the manual hosts only
 )
 
-// State is what an operator decided about serving one host.
+// State is an operator's rule for serving one host.
 type State string
 
 // The states of an override for a host. The empty one leaves it to gossip and probes.
@@ -97,17 +97,17 @@ type Override struct {
 	Mode  Mode   `json:",omitempty"` // Merge or Pin
 	Hosts []Host // sorted by address; may be empty with Pin
 
-	// Of a host; one of them at least is decided.
+	// Of a host; at least one is set.
 	State  State             `json:",omitempty"`
-	Weight uint32            `json:",omitempty"` // 0: not decided
+	Weight uint32            `json:",omitempty"` // 0: not set
 	Tags   map[string]string `json:",omitempty"` // by the API's names: az, region, canary and further ones
 
 	Actor  string    `json:",omitempty"`
 	Reason string    `json:",omitempty"`
-	Since  time.Time // when it was decided, UTC; filled in by the Store when zero
+	Since  time.Time // when it was made, UTC; filled in by the Store when zero
 	Until  time.Time `json:",omitzero"` // when it ends by itself, by the wall clock; zero for never
 
-	// For is how long it lasts since it was decided, if it was decided that way. Each
+	// For is how long it lasts since it was made, if it was given a duration. Each
 	// server measures that with its monotonic clock from when it heard of it. A server
 	// that does not know For goes by Until.
 	For  time.Duration `json:",omitempty"`
@@ -125,7 +125,7 @@ type Host struct {
 // Tag is the text of the strong ETag of o.
 func (o Override) Tag() string { return o.Stamp.String() }
 
-// InForce reports whether o decides anything at now.
+// InForce reports whether o applies at now.
 func (o Override) InForce(now time.Time) bool {
 	end := o.Until
 	if !o.end.IsZero() {
@@ -134,7 +134,7 @@ func (o Override) InForce(now time.Time) bool {
 	return !o.Revoked && (end.IsZero() || now.Before(end))
 }
 
-// The errors of a Store that callers tell apart.
+// The errors of a Store that callers distinguish.
 var (
 	ErrExists   = errors.New("a manual list already exists")
 	ErrNotFound = errors.New("no override exists")

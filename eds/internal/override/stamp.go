@@ -28,7 +28,7 @@ const (
 	// maxAhead is how far ahead of this server's clock another one's may be: one bad
 	// clock must not stamp overrides that no other server can overrule. A clock that
 	// was an hour or a time zone ahead for a while must not do so either: what was
-	// stamped by it is accepted, and whatever is decided next is later.
+	// stamped by it is accepted, and whatever is set next is later.
 	maxAhead = 24 * time.Hour
 )
 

@@ -14,10 +14,10 @@ import (
 // Edit is a change of one override.
 type Edit struct {
 	Key           Key
-	Actor, Reason string // who decides, and why; without a reason that of Change counts
+	Actor, Reason string // who makes the change, and why; without a reason that of Change counts
 
 	// IfMatch judges the present tags of the service and of the override, each "" when
-	// nothing is decided, right before the change; nil lets every one pass.
+	// there is none, right before the change; nil lets every one pass.
 	IfMatch func(service, override string) bool
 
 	// Change returns the new override, given the present one. With Revoked it ends the
@@ -197,7 +197,7 @@ type batch struct {
 type put struct {
 	record
 	forget bool // rather than keep
-	fresh  bool // decided just now
+	fresh  bool // made just now
 }
 
 // get returns what is known of k; the store's part only its writer changes.

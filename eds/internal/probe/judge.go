@@ -22,7 +22,7 @@ const (
 	Contradicted Verdict = "contradicted"
 )
 
-// word is what a further witness said.
+// word is the answer of a further witness.
 type word int
 
 const (
@@ -38,10 +38,10 @@ const (
 const (
 	failingAfter = 2 // answers in a row other than good ones
 	silentAfter  = 3 // time-outs in a row, while no other endpoint has any
-	// With everybody else timing out, this many more are wanted: silence that is
+	// While all others time out, this many more are required: silence that is
 	// shared is the network's, or our own (compare Lifeguard's local health).
 	silentMore = 12
-	// By this factor each time-out grows when everybody else is timing out.
+	// The factor by which each time-out grows while all others time out.
 	patience = 3
 )
 
@@ -152,7 +152,7 @@ func (j *judge) suspect(v Verdict) {
 }
 
 // timeout notes a time-out while the given share of the other endpoints has them
-// too. It reports whether gossip is to be asked now: one time-out before its word
+// too. It reports whether gossip is to be asked now: one time-out before its answer
 // is needed, so that the verdict does not wait for it.
 func (j *judge) timeout(share float64) bool {
 	j.late, j.bad = true, 0

@@ -11,7 +11,7 @@ import (
 )
 
 // loop is the one goroutine that owns all watchers. What takes time is done by
-// others, which tell it of the outcome through events.
+// others, which report the outcome through events.
 type loop struct {
 	*Prober
 	ctx context.Context
@@ -36,7 +36,7 @@ const (
 	refused               // no process listens
 	unreachable           // the dial failed otherwise, which proves nothing
 	helpless              // this process has not what it takes to dial
-	unable                // the member takes no stream
+	unable                // the member does not accept streams
 	answered
 	broke
 	witnessed // a witness to a refusal has spoken, or not
@@ -57,7 +57,7 @@ type event struct {
 	said    word    // witnessed, pinged
 }
 
-// send tells the loop of e. It reports false when the loop has ended.
+// send hands e to the loop. It reports false when the loop has ended.
 func (l *loop) send(e event) bool {
 	select {
 	case l.events <- e:

@@ -49,8 +49,8 @@ type Evidence struct {
 	Tried    bool      // a first probe had an outcome of some kind
 	Verified bool      // its last answer carried the uuid that was expected
 	Named    bool      // one of its answers carried it: one that does not is not its own
-	Unable   bool      // nothing can be learned of it: its member takes no stream
-	Alone    bool      // its member's process is gone, and its port accepts connections
+	Unable   bool      // its state is unknown: its member does not accept streams
+	Alone    bool      // its member's process has ended, and its port accepts connections
 	Late     bool      // its last probe timed out, and its gossip is not heard either
 	Since    time.Time // of Verdict
 }

@@ -11,7 +11,7 @@ import (
 const (
 	maxLines = 3 // on a lossy network an old connection may answer before a new one
 	// reopenings is how many broken lines are replaced at once between two ticks. A
-	// process that dies may accept once more before it closes its port.
+	// process that dies may accept another connection before it closes its port.
 	reopenings = 3
 	// A timer that fires this late says that the process lacks processor time.
 	timerLate = 250 * time.Millisecond
@@ -39,7 +39,7 @@ type watcher struct {
 	asked    time.Time
 	deadline time.Time // of that probe
 
-	alone    bool          // with ProbeNone: its member's process is gone, and its port accepts connections
+	alone    bool          // with ProbeNone: its member's process has ended, and its port accepts connections
 	aloneFor int           // checks since then
 	unable   time.Duration // that it takes no stream was waited for last; 0: it does
 

@@ -92,8 +92,8 @@ func (w *watcher) turn(now time.Time) time.Time {
 // is tried again.
 const tryStream = 5
 
-// left notes that the member's process is gone while the endpoint accepts connections:
-// it lives or goes by those from now on. One that was out of service before stays so.
+// left notes that the member's process has ended while the endpoint accepts connections:
+// these alone decide from now on. One that was out of service before stays so.
 func (w *watcher) left() bool {
 	switch w.judge.verdict {
 	case Good, Unknown, Silent, Contradicted:

@@ -16,7 +16,7 @@ const (
 // together, whichever process it is.
 type damped map[netip.AddrPort]*damping
 
-// damping makes an endpoint that comes and goes wait, longer each time.
+// damping makes an endpoint that changes often wait, longer each time.
 type damping struct {
 	removals int       // that followed each other
 	last     time.Time // of them
@@ -25,7 +25,7 @@ type damping struct {
 	waited   bool      // it is in service again
 }
 
-// removed notes that the endpoint at addr was taken out against its will.
+// removed notes that the endpoint at addr was removed without having asked.
 func (ds *damped) removed(now time.Time, addr netip.AddrPort) {
 	if *ds == nil {
 		*ds = make(damped)
@@ -68,9 +68,9 @@ func (ds damped) spare(now time.Time, c *candidates, share float64) {
 	for _, cand := range c.ranked {
 		switch {
 		case cand.outranked:
-		case cand.wish.reason == contradicted && cand.mute.isHeld():
+		case cand.proposal.reason == contradicted && cand.silent.isHeld():
 			able++
-		case cand.wish.reason == none:
+		case cand.proposal.reason == none:
 			able++
 			if d := ds[cand.key.Addr]; d != nil && !cand.forced && !cand.unasked() && d.waits(now) {
 				waiting = append(waiting, d)

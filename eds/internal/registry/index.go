@@ -63,7 +63,7 @@ func (x *index) update(in *Input, members []*fleet.Member) {
 	x.rank()
 }
 
-// decide finds the services for whose endpoints something else was decided.
+// decide finds the services whose endpoints have other overrides than before.
 func (x *index) decide(overrides []override.Override) {
 	before := x.ofHosts
 	x.overrides, x.ofHosts = overrides, byService(overrides)

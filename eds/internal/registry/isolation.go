@@ -16,8 +16,8 @@ func (r *Registry) listen(in Input, services []*candidates) {
 	if t := since.Add(r.opts.Round); t.After(r.deafUntil) {
 		r.deafUntil = t
 	}
-	if t := since.Add(rejoin); t.After(r.hearsayUntil) {
-		r.hearsayUntil = t
+	if t := since.Add(rejoin); t.After(r.distrustGossipUntil) {
+		r.distrustGossipUntil = t
 	}
 }
 
@@ -28,12 +28,12 @@ func isolated(in Input, services []*candidates) bool {
 	silent, probed, talking := 0, 0, 0
 	for _, c := range services {
 		for _, cand := range c.ranked {
-			switch w := &cand.wish; {
+			switch w := &cand.proposal; {
 			case w.heard:
 				return false
-			case cand.mute != nil:
-				if !cand.mute.holdable(in.Now) {
-					continue // it was gone before
+			case cand.silent != nil:
+				if !cand.silent.holdable(in.Now) {
+					continue // it was removed before
 				}
 				silent++
 				if w.tried {

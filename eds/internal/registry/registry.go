@@ -18,7 +18,7 @@ const (
 	DefaultRound     = 3 * time.Second
 )
 
-// rejoin is by when gossip sees everybody again, after this server could not.
+// rejoin is how long gossip takes to see all members again after this server could not.
 const rejoin = 15 * time.Second
 
 // Options says when the registry refuses to believe.
@@ -50,13 +50,13 @@ type Input struct {
 type Registry struct {
 	opts Options
 
-	last     *Snapshot          // what was decided last
-	index    index              // what it was decided from
+	last     *Snapshot          // the last one
+	index    index              // what the last one was made from
 	memories map[string]*memory // of the services of which more than that matters
 
-	isolated     bool
-	deafUntil    time.Time // until then what is not heard is held
-	hearsayUntil time.Time // until then gossip's word that a member is dead is not believed
+	isolated            bool
+	deafUntil           time.Time // until then what is not heard is held
+	distrustGossipUntil time.Time // until then a member that only gossip calls dead is not removed
 }
 
 // New returns a Registry that has seen nothing.
@@ -68,7 +68,7 @@ func New(opts Options) *Registry {
 // those that are held now go at the next Decide. It reports whether there are any.
 func (r *Registry) Confirm(service string) bool {
 	m := r.memories[service]
-	return m != nil && m.guard.confirm(m.mutes)
+	return m != nil && m.guard.confirm(m.silents)
 }
 
 // Decide makes the Snapshot for this moment, and says when it is to be called
@@ -88,7 +88,7 @@ func (r *Registry) decide(in Input) (*Snapshot, time.Time) {
 	r.index.update(&in, snap.Members)
 	services := r.index.sorted
 	for _, c := range services {
-		r.findMute(c)
+		r.findSilent(c)
 	}
 	r.listen(in, services)
 	snap.Isolated = r.isolated
@@ -152,14 +152,14 @@ func missing(was, now []*fleet.Member) (gone []*fleet.Member) {
 	return gone
 }
 
-// countRemovals tells damping who goes now against its will. One that is alive by a fresh
+// countRemovals reports to damping which endpoints are removed now without having asked. One that is alive by a fresh
 // answer does not flap: another process at its address, or an operator, takes it out.
 func (r *Registry) countRemovals(now time.Time, c *candidates) {
 	if c.bad == 0 {
 		return
 	}
 	for _, cand := range c.ranked {
-		if !cand.wish.reason.against() || cand.wish.reason == contradicted || cand.mute.isHeld() || cand.forced || cand.yields() && cand.superseded {
+		if !cand.proposal.reason.against() || cand.proposal.reason == contradicted || cand.silent.isHeld() || cand.forced || cand.yields() && cand.superseded {
 			continue
 		}
 		if was, _ := r.last.host(c.name, cand.key); was.Served {
@@ -200,7 +200,7 @@ func (c *candidates) decide(now time.Time, m *memory, due *soonest) Service {
 		cand := &c.ranked[i]
 		if m != nil || !c.plain || !cand.judged {
 			o := cand.judge(now, m, due)
-			if cand.judged = true; o.served || !cand.wish.hidden {
+			if cand.judged = true; o.served || !cand.proposal.hidden {
 				cand.show(o)
 			} else {
 				cand.host = nil
@@ -233,10 +233,10 @@ func (c *candidate) judge(now time.Time, m *memory, due *soonest) outcome {
 	}
 	o := outcome{served: true}
 	switch {
-	case c.wish.reason == none && m != nil && !c.unasked():
+	case c.proposal.reason == none && m != nil && !c.unasked():
 		o = m.damped.apply(now, c.key.Addr, due)
-	case c.wish.reason != none:
-		held := c.mute.isHeld()
+	case c.proposal.reason != none:
+		held := c.silent.isHeld()
 		o = outcome{served: held, held: held}
 		if m != nil {
 			m.damped.bad(c.key.Addr)

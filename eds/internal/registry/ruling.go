@@ -11,13 +11,13 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// ruling is what operators decided for one endpoint. An override may name the process by
+// ruling is what operators set for one endpoint. An override may name the process by
 // its uuid and another one its address: where both say something the later counts.
 type ruling struct {
 	state  override.State
 	weight uint32
 	tags   map[string]string
-	by     *override.Override // the one that decided state; without a state the latest
+	by     *override.Override // the one that set state; without a state the latest
 
 	made [2]*override.Override // what it was made of
 }
@@ -55,7 +55,7 @@ func (r *ruling) out() bool {
 // force reports whether the endpoint is to be served in any case; r may be nil.
 func (r *ruling) force() bool { return r != nil && r.state == override.Force }
 
-// apply puts what r decided in place of what h says of itself; r may be nil.
+// apply replaces fields of h by what r sets; r may be nil.
 func (r *ruling) apply(h Host) Host {
 	if r == nil {
 		return h
@@ -150,7 +150,7 @@ func (r *rulings) set(host string, d *override.Override) {
 	}
 }
 
-// of returns what was decided for cand by itself, or nil: what it has, where that
+// of returns the ruling for cand alone, or nil: what it has, where that
 // still holds.
 func (r *rulings) of(cand *candidate) *ruling {
 	made := [2]*override.Override{r.byAddr[cand.key.Addr], r.byID[cand.key.ID]}

@@ -1,6 +1,6 @@
 // Package registry decides which endpoints serve: from what gossip reports, what
-// operators decided and what the probes saw, to an immutable Snapshot. It reads no
-// clock, starts no goroutine and does no I/O, so that every rule can be told as a
+// operators set and what the probes saw, to an immutable Snapshot. It reads no
+// clock, starts no goroutine and does no I/O, so that every rule can be tested as a
 // table of events.
 package registry
 
@@ -43,7 +43,7 @@ type Snapshot struct {
 	Isolated bool
 
 	Services []Service       // sorted by name
-	Members  []*fleet.Member // sorted by id, quarantined and gone ones too
+	Members  []*fleet.Member // sorted by id, including quarantined and departed ones
 }
 
 // Service is one EDS resource: what is served under a name, and what is not and why.
@@ -72,7 +72,7 @@ type Host struct {
 	Since   time.Time // of State, by this server's clock
 	Started time.Time // of the member's process; zero for a manual endpoint
 
-	// Override is what an operator decided for this endpoint; nil for nothing. Weight and
+	// Override is what an operator set for this endpoint; may be nil. Weight and
 	// tags are what it says, and State is the endpoint's own.
 	Override *override.Override
 }

@@ -61,7 +61,7 @@ type Voucher struct {
 	revision uint64 // of states
 }
 
-// watch is what Watch was last told.
+// watch is what Watch last received.
 type watch struct {
 	members   []*fleet.Member
 	inService func() map[uuid.UUID]bool

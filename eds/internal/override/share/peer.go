@@ -22,7 +22,7 @@ const (
 type peer struct {
 	member *fleet.Member
 	busy   bool                // something is being sent
-	fresh  []override.Override // decided here just now; they go first
+	fresh  []override.Override // made here just now; they are sent first
 	queue  [][]byte
 	size   int  // bytes in queue
 	agreed bool // it held the same once

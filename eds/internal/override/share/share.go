@@ -1,5 +1,5 @@
-// Package share keeps the overrides of several EDS servers alike. What is decided
-// at one goes to each other one at once; and each pair compares sums of all that
+// Package share replicates overrides among EDS servers. What is set at one server is
+// sent to each other one at once; and each pair compares sums of all that
 // they hold when they meet and every second, and sends what the other one lacks.
 // The rule of who wins is override's; a message that is lost costs a second.
 package share
@@ -75,7 +75,7 @@ func New(opts Options) *Sharer {
 	}
 }
 
-// Members tells who is in the pool. It never blocks; it has one caller at a time,
+// Members receives who is in the pool. It never blocks; it has one caller at a time,
 // and the slice must not be modified afterwards.
 func (s *Sharer) Members(members []*fleet.Member) {
 	s.members.Put(members)
@@ -169,7 +169,7 @@ func (s *Sharer) sums(p *peer) {
 	p.push(encodeDigest(k, s.Store.Digest()))
 }
 
-// spread sends what was decided here to everybody.
+// spread sends what was set here to all servers.
 func (s *Sharer) spread(made []override.Override) {
 	for _, p := range s.peers {
 		p.made(made)
@@ -212,7 +212,7 @@ func (s *Sharer) read(now time.Time) {
 	}
 }
 
-// holds reports whether a message tells what its sender holds.
+// holds reports whether a message says what its sender holds.
 func holds(l letter) bool {
 	return len(l.b) > 0 && (kind(l.b[0]) == kindStamps || kind(l.b[0]) == kindAnswer)
 }
