@@ -8,7 +8,7 @@ import (
 )
 
 // Who confirmed that silent hosts are dead, and is answered, sees them gone.
-func TestAConfirmedGuardHasLetGoWhenTheAnswerComes(t *testing.T) {
+func TestConfirmedGuardHasEndedWhenTheAnswerArrives(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)

@@ -215,7 +215,7 @@ func openTestDB(t *testing.T) *bbolt.DB {
 	return db
 }
 
-func TestFiftyUpstreamsComeAndGo(t *testing.T) {
+func TestFiftyUpstreamsJoinAndLeave(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)
@@ -289,7 +289,7 @@ func TestSilentEndpointIsRemovedAndReturns(t *testing.T) {
 	})
 }
 
-func TestAMajorityThatFallsSilentIsHeld(t *testing.T) {
+func TestMajorityThatFallsSilentIsHeld(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)
@@ -323,7 +323,7 @@ func TestAMajorityThatFallsSilentIsHeld(t *testing.T) {
 	})
 }
 
-func TestARestartedServerServesNothingShorterThanTheTruth(t *testing.T) {
+func TestRestartedServerServesNothingShorterThanTheTruth(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		first := w.eds(gossip.Options{}, db)
@@ -348,7 +348,7 @@ func TestARestartedServerServesNothingShorterThanTheTruth(t *testing.T) {
 	})
 }
 
-func TestARestartedServerThatIsCutOffSaysNothing(t *testing.T) {
+func TestRestartedPartitionedServerServesNothing(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		first := w.eds(gossip.Options{}, db)
@@ -372,7 +372,7 @@ func TestARestartedServerThatIsCutOffSaysNothing(t *testing.T) {
 	})
 }
 
-func TestAWriteIsSeenByWhoWaitsForIt(t *testing.T) {
+func TestWriteIsVisibleAfterWait(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)

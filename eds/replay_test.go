@@ -59,7 +59,7 @@ func TestReplayPutsNoEndpointBackIntoService(t *testing.T) {
 }
 
 // Its proofs are kept; without them no endpoint would be in service until all are challenged again.
-func TestAPoolThatWasOutOfSightForLongIsInServiceWhenItIsBack(t *testing.T) {
+func TestPoolReturnsToServiceAfterALongPartition(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)

@@ -29,7 +29,7 @@ func (s *node) decided(host string) (override.Override, bool) {
 	return s.Overrides.Get(override.Key{Service: service, Host: host}.ID())
 }
 
-func TestTwoServersThatWereCutOffFromEachOtherAgreeWithinTwoSeconds(t *testing.T) {
+func TestTwoPartitionedServersAgreeWithinTwoSeconds(t *testing.T) {
 	const both, left, right = "10.9.0.1:80", "10.9.0.2:80", "10.9.0.3:80"
 	db1, db2 := openTestDB(t), openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
@@ -142,7 +142,7 @@ func TestPartitionedServerEndsNoOverride(t *testing.T) {
 }
 
 // A server that is new to the pool serves nothing that operators have taken out.
-func TestANewServerServesNothingBeforeItKnowsTheOverrides(t *testing.T) {
+func TestNewServerServesNothingBeforeItKnowsTheOverrides(t *testing.T) {
 	db1, db2 := openTestDB(t), openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		a := w.eds(gossip.Options{}, db1)

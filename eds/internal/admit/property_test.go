@@ -25,7 +25,7 @@ func (p *byMember) Revision() uint64                  { return p.revision }
 // Whatever comes, goes and changes: no list that was handed over is modified,
 // each member is judged as a Gate would that sees it for the first time, places are
 // neither exceeded nor lost, and no member is refused for lack of room where there is some.
-func TestAGateThatRemembersDecidesLikeOneThatDoesNot(t *testing.T) {
+func TestGateThatRemembersDecidesLikeOneThatDoesNot(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		known := &byMember{states: map[uuid.UUID]vouch.State{}}
 		opts := Options{Proofs: known, MaxServices: 2, MaxEndpoints: 2}

@@ -104,7 +104,7 @@ func TestBadBodiesAreRefusedAndChangeNothing(t *testing.T) {
 	})
 }
 
-func TestABodyOver1MiBIsRefused(t *testing.T) {
+func TestBodyOver1MiBIsRefused(t *testing.T) {
 	r := newRig(t)
 	for name, body := range map[string]string{
 		"2 MiB of hosts": `{"hosts":[` + strings.Repeat(" ", 2<<20) + `]}`,

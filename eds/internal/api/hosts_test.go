@@ -102,7 +102,7 @@ func TestOverrideIsMadePatchedAndRevoked(t *testing.T) {
 	}
 }
 
-func TestAHostIsNamedByItsProcessOrItsAddress(t *testing.T) {
+func TestHostIsNamedByItsProcessOrItsAddress(t *testing.T) {
 	r := newRig(t)
 	r.ask(200, "PATCH", hostByAddr, `{"state":"exclude"}`)
 	if s := r.seen(r.ask(200, "GET", hostByID, "")); s.Override != nil || s.Endpoint.Served || s.Endpoint.Override == nil {
@@ -116,7 +116,7 @@ func TestAHostIsNamedByItsProcessOrItsAddress(t *testing.T) {
 	r.ask(404, "DELETE", hostByAddr, "")
 }
 
-func TestAnAddressThatIsNotThereWaits(t *testing.T) {
+func TestOverrideWaitsForItsAddress(t *testing.T) {
 	r := newRig(t)
 	for _, path := range []string{"/edsservice/myservice/hosts/10.0.0.9:80", "/edsservice/nobody/hosts/%5B2001:db8::1%5D:80", "/edsservice/nobody/hosts/%5B2001%3Adb8%3A%3A1%5D%3A80"} {
 		got := r.ask(200, "PATCH", path, `{"state":"drain"}`)
@@ -138,7 +138,7 @@ func TestAnAddressThatIsNotThereWaits(t *testing.T) {
 	r.ask(404, "GET", "/edsservice/nobody/hosts/%5B2001:db8::1%5D:80", "")
 }
 
-func TestAProcessThatIsNotThereIsNotFound(t *testing.T) {
+func TestProcessThatIsNotThereIsNotFound(t *testing.T) {
 	r := newRig(t)
 	const drain = `{"state":"drain"}`
 	r.ask(404, "PATCH", "/edsservice/other/hosts/"+memberID.String(), drain)
@@ -202,7 +202,7 @@ func TestBadOverridesAreRefusedAndChangeNothing(t *testing.T) {
 	}
 }
 
-func TestIfMatchIsHeldAgainstWhatIsThere(t *testing.T) {
+func TestIfMatchIsComparedWithTheCurrentTag(t *testing.T) {
 	r := newRig(t)
 	const drain, force = `{"state":"drain"}`, `{"state":"force"}`
 	r.ask(412, "PATCH", hostByID, drain, "If-Match", `"x"`)
@@ -229,7 +229,7 @@ func TestIfMatchIsHeldAgainstWhatIsThere(t *testing.T) {
 	r.ask(404, "DELETE", id, "", "If-Match", "*")
 }
 
-func TestIfMatchOfAServiceStandsForAllThatIsDecidedForIt(t *testing.T) {
+func TestIfMatchOfAServiceCoversAllItsOverrides(t *testing.T) {
 	r := newRig(t)
 	const path, asJSON = "/edsservice/myservice", "application/json"
 	send := func(want int, method, match string) string {
@@ -253,7 +253,7 @@ func TestIfMatchOfAServiceStandsForAllThatIsDecidedForIt(t *testing.T) {
 	r.ask(412, "POST", "/edsservice/new", payload, "Content-Type", asJSON, "If-Match", "*")
 }
 
-func TestAPatchThatChangesNothingLeavesWhoDecidedAndSinceWhen(t *testing.T) {
+func TestPatchThatChangesNothingKeepsActorAndTime(t *testing.T) {
 	r := newRig(t)
 	first := r.ask(200, "PATCH", hostByID, `{"state":"drain","tags":{"az":"b"},"expires_in":"1h","reason":"disk"}`, "X-Rollcall-Actor", "ann")
 	for _, same := range []string{`{}`, `{"state":"drain"}`, `{"tags":{}}`, `{"tags":{"az":"b","other":null},"reason":"disk","load_balancing_weight":null}`} {
@@ -274,7 +274,7 @@ func TestAPatchThatChangesNothingLeavesWhoDecidedAndSinceWhen(t *testing.T) {
 	}
 }
 
-func TestAPatchThatTakesEverythingBackSaysWhyInTheAudit(t *testing.T) {
+func TestPatchThatRevokesRecordsItsReason(t *testing.T) {
 	for body, want := range map[string]string{`{"state":null,"reason":"b"}`: "b", `{"state":null}`: "", `{"state":null,"reason":null}`: ""} {
 		r := newRig(t)
 		r.ask(200, "PATCH", hostByID, `{"state":"drain","reason":"a"}`, "X-Rollcall-Actor", "ann")
@@ -289,7 +289,7 @@ func TestAPatchThatTakesEverythingBackSaysWhyInTheAudit(t *testing.T) {
 	}
 }
 
-func TestListsEndByThemselvesAndSayWhy(t *testing.T) {
+func TestListsExpireAndRecordWhy(t *testing.T) {
 	r := newRig(t)
 	r.must(201, "POST", "/edsservice/myservice?expires_in=90m&reason=more+power", payload)
 	r.must(200, "PUT", "/edsservice/myservice?expires_in=2d&reason=less", payload)
@@ -340,7 +340,7 @@ func TestLogShowsTheContentsOfAnOverride(t *testing.T) {
 }
 
 // The tag of an override that an answer does not show would let it be overruled unseen.
-func TestAServiceHasNoTagWhileTheRegistryLags(t *testing.T) {
+func TestServiceHasNoTagWhileTheRegistryLags(t *testing.T) {
 	r := newRig(t)
 	r.registry.stale = r.registry.Snapshot()
 	synctest.Test(t, func(t *testing.T) {

@@ -200,7 +200,7 @@ func TestReaderThatCannotContinueGetsAReset(t *testing.T) {
 	}
 }
 
-func TestASlowReaderIsCutOffAndTheOthersAreNot(t *testing.T) {
+func TestOnlyTheSlowReaderIsDisconnected(t *testing.T) {
 	h := newHub(new([]override.Override))
 	slow, err1 := h.Subscribe("")
 	quick, err2 := h.Subscribe("")
@@ -244,7 +244,7 @@ func TestReadersAreBoundedAndEndWithTheHub(t *testing.T) {
 	}
 }
 
-func TestTheHubTellsWhatItIsHandedAndWhoConnects(t *testing.T) {
+func TestHubReportsSnapshotsAndClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var list []override.Override
 		var clients atomic.Pointer[[]xds.Client]
@@ -302,7 +302,7 @@ func TestTheHubTellsWhatItIsHandedAndWhoConnects(t *testing.T) {
 	})
 }
 
-func TestAResetHidesNothingThatCameAfterIt(t *testing.T) {
+func TestResetHidesNoLaterEvent(t *testing.T) {
 	h := newHub(new([]override.Override))
 	h.add(many(1))
 	r, err := h.Subscribe("of another server")

@@ -81,7 +81,7 @@ func TestUnreachableRefusedMembersDelayNoOther(t *testing.T) {
 	})
 }
 
-func TestARefusedMemberThatTurnsAwayItsMailIsNotPressed(t *testing.T) {
+func TestRefusedMemberThatRejectsMessagesIsRetriedSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sends atomic.Int64
 		d := newDesk(t, func(*fleet.Member, gossip.Receipt) error { sends.Add(1); return errors.New("refused") })

@@ -248,7 +248,7 @@ func TestAnotherWeightIsAChangeOnceEveryEnvoyHasIt(t *testing.T) {
 	o.observes("serve", "change")
 }
 
-func TestAReceiptThatWasNotSentIsSentAgainAndCountsOnce(t *testing.T) {
+func TestReceiptThatWasNotSentIsSentAgainAndCountsOnce(t *testing.T) {
 	o := newOffice(t)
 	a := backend(1)
 	o.fail <- errors.New("lost")
@@ -306,7 +306,7 @@ func TestMemberThatNoEnvoyReceivedGetsItsReceiptAtOnce(t *testing.T) {
 	o.want(a, gossip.Serving, 1)
 }
 
-func TestAMemberThatIsLostIsMeasuredUntilNoEnvoyHasIt(t *testing.T) {
+func TestMemberThatIsLostIsMeasuredUntilNoEnvoyHasIt(t *testing.T) {
 	o := newOffice(t)
 	a := backend(1)
 	quick, slow := o.twoEnvoys(a)
@@ -345,7 +345,7 @@ func (e envoy) takeAll() {
 }
 
 // A member may wait for the Envoys of an EDS server that was lost.
-func TestEnvoysThatComeLaterAreCountedForAMemberThatLeaves(t *testing.T) {
+func TestLaterEnvoysAreCountedForALeavingMember(t *testing.T) {
 	o := newOffice(t)
 	a := backend(1)
 	o.update(a)

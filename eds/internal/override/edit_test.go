@@ -108,7 +108,7 @@ func TestChangeIsRefusedAfterAConcurrentChange(t *testing.T) {
 	}
 }
 
-func TestAnOverrideEndsOnTimeOnceAndAfterARestart(t *testing.T) {
+func TestOverrideEndsOnTimeOnceAndAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := open(t, filepath.Join(dir, "db"))
 	again, db := open(t, filepath.Join(dir, "again"))
@@ -156,7 +156,7 @@ func TestAnOverrideEndsOnTimeOnceAndAfterARestart(t *testing.T) {
 	})
 }
 
-func TestAnOverrideEndsOnTimeEvenIfTheDiskFails(t *testing.T) {
+func TestOverrideEndsOnTimeEvenIfTheDiskFails(t *testing.T) {
 	s, db := open(t, filepath.Join(t.TempDir(), "db"))
 	clock := &fake{epoch}
 	s.now = clock.now
@@ -171,7 +171,7 @@ func TestAnOverrideEndsOnTimeEvenIfTheDiskFails(t *testing.T) {
 	}
 }
 
-func TestWhatIsOvertakenIsInTheAuditOnce(t *testing.T) {
+func TestOvertakenOverrideIsInTheAuditOnce(t *testing.T) {
 	s, other := newStore(t), newStore(t)
 	lost := decide(t, other, drained, 0)
 	time.Sleep(2 * time.Millisecond) // a later stamp
@@ -218,7 +218,7 @@ func TestOneBadClockDoesNotSpoilTheOthers(t *testing.T) {
 	}
 }
 
-func TestThereIsABoundForOverridesOfWhateverOrigin(t *testing.T) {
+func TestOverridesAreBoundedWhereverTheyComeFrom(t *testing.T) {
 	s := newStore(t)
 	many := func(host int, revoked bool, n int) []Override {
 		var list []Override
@@ -245,7 +245,7 @@ func TestThereIsABoundForOverridesOfWhateverOrigin(t *testing.T) {
 	}
 }
 
-func TestWhatEndedLongAgoIsForgottenAndNotTakenBack(t *testing.T) {
+func TestOldTombstonesAreForgottenAndNotAcceptedAgain(t *testing.T) {
 	clock := &fake{epoch}
 	s := newStore(t)
 	s.now = clock.now
@@ -273,7 +273,7 @@ func TestWhatEndedLongAgoIsForgottenAndNotTakenBack(t *testing.T) {
 	}
 }
 
-func TestTheAuditIsReadInPagesAndKeptForNinetyDays(t *testing.T) {
+func TestAuditIsReadInPagesAndKeptForNinetyDays(t *testing.T) {
 	clock := &fake{epoch}
 	path := filepath.Join(t.TempDir(), "db")
 	s, db := open(t, path)

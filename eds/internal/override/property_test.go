@@ -104,7 +104,7 @@ func byStamp(list []Override) []Override {
 	return slices.Collect(maps.Values(one))
 }
 
-func TestReplicasAgreeInWhateverOrderOverridesCome(t *testing.T) {
+func TestReplicasAgreeInAnyOrderOfMessages(t *testing.T) {
 	dbs := newFiles(t, 2)
 	rapid.Check(t, func(rt *rapid.T) {
 		clock := &fake{epoch.Add(time.Duration(rapid.IntRange(0, 4).Draw(rt, "seconds")) * time.Second)}
@@ -170,7 +170,7 @@ func checkSums(t *rapid.T, s *Store, now time.Time) {
 // What is decided at one of three servers, and what they tell each other of it at
 // any time and twice, comes to the same everywhere once all was told; every answer
 // is as a plain map would give it.
-func TestServersThatDecideAndTellEachOtherConverge(t *testing.T) {
+func TestServersThatShareOverridesConverge(t *testing.T) {
 	dbs := newFiles(t, 3)
 	rapid.Check(t, func(rt *rapid.T) {
 		clock := &fake{epoch}

@@ -78,7 +78,7 @@ func imagined(t *testing.T, n int, loss float64, d time.Duration) int {
 	return count
 }
 
-func TestALossyNetworkIsNotDeath(t *testing.T) {
+func TestLossyNetworkIsNotDeath(t *testing.T) {
 	for _, tt := range []struct {
 		hosts int
 		loss  float64
@@ -99,7 +99,7 @@ func TestALossyNetworkIsNotDeath(t *testing.T) {
 
 // An endpoint that goes silent alone is judged as fast as the interval and the time-out
 // allow, in spite of all that protects it when others are late too.
-func TestALonelySilenceIsJudgedSoon(t *testing.T) {
+func TestLonelySilenceIsJudgedSoon(t *testing.T) {
 	for _, how := range []string{"freeze", "hang", "dark"} {
 		var took []time.Duration
 		for range 200 {
@@ -127,7 +127,7 @@ func TestALonelySilenceIsJudgedSoon(t *testing.T) {
 	}
 }
 
-func TestTheSilenceOfOthersMakesPatient(t *testing.T) {
+func TestCommonSilenceDelaysVerdicts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, 10, 0)
 		defer s.stop()
@@ -173,7 +173,7 @@ func TestEndpointsKnownToBeDeadDoNotDelayOtherVerdicts(t *testing.T) {
 }
 
 // Silence that is everybody's takes long to be believed, and is not remembered.
-func TestASilenceOfMostIsJudgedLate(t *testing.T) {
+func TestSilenceOfMostIsJudgedLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, 10, 0)
 		defer s.stop()

@@ -42,7 +42,7 @@ func manual(mode override.Mode, ports ...uint16) override.Override {
 	return o
 }
 
-func TestRegistryDecidesWhoIsServed(t *testing.T) {
+func TestRegistryDecidesWhichEndpointsServe(t *testing.T) {
 	at := func(port uint16) func(*fleet.Member) {
 		return func(m *fleet.Member) { m.Endpoint.Addr = netip.AddrPortFrom(m.Endpoint.Addr.Addr(), port) }
 	}
@@ -114,7 +114,7 @@ func TestEmptyPinMakesAService(t *testing.T) {
 	}
 }
 
-func TestPinShowsWhoItKeepsOut(t *testing.T) {
+func TestPinShowsExcludedEndpoints(t *testing.T) {
 	svc, ok := decide(Input{Members: []*fleet.Member{upstream(1)}, Overrides: []override.Override{manual(override.Pin)}}).Find("myservice")
 	if !ok || svc.Mode != override.Pin || len(svc.Hosts) != 1 || svc.Hosts[0].Served {
 		t.Errorf("got %+v", svc)

@@ -111,7 +111,7 @@ func (s *script) proof(h *Host) string {
 
 // Who has gone is not brought back by an objection, unless it has only just gone, or
 // answers.
-func TestHeldMeansAsItWas(t *testing.T) {
+func TestHeldEndpointsKeepTheirState(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		until := make(map[probe.Key]time.Time) // when an endpoint was last in service
 		before := &Snapshot{}
@@ -233,7 +233,7 @@ func TestDecideDependsOnItsInputOnly(t *testing.T) {
 }
 
 // Due moments come to an end, and what is not needed any more is forgotten.
-func TestAllIsForgottenInTheEnd(t *testing.T) {
+func TestEverythingIsForgottenEventually(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := randomScript(t, defaults, everyVerb)
 		for n := 0; !s.due.IsZero(); n++ {

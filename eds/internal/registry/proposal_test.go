@@ -4,7 +4,7 @@ import "testing"
 
 // What one endpoint's own facts amount to, one service of three so that the guard
 // would mind.
-func TestWhoServesByTheFacts(t *testing.T) {
+func TestWhichEndpointsServe(t *testing.T) {
 	for name, lines := range map[string]string{
 		"a new member is served before it was probed": `
 			a join

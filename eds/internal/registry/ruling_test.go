@@ -12,7 +12,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-func TestAnOverrideForAHostComesFirst(t *testing.T) {
+func TestOverrideForAHostComesFirst(t *testing.T) {
 	for name, lines := range map[string]string{
 		"drain takes it out, and back": `
 			a b join
@@ -153,7 +153,7 @@ func TestAnOverrideForAHostComesFirst(t *testing.T) {
 	}
 }
 
-func TestAnOverrideNamesAProcessOrAnAddress(t *testing.T) {
+func TestOverrideNamesAProcessOrAnAddress(t *testing.T) {
 	for name, lines := range map[string]string{
 		"one for the process ends with it": `
 			a b join
@@ -244,7 +244,7 @@ func TestWeightAndTagsAreReplacedWhereDecided(t *testing.T) {
 	}
 }
 
-func TestAnOverrideNeverMakesMoreTagsThanEnvoyIsGiven(t *testing.T) {
+func TestOverrideNeverMakesMoreTagsThanEnvoyIsGiven(t *testing.T) {
 	own, decided := make(map[string]string), make(map[string]string)
 	for i := range fleet.MaxTags {
 		own["own"+string(rune('a'+i))], decided["decided"+string(rune('a'+i))] = "x", "y"
@@ -255,7 +255,7 @@ func TestAnOverrideNeverMakesMoreTagsThanEnvoyIsGiven(t *testing.T) {
 	}
 }
 
-func TestTheOverrideShownIsTheOneOfTheState(t *testing.T) {
+func TestOverrideShownIsTheOneOfTheState(t *testing.T) {
 	at := func(wall int64, o override.Override) *override.Override {
 		o.Stamp.Wall = wall
 		return &o
@@ -268,7 +268,7 @@ func TestTheOverrideShownIsTheOneOfTheState(t *testing.T) {
 	}
 }
 
-func TestWhatOperatorsDecidedHolds(t *testing.T) {
+func TestOverridesHold(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		randomScript(t, defaults, everyVerb, func(s *script) {
 			for _, svc := range s.snap.Services {

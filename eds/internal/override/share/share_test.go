@@ -166,7 +166,7 @@ func (w *world) agree(n int, limit time.Duration) time.Duration {
 	}
 }
 
-func TestAnOverrideIsAtEveryServerAtOnce(t *testing.T) {
+func TestOverrideReachesEveryServerAtOnce(t *testing.T) {
 	play(t, 3, func(w *world) {
 		w.meet(true)
 		time.Sleep(100 * time.Millisecond)
@@ -184,7 +184,7 @@ func TestAnOverrideIsAtEveryServerAtOnce(t *testing.T) {
 	})
 }
 
-func TestServersThatWereApartAgreeAsSoonAsTheyMeet(t *testing.T) {
+func TestPartitionedServersAgreeAfterReconnecting(t *testing.T) {
 	play(t, 2, func(w *world) {
 		w.meet(false)
 		a, b := w.servers[0], w.servers[1]
@@ -208,7 +208,7 @@ func TestServersThatWereApartAgreeAsSoonAsTheyMeet(t *testing.T) {
 	})
 }
 
-func TestOneThatSeesTheOtherFirstWaitsForIt(t *testing.T) {
+func TestServerThatSeesTheOtherFirstWaitsForIt(t *testing.T) {
 	play(t, 2, func(w *world) {
 		a, b := w.servers[0], w.servers[1]
 		a.decide(t, "a", 1)
@@ -230,7 +230,7 @@ func TestOneThatSeesTheOtherFirstWaitsForIt(t *testing.T) {
 	})
 }
 
-func TestANewServerLearnsAllOverridesThoughMessagesAreLost(t *testing.T) {
+func TestNewServerLearnsAllOverridesThoughMessagesAreLost(t *testing.T) {
 	const many = 2000
 	play(t, 2, func(w *world) {
 		s := w.servers[0]
