@@ -77,7 +77,7 @@ type Access struct {
 // Trust says whom an EDS server believes, and how much of it.
 type Trust struct {
 	AllowAddresses []netip.Prefix      // endpoints may be there although their member gossips elsewhere
-	ServiceKeys    string              // file of the keys of services; "": services are everybody's
+	ServiceKeys    string              // file of the keys of services; "": any member may serve any service
 	EDSKey         ed25519.PrivateKey  // nil: EDS servers need no proof
 	EDSPublic      []ed25519.PublicKey // further keys of EDS servers, while one replaces another
 	Bounds         gossip.Bounds       // of the pool

@@ -53,7 +53,7 @@ func (s *stopper) goRun(name string, run func(context.Context)) {
 	})
 }
 
-// goServe is goRun for something that may fail: the error goes to failed, which
+// goServe is goRun for something that may fail: the error is sent to failed, which
 // must have room for it, and not to the stop.
 func (s *stopper) goServe(name string, failed chan<- error, serve func(context.Context) error) {
 	s.goRun(name, func(ctx context.Context) {

@@ -107,7 +107,7 @@ func (b *Budget) Give(party netip.Addr, n int64) {
 	b.serve()
 }
 
-// serve gives what there is. One that is next and finds too little keeps what comes for
+// serve gives what there is. One that is next and finds too little keeps what becomes free for
 // itself, so that the small ones do not starve the large. The caller holds mu.
 func (b *Budget) serve() {
 	for i := 0; i < len(b.order); {

@@ -131,7 +131,7 @@ func (a *api) removeKey(w http.ResponseWriter, r *http.Request) error {
 	return a.changeKeys(w, r, override.KeyRemoved, a.Keys.Remove)
 }
 
-// changeKeys answers with what change comes to, once the audit has it. The parameter
+// changeKeys answers with the result of change, once the audit has it. The parameter
 // without names members that may be locked out, with commas between their ids.
 func (a *api) changeKeys(w http.ResponseWriter, r *http.Request, action override.Action, change func(ctx context.Context, fingerprint string, without []string) (Keys, error)) error {
 	by, err := actor(r)

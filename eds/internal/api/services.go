@@ -43,7 +43,7 @@ type hostView struct {
 }
 
 // ackedView is how many of the service's xDS clients have acknowledged what they
-// were last told of a host.
+// last received of a host.
 type ackedView struct {
 	Have int `json:"have"`
 	Of   int `json:"of"`

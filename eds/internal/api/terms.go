@@ -41,7 +41,7 @@ func readTerms(r *http.Request, now time.Time, allowed ...string) (terms, error)
 }
 
 // readEnd reads when an override ends: in a while, or at a moment, such as an answer
-// told as until.
+// returned as until.
 func readEnd(query url.Values, now time.Time) (time.Time, time.Duration, error) {
 	switch {
 	case query.Has("until") && query.Has("expires_in"):

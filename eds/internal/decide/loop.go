@@ -247,7 +247,7 @@ func (l *Loop) decide() time.Time {
 // was slower once is not waited for until it has caught up.
 const storeMost = 50 * time.Millisecond
 
-// remember has the members that are new in snap written before a client hears of them.
+// remember has the members that are new in snap written before a client receives them.
 func (l *Loop) remember(snap *registry.Snapshot) {
 	if l.Store == nil {
 		return
@@ -299,7 +299,7 @@ func lost(members []*fleet.Member, since time.Time) []*fleet.Member {
 	return dead
 }
 
-// mute reports whether there are endpoints to hear and none is heard.
+// mute reports whether there are endpoints and none is heard.
 func (l *Loop) mute(evidence map[probe.Key]probe.Evidence) bool {
 	expected := false
 	for _, t := range l.targets.list {
@@ -314,7 +314,7 @@ func (l *Loop) mute(evidence map[probe.Key]probe.Evidence) bool {
 
 // unknown says how long it may still take until what gossip cannot tell is known:
 // that members are where they say, how each endpoint answers, and what other EDS
-// servers were told by operators.
+// servers received from operators.
 func (l *Loop) unknown(admitted admit.Result, evidence map[probe.Key]probe.Evidence) time.Duration {
 	switch untried := l.untried(evidence); {
 	case admitted.Pending > 0:

@@ -145,7 +145,7 @@ func manualTargets(overrides []override.Override, mine turns.Turn) (targets []pr
 }
 
 // givenUp reports whether a lost member is not to be asked any more: its evidence
-// goes with the target.
+// ends with the target.
 func givenUp(now time.Time, m *fleet.Member, e probe.Evidence) bool {
 	switch {
 	case m.Endpoint.Health == fleet.Draining, e.Verdict == probe.Replaced:

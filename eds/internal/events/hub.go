@@ -206,7 +206,7 @@ func (h *Hub) Close() {
 	}
 }
 
-// Reader hears what happens. It is used from one goroutine. What it has not taken
+// Reader receives events. It is used from one goroutine. What it has not taken
 // stays in the Hub's ring: a slow Reader delays no other.
 type Reader struct {
 	hub  *Hub

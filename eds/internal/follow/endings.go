@@ -91,7 +91,7 @@ func (e *Endings) over(snap *registry.Snapshot, now time.Time) []ending {
 			over = append(over, ending{o.Key, "the process has been dead for an hour"})
 		case known:
 		case waiting && now.Sub(since) > endAfter:
-			over = append(over, ending{o.Key, "nobody has known the process for an hour"})
+			over = append(over, ending{o.Key, "the process has been unknown for an hour"})
 		case waiting:
 			unknown[id] = since
 		default:

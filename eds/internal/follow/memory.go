@@ -260,7 +260,7 @@ func (m *Memory) write(put []*fleet.Member, forget []uuid.UUID) bool {
 		if err != nil {
 			return err
 		}
-		if m.old { // what was under it comes again
+		if m.old { // its members are written again
 			put = slices.Concat(slices.Collect(maps.Values(m.stored)), put)
 		}
 		return errors.Join(change(b, put, forget), m.dropOld(tx))

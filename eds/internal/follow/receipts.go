@@ -46,7 +46,7 @@ type Receipts struct {
 	failed  chan uuid.UUID      // sends that did not reach their member
 }
 
-// claim is what a member waits to hear.
+// claim is a receipt that a member waits for.
 type claim struct {
 	revision uint64
 	leaves   bool           // it is to be out, not in

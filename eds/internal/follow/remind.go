@@ -35,7 +35,7 @@ func Remind(ctx context.Context, snapshot func() *registry.Snapshot, tell func(*
 		lost := missing(snapshot())
 		rand.Shuffle(len(lost), func(i, j int) { lost[i], lost[j] = lost[j], lost[i] })
 		var g errgroup.Group
-		for _, m := range lost[:min(len(lost), remindAtOnce)] { // the others' turn comes
+		for _, m := range lost[:min(len(lost), remindAtOnce)] { // the others follow
 			g.Go(func() error {
 				if err := tell(m); err != nil {
 					logger.Debug("could not notify a member that gossip lost", "id", m.ID, "gossip", m.Gossip, "err", err)

@@ -89,7 +89,7 @@ func (s *Store) Audit(since time.Time, limit int, before string) ([]Entry, error
 	return entries, nil
 }
 
-// newest goes to the last entry, or to the last one before that of this ID.
+// newest moves to the last entry, or to the last one before that of this ID.
 func newest(c *bbolt.Cursor, before string) (k, v []byte, err error) {
 	if before != "" {
 		n, err := ParseID(before)

@@ -39,7 +39,7 @@ func (o Override) withLeft(now time.Time) Override {
 }
 
 // Keep returns o with the end of was, of an override that is changed at now and
-// goes on for as long as it would have.
+// continues for the time that was left.
 func (o Override) Keep(was Override, now time.Time) Override {
 	o.For, o.Until = was.For, was.Until
 	if !was.end.IsZero() {

@@ -109,7 +109,7 @@ type Override struct {
 
 	// For is how long it lasts since it was made, if it was given a duration. Each
 	// server measures that with its monotonic clock from when it heard of it. A server
-	// that does not know For goes by Until.
+	// that does not know For uses Until.
 	For  time.Duration `json:",omitempty"`
 	Left time.Duration `json:",omitempty"` // of For, when a message was sent; negative: over
 

@@ -183,7 +183,7 @@ func holds(conn net.Conn) bool {
 
 // knockUDP sends empty packets to a UDP port, which members of every version ignore, and
 // reports whether the kernel there says that the port is unreachable. Only a connected
-// socket hears of that. It tries again, since a process that dies closes its ports one
+// socket receives that. It tries again, since a process that dies closes its ports one
 // after the other.
 func (w *watcher) knockUDP(ctx context.Context, port netip.AddrPort) word {
 	conn, err := w.loop.opts.Dial(ctx, "udp", port.String())

@@ -122,7 +122,7 @@ func (t testimony) verdict(patient bool) Verdict {
 }
 
 // refused notes what is known after the serving port refused, and returns the verdict on
-// it. After Dead it may be called again with more: an answer that comes late still counts.
+// it. After Dead it may be called again with more: a late answer still counts.
 func (j *judge) refused(t testimony) Verdict {
 	v := t.verdict(j.verdict == Contradicted)
 	if v == Unknown {
@@ -144,7 +144,7 @@ func (j *judge) refused(t testimony) Verdict {
 func (j *judge) heard() { j.gone, j.late, j.silent, j.said = false, false, 0, unasked }
 
 // suspect gives a verdict that is no proof, unless there was proof before that the
-// process is gone.
+// process has ended.
 func (j *judge) suspect(v Verdict) {
 	if j.verdict != Dead && j.verdict != Replaced {
 		j.verdict = v

@@ -92,7 +92,7 @@ func (l *loop) run() {
 	}
 }
 
-// next tells the watcher that is due next, if it is. It tells no more than one: an
+// next wakes the watcher that is due next, if it is. It wakes no more than one: an
 // answer must not wait for the time-outs of many.
 func (l *loop) next() {
 	now := time.Now()

@@ -40,7 +40,7 @@ func (p *pulse) run(ctx context.Context, onWake func()) {
 	}
 }
 
-// beat reports whether it comes after a pause.
+// beat reports whether it follows a pause.
 func (p *pulse) beat() bool {
 	now := time.Since(p.start)
 	late := now-time.Duration(p.last.Load()) >= beatLate

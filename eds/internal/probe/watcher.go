@@ -71,7 +71,7 @@ func newWatcher(l *loop, t Target, first time.Time) *watcher {
 	return w
 }
 
-// stop closes all that is open. What comes of it is not heard.
+// stop closes all that is open. Later outcomes are ignored.
 func (w *watcher) stop() {
 	w.dropAll()
 	w.endInquiry()
@@ -193,7 +193,7 @@ func (w *watcher) dropAll() {
 }
 
 // tell reports the evidence if it has changed, and takes the place in the crowd
-// that goes with it.
+// that belongs to it.
 func (w *watcher) tell(now time.Time) {
 	if w.judge.gone {
 		w.lateAt = time.Time{} // its silence was its own

@@ -160,7 +160,7 @@ func (w *watcher) accepts(ctx context.Context) bool {
 	return w.touch(ctx, w.target.Addr) == answers
 }
 
-// onStream begins to hear a stream.
+// onStream begins to read a stream.
 func (w *watcher) onStream(l *line, s Stream) {
 	l.stream, l.giveUp = s, nil
 	w.roundTrip = time.Since(l.opened)

@@ -182,7 +182,7 @@ type outcome struct {
 	since, until time.Time // of an endpoint that is damped
 }
 
-// show makes host what comes of o: it stays where that is as it was.
+// show makes host of o: the same value where nothing changed.
 func (c *claim) show(o outcome) {
 	if h := c.host; h != nil && h.Served == o.served && h.Held == o.held && h.Until.Equal(o.until) && (o.until.IsZero() || h.Since.Equal(o.since)) {
 		return

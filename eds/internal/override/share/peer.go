@@ -98,7 +98,7 @@ func (s *Sharer) send(ctx context.Context, sending *sync.WaitGroup, p *peer) {
 	})
 }
 
-// done notes that a message was sent. What did not arrive comes again by comparing.
+// done notes that a message was sent. What did not arrive is sent again after a comparison.
 func (s *Sharer) done(r result) {
 	p := s.peers[r.to]
 	if r.err != nil {

@@ -82,7 +82,7 @@ func (s *Sharer) Members(members []*fleet.Member) {
 }
 
 // Receive takes a message from another EDS server, and keeps it. It never blocks:
-// what is too much is dropped, and comes again. Any goroutine may call it.
+// what is too much is dropped, and sent again. Any goroutine may call it.
 func (s *Sharer) Receive(from *fleet.Member, b []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
