@@ -219,7 +219,7 @@ func (r *Receipts) refuse(ctx context.Context, m *fleet.Member, now time.Time) {
 	}
 }
 
-// mail sends a receipt to a member in the pool, and has it sent again if that fails.
+// mail sends a receipt to a member that is there, and has it sent again if that fails.
 func (r *Receipts) mail(ctx context.Context, m *fleet.Member, c *claim, receipt gossip.Receipt) {
 	places := r.sending
 	if m.Quarantine != "" {
