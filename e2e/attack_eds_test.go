@@ -185,7 +185,7 @@ func exclusion(t *testing.T, service, host string, by uuid.UUID) []byte {
 		"Service": service, "Host": host, "State": "exclude", "Since": now.UTC(), "Actor": "impostor", "Hosts": nil,
 		"Stamp": fmt.Sprintf("%012x-%08x-%s", now.UnixMilli(), 0, hex.EncodeToString(by[:])),
 	}}))(t)
-	return append([]byte{4}, list...) // share's kindDecisions
+	return append([]byte{4}, list...) // share's kindOverrides
 }
 
 func TestOnlyServersWithTheKeyShareWhatOperatorsDecide(t *testing.T) {

@@ -116,7 +116,7 @@ func TestDatabaseThatBreaksUnderTheServerStopsNeitherDiscoveryNorTheStop(t *test
 	}
 	h.request(http.StatusInternalServerError, http.MethodPatch, "/edsservice/shop/hosts/10.1.2.3:80", `{"state":"exclude"}`)
 	h.request(http.StatusInternalServerError, http.MethodPatch, "/edsservice/shop/hosts/10.1.2.3:80", `{"state":"drain"}`)
-	h.logs(p, "level=ERROR", "cannot be read from the disk", databaseOf(h))
+	h.logs(p, "level=ERROR", "could not be read from disk", databaseOf(h))
 	other := h.upstream()
 	h.eventually("both upstreams are served", func(ctx context.Context) error {
 		got, err := h.API.Service(ctx, h.Service)
@@ -138,7 +138,7 @@ func TestDatabaseThatBreaksUnderTheServerStopsNeitherDiscoveryNorTheStop(t *test
 	case <-time.After(25 * time.Second):
 		t.Fatal("it does not end")
 	}
-	if log := p.Log(); p.ExitCode() > 1 || strings.Contains(log, "goroutine ") || strings.Count(log, "cannot be changed; look at the disk") != 1 {
+	if log := p.Log(); p.ExitCode() > 1 || strings.Contains(log, "goroutine ") || strings.Count(log, "cannot be changed: check the disk") != 1 {
 		t.Errorf("it ended with %d and said:\n%s", p.ExitCode(), log)
 	}
 }
@@ -168,7 +168,7 @@ func TestUnreadableRecordsAreLeftOutAndCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	p = h.eds()
-	h.logs(p, "level=ERROR", "service=shop", "host=10.1.2.3:80")
+	h.logs(p, "level=ERROR", "service=shop", "endpoint=10.1.2.3:80")
 	for path, want := range map[string]int{"/audit": 2, "/overrides": 2} {
 		if n := strings.Count(h.request(http.StatusOK, http.MethodGet, path, ""), `"exclude"`); n != want {
 			t.Errorf("GET %s has %d, want %d", path, n, want)

@@ -15,7 +15,7 @@ func TestEndpointsThatOthersReachStayInService(t *testing.T) {
 	must(t, 0, m.Net.Part(ctx, 0, apart...))
 	keeps(t, m, 15*time.Second)
 	must(t, 0, m.Guarded(ctx, len(apart)))
-	if log := m.EDS.Tail(50); !strings.Contains(log, "endpoints are alive by a fresh answer") {
+	if log := m.EDS.Tail(50); !strings.Contains(log, "endpoints refuse connections but their processes answer") {
 		t.Error("the log does not show the contradiction")
 	}
 	for _, host := range apart {

@@ -19,7 +19,7 @@ func TestAFirewallThatRejectsTakesNoEndpointOut(t *testing.T) {
 			must(t, 0, m.Reject(ctx, tt.with))
 			keeps(t, m, 5*time.Second)
 			must(t, 0, m.Guarded(ctx, tt.upstreams))
-			if log := m.EDS.Tail(50); !strings.Contains(log, "endpoints are alive by a fresh answer") {
+			if log := m.EDS.Tail(50); !strings.Contains(log, "endpoints refuse connections but their processes answer") {
 				t.Error("the log does not show the contradiction")
 			}
 			must(t, 0, m.Kill(1))

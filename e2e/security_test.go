@@ -195,9 +195,9 @@ func TestTheVerbsAskALockedServer(t *testing.T) {
 	}
 	olaf, ann := []string{"--token-file", l.at("olaf.token")}, []string{"--cert", l.at("ann.pem"), "--key", l.at("ann-key.pem")}
 	drain := []string{"drain", l.Service, "127.0.0.1:9", "--ahead"} // nobody serves it
-	ask(1, "who is asking", "members")
+	ask(1, "authentication is required", "members")
 	ask(0, "eds", append([]string{"members"}, ann...)...)
-	ask(1, "it takes an operator", append(drain, ann...)...)
+	ask(1, "want role operator", append(drain, ann...)...)
 	ask(0, "", append(drain, olaf...)...)
 	ask(0, "olaf", append([]string{"overrides"}, olaf...)...)
 	server = []string{"--server", "http://192.0.2.1:8080"}

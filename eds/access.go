@@ -15,7 +15,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
-// entrance is what Access comes to.
+// entrance is what Access opens: files read and checked.
 type entrance struct {
 	httpTLS, xdsTLS *tls.Config // nil: none
 	auth            *auth.Authenticator

@@ -27,7 +27,7 @@ type acquired struct {
 }
 
 // acquire takes all of it, and leaves to stops what it took. The error names
-// everything that cannot be had, so that a second server is told at once all that
+// everything that cannot be had, so that a second server learns at once all that
 // it needs of its own.
 func acquire(opts Options, stops *stopper, catcher panics.Catcher) (a acquired, err error) {
 	var errs [4]error
@@ -54,7 +54,7 @@ func openDB(opts Options, wait time.Duration, catcher panics.Catcher) (*database
 		Buckets: append(override.BucketNames(), string(follow.OldBucket)),
 	})
 	if errors.Is(err, database.ErrInUse) {
-		return nil, fmt.Errorf("option DataDir %s is in use by another EDS server, give each its own", opts.DataDir)
+		return nil, fmt.Errorf("option DataDir %s is in use by another EDS server: give each server its own", opts.DataDir)
 	}
 	return db, err
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
-func TestASecondServerIsToldAllThatItCannotHave(t *testing.T) {
+func TestSecondServerLearnsAllThatIsTaken(t *testing.T) {
 	free := netip.MustParseAddrPort("127.0.0.1:0")
 	dir := t.TempDir()
 	var first, second stopper
@@ -17,7 +17,7 @@ func TestASecondServerIsToldAllThatItCannotHave(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gossip, err := listen("--gossip", free)
+	gossip, err := listen("Gossip", free)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestASecondServerIsToldAllThatItCannotHave(t *testing.T) {
 	if err == nil {
 		t.Fatal("it has them all")
 	}
-	for _, want := range []string{"--http " + taken.HTTP.String(), "--xds " + taken.XDS.String(), "--gossip " + taken.Gossip.String(), "--data-dir " + dir} {
+	for _, want := range []string{"option HTTP " + taken.HTTP.String(), "option XDS " + taken.XDS.String(), "option Gossip " + taken.Gossip.String(), "option DataDir " + dir} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %s: %v", want, err)
 		}

@@ -39,7 +39,7 @@ func quarantine(s *node, id uuid.UUID) string {
 	return "not there"
 }
 
-func TestNobodyPointsEnvoyAtADatabase(t *testing.T) {
+func TestMemberCannotPointEnvoyAtADatabase(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, openTestDB(t))
 		w.upstream(s.pool)
@@ -64,7 +64,7 @@ func TestNobodyPointsEnvoyAtADatabase(t *testing.T) {
 	})
 }
 
-func TestAnAllowedAddressIsServedForAnother(t *testing.T) {
+func TestAllowedAddressIsServedForAnother(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		w.trust.AllowAddresses = []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}
 		s := w.eds(gossip.Options{}, openTestDB(t))
@@ -73,7 +73,7 @@ func TestAnAllowedAddressIsServedForAnother(t *testing.T) {
 	})
 }
 
-func TestAProofCostsAnUpstreamNoMoreThanAMoment(t *testing.T) {
+func TestProofDelaysAnUpstreamOnlyBriefly(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, openTestDB(t))
 		time.Sleep(time.Second)
@@ -82,7 +82,7 @@ func TestAProofCostsAnUpstreamNoMoreThanAMoment(t *testing.T) {
 	})
 }
 
-func TestAnOwnedServiceIsServedFromItsHoldersAndKeysAreReplaced(t *testing.T) {
+func TestOwnedServiceIsServedFromItsHoldersAndKeysAreReplaced(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		path := filepath.Join(t.TempDir(), "service.keys")
 		pair := func() (ed25519.PrivateKey, string) {

@@ -7,8 +7,8 @@ import (
 	"github.com/rollcall-fleet/rollcall/gossip"
 )
 
-// Who confirmed that silent hosts are dead, and is answered, sees them gone.
-func TestAConfirmedGuardHasLetGoWhenTheAnswerComes(t *testing.T) {
+// Once the confirmation that silent endpoints are dead is answered, they are removed.
+func TestConfirmedGuardHasEndedWhenTheAnswerArrives(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)

@@ -32,7 +32,7 @@ func (k keyring) List(ctx context.Context) (api.Keys, error) {
 	return k.ask(ctx, gossip.KeyQuery{Op: gossip.ListKeys}), nil
 }
 
-// Use implements api.Keyring. Every member must have the key: who has not would hear
+// Use implements api.Keyring. Every member must have the key: one without it would receive
 // nothing any more.
 func (k keyring) Use(ctx context.Context, fingerprint string, without []string) (api.Keys, error) {
 	found, have, err := k.find(ctx, fingerprint, without)
@@ -47,7 +47,7 @@ func (k keyring) Use(ctx context.Context, fingerprint string, without []string) 
 	return k.change(ctx, gossip.UseKey, found)
 }
 
-// Remove implements api.Keyring. Nobody may encrypt with the key any more.
+// Remove implements api.Keyring. No member may encrypt with the key any more.
 func (k keyring) Remove(ctx context.Context, fingerprint string, without []string) (api.Keys, error) {
 	found, have, err := k.find(ctx, fingerprint, without)
 	if err != nil {

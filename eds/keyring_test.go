@@ -48,7 +48,7 @@ func (h *holders) AskKeys(_ context.Context, q gossip.KeyQuery) []gossip.KeyAnsw
 	return all
 }
 
-func TestNobodyIsLockedOutByARotation(t *testing.T) {
+func TestKeyRotationLocksNoMemberOut(t *testing.T) {
 	a, b := uuid.UUID{1}, uuid.UUID{2}
 	old, next := gossip.Fingerprint{0x11}, gossip.Fingerprint{0x22}
 	for _, c := range []struct {
@@ -93,7 +93,7 @@ func TestNobodyIsLockedOutByARotation(t *testing.T) {
 }
 
 // A member that is not to be in the pool has the old key and no other, or says nothing.
-func TestAMemberIsLockedOutOnPurpose(t *testing.T) {
+func TestMemberCanBeLockedOutOnPurpose(t *testing.T) {
 	a, b := uuid.UUID{1}, uuid.UUID{2}
 	old, next := gossip.Fingerprint{0x11}, gossip.Fingerprint{0x22}
 	for _, c := range []struct {

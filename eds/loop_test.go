@@ -160,7 +160,7 @@ func (s *node) record(snap *registry.Snapshot) {
 	s.snapshot = append(s.snapshot, snap)
 }
 
-// forget starts what least looks at anew.
+// forget resets what least looks at.
 func (s *node) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -215,7 +215,7 @@ func openTestDB(t *testing.T) *bbolt.DB {
 	return db
 }
 
-func TestFiftyUpstreamsComeAndGo(t *testing.T) {
+func TestFiftyUpstreamsJoinAndLeave(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)
@@ -242,8 +242,8 @@ func TestFiftyUpstreamsComeAndGo(t *testing.T) {
 	})
 }
 
-// A server that is cut off hears of nobody, and that proves nothing.
-func TestAServerCutOffLosesNobody(t *testing.T) {
+// A partitioned server hears of no member, and that proves nothing.
+func TestPartitionedServerKeepsAllEndpoints(t *testing.T) {
 	for _, long := range []time.Duration{2 * time.Second, time.Minute, 11 * time.Minute} {
 		t.Run(long.String(), func(t *testing.T) {
 			db := openTestDB(t)
@@ -269,7 +269,7 @@ func TestAServerCutOffLosesNobody(t *testing.T) {
 	}
 }
 
-func TestASilentHostGoesAndComesBack(t *testing.T) {
+func TestSilentEndpointIsRemovedAndReturns(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)
@@ -289,7 +289,7 @@ func TestASilentHostGoesAndComesBack(t *testing.T) {
 	})
 }
 
-func TestAMajorityThatFallsSilentIsHeld(t *testing.T) {
+func TestMajorityThatFallsSilentIsHeld(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)
@@ -323,7 +323,7 @@ func TestAMajorityThatFallsSilentIsHeld(t *testing.T) {
 	})
 }
 
-func TestARestartedServerServesNothingShorterThanTheTruth(t *testing.T) {
+func TestRestartedServerServesNothingShorterThanTheTruth(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		first := w.eds(gossip.Options{}, db)
@@ -348,7 +348,7 @@ func TestARestartedServerServesNothingShorterThanTheTruth(t *testing.T) {
 	})
 }
 
-func TestARestartedServerThatIsCutOffSaysNothing(t *testing.T) {
+func TestRestartedPartitionedServerServesNothing(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		first := w.eds(gossip.Options{}, db)
@@ -372,7 +372,7 @@ func TestARestartedServerThatIsCutOffSaysNothing(t *testing.T) {
 	})
 }
 
-func TestAWriteIsSeenByWhoWaitsForIt(t *testing.T) {
+func TestWriteIsVisibleAfterWait(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)

@@ -29,7 +29,7 @@ var (
 	descNACKs     = prometheus.NewDesc("rollcall_xds_clients_nacking", "xDS clients whose last answer was a NACK.", nil, nil)
 )
 
-// ackBuckets are from what one Envoy next door takes to what nobody wants to wait.
+// ackBuckets range from one Envoy on the same network to a wait that needs attention, in seconds.
 var ackBuckets = []float64{.002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
 // newAckTimes measures how long changes take until every client has acknowledged them.

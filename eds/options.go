@@ -70,15 +70,15 @@ type Access struct {
 	RequestBytes int64 // of all discovery requests being read
 	CutExpired   bool  // end streams of clients whose certificate has expired
 
-	Decisions int // overrides in force
+	Overrides int // overrides in force
 	Readers   int // of events
 }
 
 // Trust says whom an EDS server believes, and how much of it.
 type Trust struct {
 	AllowAddresses []netip.Prefix      // endpoints may be there although their member gossips elsewhere
-	ServiceKeys    string              // file of the keys of services; "": services are everybody's
-	EDSKey         ed25519.PrivateKey  // nil: nobody has to prove that it is an EDS server
+	ServiceKeys    string              // file of the keys of services; "": any member may serve any service
+	EDSKey         ed25519.PrivateKey  // nil: EDS servers need no proof
 	EDSPublic      []ed25519.PublicKey // further keys of EDS servers, while one replaces another
 	Bounds         gossip.Bounds       // of the pool
 	MaxServices    int                 // that members may bring
@@ -124,7 +124,7 @@ func (a Access) withDefaults() Access {
 	a.Names = cmp.Or(a.Names, xds.DefaultMaxNames)
 	a.NameBytes = cmp.Or(a.NameBytes, xds.DefaultMaxNameBytes)
 	a.RequestBytes = cmp.Or(a.RequestBytes, xds.DefaultMaxRequestBytes)
-	a.Decisions = cmp.Or(a.Decisions, override.DefaultMaxInForce)
+	a.Overrides = cmp.Or(a.Overrides, override.DefaultMaxInForce)
 	a.Readers = cmp.Or(a.Readers, events.DefaultMaxReaders)
 	return a
 }
@@ -144,10 +144,10 @@ func (o Options) check() error {
 		errs = append(errs, errors.New("option DataDir is empty: name a folder"))
 	}
 	if o.Debug.IsValid() && !o.Debug.Addr().Unmap().IsLoopback() {
-		errs = append(errs, fmt.Errorf("option Debug is %s, which other machines can reach, and profiles hold secrets: give a loopback address", o.Debug))
+		errs = append(errs, fmt.Errorf("option Debug is %s, which other machines can reach; profiles contain secrets: want a loopback address", o.Debug))
 	}
 	if o.Guard > 1 {
-		errs = append(errs, fmt.Errorf("option Guard is %v: want a share up to 1", o.Guard))
+		errs = append(errs, fmt.Errorf("option Guard is %v: want 0 to 1", o.Guard))
 	}
 	if o.ProbeInterval < 100*time.Millisecond || o.ProbeInterval > time.Minute {
 		errs = append(errs, fmt.Errorf("option ProbeInterval is %s: want 100ms to 1m", o.ProbeInterval))

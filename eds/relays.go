@@ -72,7 +72,7 @@ func pick(chosen, from []*fleet.Member, n int, taken *[]netip.Addr) []*fleet.Mem
 }
 
 // list finds the members that can be asked. What gossip says is enough for an EDS server,
-// which nothing else hears.
+// which nothing else receives.
 func (r *relays) list() {
 	r.servers, r.upstreams = nil, nil
 	defer func() {

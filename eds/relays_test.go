@@ -12,7 +12,7 @@ import (
 )
 
 // Relays are at other addresses than the server, the member and each other, and are heard.
-func TestRelaysAreElsewhere(t *testing.T) {
+func TestRelaysHaveOtherAddresses(t *testing.T) {
 	evidence := make(map[probe.Key]probe.Evidence)
 	var members []*fleet.Member
 	add := func(host byte, role fleet.Role, change func(*fleet.Member), e probe.Evidence) {

@@ -11,7 +11,7 @@ import (
 
 // Who recorded what a member sent brings it back into service with none of it, however
 // it went and however long ago.
-func TestAReplayPutsNobodyIntoServiceAgain(t *testing.T) {
+func TestReplayPutsNoEndpointBackIntoService(t *testing.T) {
 	for name, end := range map[string]func(*world, *gossip.Pool){
 		"who left": func(w *world, p *gossip.Pool) {
 			if err := p.Leave(w.t.Context()); err != nil {
@@ -58,8 +58,8 @@ func TestAReplayPutsNobodyIntoServiceAgain(t *testing.T) {
 	}
 }
 
-// Its proofs are kept, or nobody would be in service until all are challenged again.
-func TestAPoolThatWasOutOfSightForLongIsInServiceWhenItIsBack(t *testing.T) {
+// Its proofs are kept; without them no endpoint would be in service until all are challenged again.
+func TestPoolReturnsToServiceAfterALongPartition(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		s := w.eds(gossip.Options{}, db)

@@ -60,7 +60,7 @@ type server struct {
 	receipts  *follow.Receipts
 	endings   *follow.Endings
 	hub       *events.Hub
-	decisions *decide.Loop
+	loop      *decide.Loop
 	web       *http.Server
 }
 
@@ -80,7 +80,7 @@ func (s *server) open() (err error) {
 	if s.has, err = acquire(s.opts, &s.stops, s.panics); err != nil {
 		return err
 	}
-	if s.overrides, err = override.NewStore(s.has.db, override.Options{Logger: s.opts.Logger, MaxInForce: s.opts.Access.Decisions, Unreadable: s.counts.unreadable}); err != nil {
+	if s.overrides, err = override.NewStore(s.has.db, override.Options{Logger: s.opts.Logger, MaxInForce: s.opts.Access.Overrides, Unreadable: s.counts.unreadable}); err != nil {
 		return err
 	}
 	if s.enter, err = s.opts.Access.open(s.opts.Logger); err != nil {
@@ -154,7 +154,7 @@ func (s *server) connect() error {
 	s.receipts = follow.NewReceipts(s.discovery.Standings, s.discovery.Acked(), s.members.SendReceipt, observe, opts.Logger)
 	s.endings = follow.NewEndings(s.overrides, opts.Logger)
 	s.hub = events.New(events.Options{Overrides: s.overrides.InForce, Clients: s.discovery.Connected, MaxReaders: opts.Access.Readers})
-	s.decisions = decide.New(decide.Options{
+	s.loop = decide.New(decide.Options{
 		Self: s.self.ID, Pool: s.members, Overrides: s.overrides, Behind: s.sharer.Behind, Prober: s.prober, Admission: s.admission, Logger: opts.Logger,
 		Registry: registry.Options{Guard: opts.Guard, GuardHold: opts.GuardHold, Round: max(registry.DefaultRound, 2*opts.ProbeInterval+registry.DefaultRound/2)},
 		Seeds:    len(opts.Seeds) > 0, Remembered: s.remembered, Probes: opts.ProbeInterval,
@@ -164,9 +164,9 @@ func (s *server) connect() error {
 			func(snap *registry.Snapshot) { s.sharer.Members(snap.Members) },
 		},
 	})
-	metrics, err := newMetrics(s.decisions.Snapshot, s.discovery.Count, ackTimes, s.enter.refused,
+	metrics, err := newMetrics(s.loop.Snapshot, s.discovery.Count, ackTimes, s.enter.refused,
 		s.admission.Total(), s.counts.panics, s.counts.records, refusals{s.admission, s.members.Refused, bounds(opts, s.files)},
-		gaugeOf("rollcall_overrides_in_force", "Decisions of operators that are in force.", func() int { list, _ := s.overrides.InForce(); return len(list) }),
+		gaugeOf("rollcall_overrides_in_force", "Overrides of operators that are in force.", func() int { list, _ := s.overrides.InForce(); return len(list) }),
 		gaugeOf("rollcall_event_readers", "Who reads GET /events.", s.hub.Readers),
 		gaugeOf("rollcall_probe_connections", "Connections to endpoints and members, of which rollcall_bound has the most.", s.files.Used),
 		counterOf("rollcall_probe_connections_refused_total", "Probes that were not made since they had their share of the file descriptors.", s.files.Refused))
@@ -177,7 +177,7 @@ func (s *server) connect() error {
 	return nil
 }
 
-// challenge asks the process that is to be at t's gossip address to prove that it is there.
+// challenge asks the process at t's gossip address to prove that it is the member.
 func (s *server) challenge(ctx context.Context, t probe.Target) bool {
 	id, err := uuid.Parse(t.ID)
 	return err == nil && s.members.Vouch(ctx, &fleet.Member{ID: id, Gossip: t.Gossip})
@@ -203,7 +203,7 @@ func (s *server) newWeb(metrics prometheus.Gatherer) *http.Server {
 	opts := s.opts
 	web := &http.Server{
 		Handler: s.enter.guard(api.New(api.Options{
-			Registry: s.decisions, Overrides: s.overrides, Discovery: s.discovery, Clients: s.discovery.Clients, Standings: s.discovery.Standings,
+			Registry: s.loop, Overrides: s.overrides, Discovery: s.discovery, Clients: s.discovery.Clients, Standings: s.discovery.Standings,
 			Events: s.hub.Subscribe, Keys: keyring{s.members}, Refused: s.enter.count,
 			Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}), Logger: opts.Logger,
 		}), opts.Access, opts.HTTP.Addr(), s.panics),
@@ -230,9 +230,9 @@ func (s *server) start() error {
 		run  func(context.Context)
 	}{
 		{"overrides", s.overrides.Run}, {"sharing", s.sharer.Run}, {"endings", s.endings.Run}, {"events", s.hub.Run},
-		{"probes", s.prober.Run}, {"admission", s.admission.Run}, {"receipts", s.receipts.Run}, {"registry", s.decisions.Run},
+		{"probes", s.prober.Run}, {"admission", s.admission.Run}, {"receipts", s.receipts.Run}, {"registry", s.loop.Run},
 		{"reminders", func(ctx context.Context) {
-			follow.Remind(ctx, s.decisions.Snapshot, s.members.TellMissing, s.opts.Logger)
+			follow.Remind(ctx, s.loop.Snapshot, s.members.TellMissing, s.opts.Logger)
 		}},
 		{"memory", s.memory.Run}, {"links", s.links.Run}, {"file descriptors", s.files.Run},
 	} {

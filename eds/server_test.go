@@ -14,7 +14,7 @@ import (
 )
 
 // Polls are held for longer than the HTTP server's stop may take.
-func TestAServerThatStopsAnswersThePollsThatItHolds(t *testing.T) {
+func TestStoppingServerAnswersOpenPolls(t *testing.T) {
 	free := netip.MustParseAddrPort("127.0.0.1:0")
 	s := newServer(Options{
 		HTTP: free, XDS: free, Gossip: free, DataDir: t.TempDir(), Profile: gossip.LAN, Logger: slog.New(slog.DiscardHandler),

@@ -29,7 +29,7 @@ func (s *node) decided(host string) (override.Override, bool) {
 	return s.Overrides.Get(override.Key{Service: service, Host: host}.ID())
 }
 
-func TestTwoServersThatWereCutOffFromEachOtherAgreeWithinTwoSeconds(t *testing.T) {
+func TestTwoPartitionedServersAgreeWithinTwoSeconds(t *testing.T) {
 	const both, left, right = "10.9.0.1:80", "10.9.0.2:80", "10.9.0.3:80"
 	db1, db2 := openTestDB(t), openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
@@ -79,7 +79,7 @@ func TestTwoServersThatWereCutOffFromEachOtherAgreeWithinTwoSeconds(t *testing.T
 	}
 }
 
-func TestADecisionAboutAProcessEndsWhenItLeavesOrWasDeadForAnHour(t *testing.T) {
+func TestOverrideOfAProcessEndsWhenItLeavesOrWasDeadForAnHour(t *testing.T) {
 	db1, db2 := openTestDB(t), openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		a := w.eds(gossip.Options{}, db1)
@@ -109,7 +109,7 @@ func TestADecisionAboutAProcessEndsWhenItLeavesOrWasDeadForAnHour(t *testing.T) 
 		}
 		time.Sleep(50 * time.Minute)
 		if !there(stays) || !there(dies) {
-			t.Errorf("after 50 minutes the live one has its decision: %t, the dead one: %t", there(stays), there(dies))
+			t.Errorf("after 50 minutes the live one has its override: %t, the dead one: %t", there(stays), there(dies))
 		}
 		time.Sleep(15 * time.Minute)
 		w.within(10*time.Minute, "that about the dead one ends", func() bool { return !there(dies) })
@@ -124,7 +124,7 @@ func TestADecisionAboutAProcessEndsWhenItLeavesOrWasDeadForAnHour(t *testing.T) 
 	})
 }
 
-func TestWhoIsGoneIsNotJudgedByAServerThatIsCutOff(t *testing.T) {
+func TestPartitionedServerEndsNoOverride(t *testing.T) {
 	db := openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		a := w.eds(gossip.Options{}, db)
@@ -136,13 +136,13 @@ func TestWhoIsGoneIsNotJudgedByAServerThatIsCutOff(t *testing.T) {
 		w.endpoints.set(func() { w.endpoints.deaf = true })
 		time.Sleep(80 * time.Minute)
 		if _, ok := a.decided(id); !ok {
-			t.Error("the decision is gone")
+			t.Error("the override is gone")
 		}
 	})
 }
 
 // A server that is new to the pool serves nothing that operators have taken out.
-func TestANewServerServesNothingBeforeItKnowsTheDecisions(t *testing.T) {
+func TestNewServerServesNothingBeforeItKnowsTheOverrides(t *testing.T) {
 	db1, db2 := openTestDB(t), openTestDB(t)
 	play(t, func(t *testing.T, w *world) {
 		a := w.eds(gossip.Options{}, db1)

@@ -53,7 +53,7 @@ func (s *stopper) goRun(name string, run func(context.Context)) {
 	})
 }
 
-// goServe is goRun for something that may fail: the error goes to failed, which
+// goServe is goRun for something that may fail: the error is sent to failed, which
 // must have room for it, and not to the stop.
 func (s *stopper) goServe(name string, failed chan<- error, serve func(context.Context) error) {
 	s.goRun(name, func(ctx context.Context) {
@@ -85,7 +85,7 @@ func (s *stopper) stopPart(p part, most time.Duration) error {
 		return err
 	case <-timer.C:
 		if s.logger != nil {
-			s.logger.Warn("part of the server does not stop; continuing without it", "part", p.name, "after", most)
+			s.logger.Warn("part of the server did not stop in time; continuing without it", "part", p.name, "after", most)
 		}
 		return fmt.Errorf("%s did not stop within %s", p.name, most.Round(time.Millisecond))
 	}

@@ -11,7 +11,7 @@ import (
 
 // unread logs HTTP connections that ended without a request that net/http could read.
 // It answers those with 400 itself, before any handler sees them, and logs nothing: an
-// Envoy that polls would be left without endpoints, and nobody would know why.
+// Envoy that polls would be left without endpoints, and no log line would say why.
 type unread struct {
 	logger *slog.Logger
 
@@ -20,7 +20,7 @@ type unread struct {
 	logged time.Time
 }
 
-// unreadEvery is how often it logs: anybody can send such requests.
+// unreadEvery is how often it logs: any client can send such requests.
 const unreadEvery = time.Minute
 
 // watch has u see the connections and requests of web.

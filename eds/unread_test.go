@@ -32,7 +32,7 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-func TestARequestThatNetHTTPRefusesIsLogged(t *testing.T) {
+func TestRequestThatNetHTTPRefusesIsLogged(t *testing.T) {
 	const line = "HTTP request could not be read"
 	for _, tt := range []struct {
 		name, request string

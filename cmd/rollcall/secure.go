@@ -75,7 +75,7 @@ func (a *accessFlags) add(fs *pflag.FlagSet) {
 	fs.IntVar(&x.NameBytes, "xds-max-name-bytes", byDefault.NameBytes, "most bytes of their names")
 	fs.Int64Var(&x.RequestBytes, "max-request-bytes", byDefault.RequestBytes, "most bytes of discovery requests that are being read")
 	fs.BoolVar(&x.CutExpired, "xds-cut-expired", false, "end the streams of clients whose certificate has expired, which are kept otherwise")
-	fs.IntVar(&x.Decisions, "max-overrides", byDefault.Decisions, "most decisions of operators in force")
+	fs.IntVar(&x.Overrides, "max-overrides", byDefault.Overrides, "most decisions of operators in force")
 	fs.IntVar(&x.Readers, "max-event-readers", byDefault.Readers, "most readers of GET /events at a time")
 	certFlags(fs, &a.access.HTTP, "http", "the HTTP port")
 	certFlags(fs, &a.access.XDS, "xds", "the gRPC port")
@@ -126,7 +126,7 @@ func (a *accessFlags) checkLimits() error {
 		}
 	}
 	for flag, n := range map[string]int{"xds-max-clients": a.access.Clients, "xds-max-streams": a.access.Streams, "xds-max-names": a.access.Names,
-		"max-overrides": a.access.Decisions, "max-event-readers": a.access.Readers, "max-connections": a.access.Connections} {
+		"max-overrides": a.access.Overrides, "max-event-readers": a.access.Readers, "max-connections": a.access.Connections} {
 		if n < 1 || n > 1_000_000 {
 			return fmt.Errorf("--%s is %d, give 1 to 1000000", flag, n)
 		}

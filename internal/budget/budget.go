@@ -33,9 +33,9 @@ type turn struct {
 
 // The reasons for which Take gives nothing.
 var (
-	ErrFull     = errors.New("too many connections wait for their turn")
-	ErrOverdue  = errors.New("there was no room in time")
-	ErrTooLarge = errors.New("it is larger than all there is room for")
+	ErrFull     = errors.New("too many connections are waiting")
+	ErrOverdue  = errors.New("timed out waiting for room in the budget")
+	ErrTooLarge = errors.New("message is larger than the whole budget")
 )
 
 // Options configure a Budget.
@@ -83,7 +83,7 @@ func (b *Budget) Take(ctx context.Context, party netip.Addr, n int64) error {
 	}
 }
 
-// leave takes back a wish, unless it was fulfilled just now.
+// leave withdraws a request, unless it was granted just now.
 func (b *Budget) leave(party netip.Addr, t *turn, why error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -107,7 +107,7 @@ func (b *Budget) Give(party netip.Addr, n int64) {
 	b.serve()
 }
 
-// serve gives what there is. One that is next and finds too little keeps what comes for
+// serve gives what there is. One that is next and finds too little keeps what becomes free for
 // itself, so that the small ones do not starve the large. The caller holds mu.
 func (b *Budget) serve() {
 	for i := 0; i < len(b.order); {
@@ -122,7 +122,7 @@ func (b *Budget) serve() {
 			b.used += t.n
 			b.by[party] += t.n
 			b.drop(party, 0)
-			if len(b.queues[party]) > 0 { // it is everybody else's turn
+			if len(b.queues[party]) > 0 { // it is another party's turn
 				j := slices.Index(b.order, party)
 				b.order = append(slices.Delete(b.order, j, j+1), party)
 			}

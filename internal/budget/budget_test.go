@@ -112,7 +112,7 @@ func TestSmallSharesDoNotStarveALargeOne(t *testing.T) {
 	})
 }
 
-func TestNobodyWaitsForEver(t *testing.T) {
+func TestEveryWaitEnds(t *testing.T) {
 	withBudget(t, 10, 2, 2, func(b *taker) {
 		b.wants(party(1), 10)
 		b.want("all", "1:10")

@@ -139,7 +139,7 @@ func (c *checker) read(id uint64) ([]byte, error) {
 		return nil, err
 	}
 	if own := order.Uint64(header); own != id {
-		return nil, fmt.Errorf("it says that it is page %d", own)
+		return nil, fmt.Errorf("its header names page %d", own)
 	}
 	pages := uint64(order.Uint32(header[12:])) + 1
 	if pages > c.high-id {
@@ -252,7 +252,7 @@ func (c *checker) leaf(b []byte, at subtree) error {
 // bucket notes the tree of a bucket, or checks the one page that it holds itself.
 func (c *checker) bucket(value []byte) error {
 	if len(value) < bucketSize {
-		return errors.New("its description is cut short")
+		return errors.New("its description is truncated")
 	}
 	if root := order.Uint64(value); root != 0 {
 		c.todo = append(c.todo, subtree{page: root})

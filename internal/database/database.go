@@ -18,7 +18,7 @@ import (
 )
 
 // ErrBroken is returned for every write after one that left bbolt's locks taken.
-var ErrBroken = errors.New("the database can no longer be written: an earlier write failed in the middle")
+var ErrBroken = errors.New("the database can no longer be written: an earlier write failed halfway")
 
 // DamagedError says that a database file cannot be used, and why.
 type DamagedError struct {
@@ -78,11 +78,11 @@ func (d *DB) inPlace() error {
 	now, err := os.Stat(d.bolt.Path())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("the database %s was deleted while it was in use: start this server again", d.bolt.Path())
+		return fmt.Errorf("the database %s was deleted while in use: restart this server", d.bolt.Path())
 	case err != nil:
-		return fmt.Errorf("look for the database: %w", err)
+		return fmt.Errorf("stat the database: %w", err)
 	case !os.SameFile(d.file, now):
-		return fmt.Errorf("the database %s was replaced while it was in use: start this server again", d.bolt.Path())
+		return fmt.Errorf("the database %s was replaced while in use: restart this server", d.bolt.Path())
 	}
 	return nil
 }
@@ -110,12 +110,12 @@ func (d *DB) guard(fn func() error) (err error) {
 const nilPage = 4096
 
 // errFault is what becomes of a page fault.
-var errFault = errors.New("a page of the database cannot be read from the disk")
+var errFault = errors.New("a page of the database could not be read from disk")
 
 // fault says once what happened; every write after it may say it again.
 func (d *DB) fault() error {
 	if !d.faulted.Swap(true) {
-		d.logger.Error("a page of the database cannot be read from the disk: overrides cannot be changed; look at the disk, then start this server again", "path", d.bolt.Path())
+		d.logger.Error("a page of the database could not be read from disk, so overrides cannot be changed: check the disk, then restart this server", "path", d.bolt.Path())
 	}
 	return errFault
 }

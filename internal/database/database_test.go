@@ -237,7 +237,7 @@ func TestEmptyFileBecomesADatabase(t *testing.T) {
 	must(t, db.Close())
 }
 
-func TestSecondOpenIsToldThatTheDatabaseIsInUse(t *testing.T) {
+func TestSecondOpenFailsWhileTheDatabaseIsInUse(t *testing.T) {
 	dir := t.TempDir()
 	filled(t, dir)
 	db, _, err := opened(t, dir, false)

@@ -42,7 +42,7 @@ type Options struct {
 // contents of the file cannot be used.
 func Open(opts Options) (*DB, error) {
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data folder: %w", err)
+		return nil, fmt.Errorf("create the data folder: %w", err)
 	}
 	path := filepath.Join(opts.Dir, File)
 	db, err := opts.open(path)
@@ -169,7 +169,7 @@ func (o Options) identify(tx *bbolt.Tx) error {
 		return nil
 	})
 	if err == nil && !own && foreign != "" {
-		return fmt.Errorf("it belongs to another program: it has a bucket %.40q and none of rollcall's", foreign)
+		return fmt.Errorf("it belongs to another program: it has bucket %.40q and none of rollcall's buckets", foreign)
 	}
 	return err
 }

@@ -1,6 +1,6 @@
 package latest
 
-// Signal tells one goroutine that there is something to look at. It is a channel to
+// Signal wakes one goroutine that has something to look at. It is a channel to
 // receive from; however often it was set meanwhile, it is received once.
 type Signal chan struct{}
 

@@ -7,7 +7,7 @@ import (
 	"runtime/debug"
 )
 
-// Where a panic was caught, as it is counted.
+// Where a panic was caught: label values of a metric.
 const (
 	HTTP     = "http"     // a request at the HTTP port
 	XDS      = "xds"      // a stream or call at the gRPC port
@@ -18,7 +18,7 @@ const (
 // Catcher says what becomes of a panic. The zero value recovers in silence.
 type Catcher struct {
 	Logger *slog.Logger       // nil: none
-	Count  func(where string) // called for each panic; nil: not counted
+	Count  func(where string) // called for each panic; may be nil
 }
 
 // Catch recovers from a panic, reports it, and calls then, unless that is nil. It

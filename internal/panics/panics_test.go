@@ -26,7 +26,7 @@ func TestPanicIsLoggedWithItsStackCountedAndEnded(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotPanicIsLeftAlone(t *testing.T) {
+func TestNormalReturnIsUnchanged(t *testing.T) {
 	c := Catcher{Count: func(string) { t.Error("something was counted") }}
 	func() { defer c.Catch(HTTP, func(any) { t.Error("something was caught") }) }()
 }

@@ -25,7 +25,7 @@ func Clean(s string) string {
 	}, s)
 }
 
-// Name is for names that have to be told apart: no two of them look alike. A character
+// Name is for names that must stay distinguishable: no two of them look alike. A character
 // that cannot be shown becomes \u{} with its number, and a backslash two of them.
 func Name(s string) string {
 	if !strings.ContainsFunc(s, escaped) && utf8.ValidString(s) {

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-func TestWhatCannotBeShownIsReplaced(t *testing.T) {
+func TestUnprintableTextIsReplaced(t *testing.T) {
 	for s, want := range map[string]string{
 		"plain ünïcode": "plain ünïcode", "two\nlines\tand": "two lines and", "\x1b[2J": "\ufffd[2J", "\xff\xfe": "\ufffd\ufffd",
 		"a\u202eb": "a\ufffdb", "c1\u009b": "c1\ufffd", "zero\u200bwidth": "zero\ufffdwidth", "": "",
@@ -18,7 +18,7 @@ func TestWhatCannotBeShownIsReplaced(t *testing.T) {
 	}
 }
 
-func TestNamesAreToldApart(t *testing.T) {
+func TestDifferentNamesStayDifferent(t *testing.T) {
 	for s, want := range map[string]string{
 		"envoy-1": "envoy-1", `back\slash`: `back\\slash`, "a\u202eb": `a\u{202e}b`, "\u200b": `\u{200b}`, "\xff": `\x{ff}`, "\ufffd": "\ufffd",
 	} {

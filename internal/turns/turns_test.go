@@ -43,7 +43,7 @@ func TestTurnsAreAnIntervalApart(t *testing.T) {
 }
 
 // A program that serves one request at a time has answered the others by then.
-func TestTheOthersHaveTheirTurnsFirst(t *testing.T) {
+func TestOtherPartiesHaveTheirTurnsFirst(t *testing.T) {
 	now := time.Unix(1_000_000, 123)
 	for share := range 4 {
 		if at := (Turn{share, 4}).Next(now, addr, time.Second, 3*time.Second); at.Sub(now) < 9*time.Second {

@@ -67,7 +67,7 @@ func TestALockedServerIsOpenedWithTheFlagsThatErrorsName(t *testing.T) {
 		step{unlocked + address + ca, cli.ExitFailed, "(--token-file, or --cert and --key, say who asks)"},
 		step{unlocked + address + ca + " --token-file " + dir + "/tokens", cli.ExitUsage, "--token-file"},
 		step{unlocked + address + ca + " --cert " + other + "/operator.pem --key " + other + "/operator-key.pem", cli.ExitFailed, "(--cert and --key are what the server was shown"},
-		step{unlocked + address + ca + " --cert " + dir + "/operator.pem --key " + dir + "/operator-key.pem", cli.ExitFailed, "operator has no role here"},
+		step{unlocked + address + ca + " --cert " + dir + "/operator.pem --key " + dir + "/operator-key.pem", cli.ExitFailed, "operator has no role: want"},
 		step{unlocked + address + ca + token, 0, "web"},
 		step{"drain web 1f0c0 --server " + address + ca + token, 0, "drain by ann"},
 	)

@@ -38,7 +38,7 @@ func TestAServiceOfWhichADecisionIsInForceIsNotMisspelt(t *testing.T) {
 		step{"drain new 10.0.0.9:80 --ahead", 0, "nobody has this address yet"},
 		step{"overrides new", 0, "10.0.0.9:80"},
 	)
-	const waits = `nobody serves service "new", and what was decided for single hosts of it waits for them: 1 in force`
+	const waits = `service "new" has no hosts; overrides that wait for its hosts: 1`
 	for _, args := range [][]string{{"hosts", "new"}, {"pin", "new", "10.0.0.9:80"}} {
 		if got := rollcall(t.Context(), args...); got.code != cli.ExitNotFound || !strings.HasPrefix(got.err.Error(), waits) || strings.Contains(got.err.Error(), "web") {
 			t.Errorf("%q: exit code %d, %v", args, got.code, got.err)
@@ -55,8 +55,8 @@ func TestWhatIsMisspeltIsNotAnsweredWithNothing(t *testing.T) {
 	}
 	r.play(
 		step{"overrides wbe", cli.ExitNotFound, `there is "web", "other"`},
-		step{"undrain web 10.0.0.99:80", cli.ExitNotFound, "is not there, and nothing is decided for it"},
-		step{"weight web 10.0.0.99:80 auto", cli.ExitNotFound, "is not there, and nothing is decided for it"},
+		step{"undrain web 10.0.0.99:80", cli.ExitNotFound, "does not exist and has no override"},
+		step{"weight web 10.0.0.99:80 auto", cli.ExitNotFound, "does not exist and has no override"},
 		step{"undrain web 127.0.0.1:8081", 0, "nothing is decided"},
 		step{"weight web 127.0.0.1:8081 auto", 0, "nothing is decided"},
 		step{"weight web 10.0.0.99:80 5", 0, "weight 5 by ann"},

@@ -82,10 +82,10 @@ func TestWhatWentWrongIsInTheExitCode(t *testing.T) {
 		step{"hosts nobody", cli.ExitNotFound, "nobody"},
 		step{"drain nobody 1f0c", cli.ExitNotFound, "nobody"},
 		step{"drain web abcd", cli.ExitNotFound, `no host of service "web" has an id that begins with abcd`},
-		step{"drain web 99990000-2222-4333-8444-555555555555", cli.ExitNotFound, "is not there"},
-		step{"undo web 1f0c0", cli.ExitNotFound, "nothing manual is there"},
-		step{"undo 0123456789abcdef", cli.ExitNotFound, "no decision in force has the id"},
-		step{"unpin web", cli.ExitNotFound, "nothing manual is there"},
+		step{"drain web 99990000-2222-4333-8444-555555555555", cli.ExitNotFound, "does not exist"},
+		step{"undo web 1f0c0", cli.ExitNotFound, "no override exists"},
+		step{"undo 0123456789abcdef", cli.ExitNotFound, "no override in force has the id"},
+		step{"unpin web", cli.ExitNotFound, "no override exists"},
 		step{"pin web 99990000-2222-4333-8444-555555555555", cli.ExitNotFound, "no host of service"},
 		step{"keys add new.key", cli.ExitUsage, "--gossip-key-file of each member"},
 		step{"keys use 0123 --without someone", cli.ExitUsage, "pass --yes"},
@@ -158,7 +158,7 @@ func TestAGuardIsLetGo(t *testing.T) {
 	r.play(
 		step{"guards", 0, "SERVICE  HELD  SINCE  LETS GO\n"},
 		step{"guards release web", 0, "web: the guard has let go\n"},
-		step{"guards release other --actor bob", cli.ExitNotFound, `no guard holds the service "other"`},
+		step{"guards release other --actor bob", cli.ExitNotFound, `no guard is active for service "other"`},
 		step{"audit", 0, "confirmed  web      -     -         -       ann  -\n"},
 		step{"guards relaese web", cli.ExitUsage, `is it "release"?`},
 	)
@@ -167,7 +167,7 @@ func TestAGuardIsLetGo(t *testing.T) {
 func TestAListIsDecidedOnlyWhileNothingIsIfThatIsAskedFor(t *testing.T) {
 	r := newRig(t)
 	r.play(
-		step{"unpin web --if-match auto", cli.ExitNotFound, "nothing manual is there"},
+		step{"unpin web --if-match auto", cli.ExitNotFound, "no override exists"},
 		step{"pin web 1f0c0 --if-match auto", 0, "not in the pinned list"},
 		step{"pin web 1f0cf --if-match auto", cli.ExitConflict, "somebody else was first: pin by ann"},
 		step{"unpin web --if-match auto", cli.ExitConflict, "somebody else was first: pin by ann"},

@@ -90,7 +90,7 @@ func (a *Admission) Admit(now time.Time, members []*fleet.Member, inService func
 	a.refused.Store(&r.Refused)
 	for _, n := range r.News {
 		a.total.WithLabelValues(string(n.Cause)).Inc()
-		a.logger.Log(context.Background(), a.level(now), "member is refused", "id", n.Member.ID, "service", n.Member.Service,
+		a.logger.Log(context.Background(), a.level(now), "member refused", "id", n.Member.ID, "service", n.Member.Service,
 			"gossip", n.Member.Gossip, "address", n.Member.Endpoint.Addr, "cause", n.Cause, "reason", n.Member.Quarantine)
 	}
 	return r

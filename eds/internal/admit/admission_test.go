@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestAFloodOfRefusalsIsLoggedInPart(t *testing.T) {
+func TestFloodOfRefusalsIsLoggedInPart(t *testing.T) {
 	a := &Admission{}
 	now := time.Now()
 	warnings := 0

@@ -20,7 +20,7 @@ const (
 	DefaultMaxEndpoints = 10_000
 )
 
-// Cause is why a member is refused, in a word.
+// Cause is why a member is refused: a label value of a metric.
 type Cause string
 
 // The causes.
@@ -65,8 +65,8 @@ type Refusal struct {
 	Cause  Cause
 }
 
-// Gate decides. One goroutine owns it. What it found of a member it finds anew when
-// the member, the owners or the proofs have changed.
+// Gate decides which members may serve. One goroutine owns it. It looks at a member
+// again when the member, the owners or the proofs have changed.
 type Gate struct {
 	opts Options
 
@@ -81,7 +81,7 @@ type Gate struct {
 	taken map[string]int // places, by service
 }
 
-// New returns a Gate that has admitted nobody.
+// New returns a Gate that has admitted no member.
 func New(opts Options) *Gate {
 	if opts.MaxServices == 0 {
 		opts.MaxServices = DefaultMaxServices
@@ -92,19 +92,19 @@ func New(opts Options) *Gate {
 	return &Gate{opts: opts, byID: map[uuid.UUID]*entry{}, taken: map[string]int{}}
 }
 
-// Result is what Admit found. Nobody may write to it.
+// Result is what Admit found. Callers must not modify it.
 type Result struct {
 	Members []*fleet.Member // all of them, the refused ones quarantined
 	Prove   []*fleet.Member // those of whom Proofs count
 	Moved   bool            // Prove is not what it was
 	Pending int             // how many of those are alive and not proven yet
-	Fresh   bool            // somebody may have an endpoint who could not have one before
+	Fresh   bool            // a member may serve that could not before
 	News    []Refusal
 	Refused map[Cause]int // how many are refused now
 }
 
 // Admit refuses who may have no endpoint: it writes why into the Quarantine of
-// copies. It keeps members, which nobody may write to any more.
+// copies. It keeps members, which must not be modified any more.
 func (g *Gate) Admit(members []*fleet.Member) Result {
 	owners, proofs := g.opts.Owners(), g.opts.Proofs.Revision()
 	afresh := g.result.Refused == nil || owners != g.owners || proofs != g.proofs

@@ -67,7 +67,7 @@ func gate(opts Options) *Gate {
 	return New(opts)
 }
 
-func TestAMemberSpeaksForItsOwnAddressOnly(t *testing.T) {
+func TestMemberRegistersItsOwnAddressOnly(t *testing.T) {
 	allow := []netip.Prefix{netip.MustParsePrefix("10.0.9.0/24")}
 	for _, c := range []struct {
 		name             string
@@ -104,7 +104,7 @@ func TestAMemberSpeaksForItsOwnAddressOnly(t *testing.T) {
 	}
 }
 
-func TestAServiceWithAKeyIsServedFromItsHoldersOnly(t *testing.T) {
+func TestServiceWithAKeyIsServedFromItsHoldersOnly(t *testing.T) {
 	pub, key, _ := ed25519.GenerateKey(nil)
 	next, nextKey, _ := ed25519.GenerateKey(nil)
 	_, stranger, _ := ed25519.GenerateKey(nil)
@@ -147,7 +147,7 @@ func TestAServiceWithAKeyIsServedFromItsHoldersOnly(t *testing.T) {
 	}
 }
 
-func TestThereIsRoomForSoManyAndWhoHasAPlaceKeepsIt(t *testing.T) {
+func TestAdmissionIsBoundedAndAdmittedMembersStay(t *testing.T) {
 	g := gate(Options{MaxServices: 2, MaxEndpoints: 2})
 	of := func(n byte, service string) fleet.Member {
 		return member(n, func(m *fleet.Member) { m.Service = service })
@@ -177,7 +177,7 @@ func TestThereIsRoomForSoManyAndWhoHasAPlaceKeepsIt(t *testing.T) {
 	}
 }
 
-func TestARefusalIsNewsOnce(t *testing.T) {
+func TestRefusalIsNewsOnce(t *testing.T) {
 	g := gate(Options{})
 	for i := range 3 {
 		r := g.Admit([]*fleet.Member{new(member(1, at("10.0.0.7:7946", "10.0.9.9:5432")))})

@@ -24,7 +24,7 @@ type entry struct {
 	told   Cause // which was news last
 
 	proves  bool // it is to be proven
-	unasked bool // and refused for no more than that nobody has asked it
+	unasked bool // not challenged yet
 
 	// A signature, which takes long to verify.
 	keys   []ed25519.PublicKey
@@ -37,8 +37,8 @@ type verdict struct {
 	reason string
 }
 
-// judge finds out whether m, which e is of, may have an endpoint. It reports whether
-// somebody else is to be proven.
+// judge decides whether m may serve. It reports whether the set of members to challenge
+// changed.
 func (g *Gate) judge(e *entry, m *fleet.Member) bool {
 	proved := e.proves
 	moved := e.m == nil || e.m.Gossip != m.Gossip
@@ -113,7 +113,7 @@ func saysTheSame(a, b *fleet.Member) bool {
 
 // assign gives places to those that are not refused: those that have one keep it,
 // the others come in the order of their ids, since what they say of their start
-// proves nothing. Who is gone takes up none.
+// proves nothing. Departed members take up none.
 func (g *Gate) assign() {
 	for _, e := range g.entries {
 		m := e.m

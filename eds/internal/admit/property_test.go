@@ -22,10 +22,10 @@ type byMember struct {
 func (p *byMember) State(m *fleet.Member) vouch.State { return p.states[m.ID] }
 func (p *byMember) Revision() uint64                  { return p.revision }
 
-// Whatever comes, goes and changes: nobody writes to a list that was handed over,
+// Whatever comes, goes and changes: no list that was handed over is modified,
 // each member is judged as a Gate would that sees it for the first time, places are
-// neither exceeded nor lost, and nobody is refused for lack of room where there is some.
-func TestAGateThatRemembersDecidesLikeOneThatDoesNot(t *testing.T) {
+// neither exceeded nor lost, and no member is refused for lack of room where there is some.
+func TestGateThatRemembersDecidesLikeOneThatDoesNot(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		known := &byMember{states: map[uuid.UUID]vouch.State{}}
 		opts := Options{Proofs: known, MaxServices: 2, MaxEndpoints: 2}

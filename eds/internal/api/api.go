@@ -29,11 +29,11 @@ type Registry interface {
 	Confirm(ctx context.Context, service string) (bool, error)
 }
 
-// Overrides is where operators' decisions are kept. A write returns after it is
+// Overrides is where operators' overrides are kept. A write returns after it is
 // durable, with the revision that has it.
 type Overrides interface {
 	Edit(e override.Edit) (override.Override, uint64, error)
-	Revoke(k override.Key, actor, reason string, ifMatch func(service, decision string) bool) (override.Override, uint64, error)
+	Revoke(k override.Key, actor, reason string, ifMatch func(service, overrideTag string) bool) (override.Override, uint64, error)
 	InForce() ([]override.Override, uint64)
 	Get(id string) (override.Override, bool)
 	ServiceTag(service string) string
@@ -69,7 +69,7 @@ func New(opts Options) http.Handler { return harden(newRouter(opts)) }
 type api struct{ Options }
 
 // serviceVar matches everything below its prefix, so that a name that is empty or
-// has a slash is told what is wrong with it.
+// has a slash gets an error that says what is wrong with it.
 const serviceVar = "{service:.*}"
 
 // hostPath names a host of a service by its uuid or ip:port, and comes before the

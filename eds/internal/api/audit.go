@@ -48,7 +48,7 @@ func (a *api) listAudit(w http.ResponseWriter, r *http.Request) error {
 	limit, before := defaultAudit, query.Get("before")
 	if query.Has("limit") {
 		if limit, err = strconv.Atoi(query.Get("limit")); err != nil || limit < 1 || limit > maxAudit {
-			return problemf(http.StatusBadRequest, "limit is %.60q, give 1 to %d", query.Get("limit"), maxAudit)
+			return problemf(http.StatusBadRequest, "limit is %.60q: want 1 to %d", query.Get("limit"), maxAudit)
 		}
 	}
 	if _, err := override.ParseID(before); before != "" && err != nil {
@@ -65,7 +65,7 @@ func (a *api) listAudit(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusOK, answered)
 }
 
-// readAudit returns a page, and where to go on; "" at the end.
+// readAudit returns a page, and where the next one begins; "" at the end.
 func (a *api) readAudit(since time.Time, limit int, before string) (page []jsontext.Value, next string, err error) {
 	page, size := []jsontext.Value{}, 0
 	for {
@@ -99,7 +99,7 @@ func readSince(text string, now time.Time) (time.Time, error) {
 	}
 	d, err := parseDuration(text)
 	if err != nil {
-		return time.Time{}, problemf(http.StatusBadRequest, "since is %.60q, give a moment such as 2026-01-02T15:04:05Z or how long ago, such as 24h", text)
+		return time.Time{}, problemf(http.StatusBadRequest, "since is %.60q: want a time such as 2026-01-02T15:04:05Z or an age such as 24h", text)
 	}
 	return now.Add(-d), nil
 }

@@ -39,7 +39,7 @@ func TestOverridesAreListedByService(t *testing.T) {
 	r.must(400, "GET", "/overrides?services=b", "")
 }
 
-func TestTheAuditIsReadInPages(t *testing.T) {
+func TestAuditIsReadInPages(t *testing.T) {
 	r := newRig(t)
 	began := time.Now()
 	for i := range 25 {
@@ -103,7 +103,6 @@ func TestDurationsMayHaveDays(t *testing.T) {
 	}
 }
 
-// A page of the audit as it is answered.
 type auditPage struct {
 	Audit []struct{ ID string }
 	Next  string
@@ -130,7 +129,7 @@ func (r *rig) auditPages(query string) (pages []auditPage) {
 	}
 }
 
-func TestAPageOfTheAuditIsFullAndNamesTheNextOnlyIfThereIsOne(t *testing.T) {
+func TestPageOfTheAuditIsFullAndNamesTheNextOnlyIfThereIsOne(t *testing.T) {
 	r := newRig(t)
 	for i := range 2 * auditChunk {
 		r.ask(200, "PATCH", hostByID, fmt.Sprintf(`{"load_balancing_weight":%d}`, i+1))
@@ -153,7 +152,7 @@ func TestAPageOfTheAuditIsFullAndNamesTheNextOnlyIfThereIsOne(t *testing.T) {
 	}
 }
 
-func TestAPageOfTheAuditIsBoundedInBytes(t *testing.T) {
+func TestPageOfTheAuditIsBoundedInBytes(t *testing.T) {
 	r := newRig(t)
 	list := override.Override{Key: override.Key{Service: "myservice"}, Mode: override.Pin}
 	for port := range 5000 {

@@ -27,7 +27,7 @@ var badBodies = []struct{ name, body, words string }{
 	{"hosts null", `{"hosts":null}`, "hosts is missing"},
 	{"hosts an object", `{"hosts":{}}`, "hosts is not a list"},
 	{"hosts in capitals", `{"Hosts":[]}`, "Hosts is not a field"},
-	{"hosts twice", `{"hosts":[],"hosts":[]}`, "hosts is there twice"},
+	{"hosts twice", `{"hosts":[],"hosts":[]}`, "hosts is given twice"},
 	{"unknown field", `{"hosts":[],"mode":"pin"}`, "mode is not a field"},
 	{"unknown field of a host", host(`"ip_address":"10.0.0.2","port":80,"id":"x"`), "hosts[1].id is not a field"},
 	{"a host that is null", `{"hosts":[null]}`, "hosts[0].ip_address is missing"},
@@ -104,7 +104,7 @@ func TestBadBodiesAreRefusedAndChangeNothing(t *testing.T) {
 	})
 }
 
-func TestABodyOver1MiBIsRefused(t *testing.T) {
+func TestBodyOver1MiBIsRefused(t *testing.T) {
 	r := newRig(t)
 	for name, body := range map[string]string{
 		"2 MiB of hosts": `{"hosts":[` + strings.Repeat(" ", 2<<20) + `]}`,
@@ -140,7 +140,7 @@ func TestOtherContentTypesAreRefused(t *testing.T) {
 	}
 }
 
-func TestAWrongMethodIsToldTheRightOnes(t *testing.T) {
+func TestWrongMethodAnswersWithTheAllowedOnes(t *testing.T) {
 	r := newRig(t)
 	for path, allow := range map[string]string{
 		"/overrides":                "GET, HEAD",
@@ -178,7 +178,7 @@ func TestAWrongMethodIsToldTheRightOnes(t *testing.T) {
 func TestUnknownPathsAreNotFound(t *testing.T) {
 	r := newRig(t)
 	for _, path := range []string{"/nothing", "/edsservices", "/members/", "/console/", "/v1/registration", "//", "/../members"} {
-		r.wantProblem(t, r.do("GET", path, ""), 404, "there is no")
+		r.wantProblem(t, r.do("GET", path, ""), 404, "no such path")
 	}
 }
 

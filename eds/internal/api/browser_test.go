@@ -51,7 +51,7 @@ func TestTryItOutInARealBrowser(t *testing.T) {
 	seen.check(t, r.url+"/")
 }
 
-// tryItOut opens an operation, executes it as it is filled in, and returns where
+// tryItOut opens an operation, executes it with its example values, and returns where
 // that went and the status of the answer.
 func tryItOut(ctx context.Context, operation string) (url, status string, err error) {
 	in := func(part string) chromedp.CSS { return chromedp.CSS(operation + " " + part) }

@@ -7,7 +7,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/override"
 )
 
-// What is not said of the end leaves it as it is, also where the clock was set since.
+// A change that does not name the end keeps it, also where the clock was set since.
 func TestPatchWithoutAnEndKeepsTheDuration(t *testing.T) {
 	now := time.Now()
 	p, err := decodePatch([]byte(`{"state":"drain","expires_in":"1h"}`))

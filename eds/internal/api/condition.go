@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// automatic is the tag of a host or a service for which nothing is decided.
+// automatic is the tag of a host or a service without overrides.
 const automatic = "auto"
 
 // condition is an If-Match header (RFC 9110, section 13.1.1). Nil lets all pass.
@@ -32,7 +32,7 @@ func readCondition(r *http.Request) (*condition, error) {
 		weak := strings.HasPrefix(rest, "W/")
 		tag, after, ok := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(rest, "W/"), `"`), `"`)
 		if !ok || !strings.HasPrefix(strings.TrimPrefix(rest, "W/"), `"`) {
-			return nil, problemf(http.StatusBadRequest, `If-Match is %.100q, give "*" or what ETag said, in its quotes`, strings.Join(lines, ","))
+			return nil, problemf(http.StatusBadRequest, `If-Match is %.100q: want "*" or the value of ETag, in its quotes`, strings.Join(lines, ","))
 		}
 		if !weak { // a weak one never matches
 			c.tags = append(c.tags, tag)
@@ -40,7 +40,7 @@ func readCondition(r *http.Request) (*condition, error) {
 		after = strings.TrimSpace(after)
 		rest, more = strings.CutPrefix(after, ",")
 		if !more && after != "" {
-			return nil, problemf(http.StatusBadRequest, "If-Match has %.100q after a tag", after)
+			return nil, problemf(http.StatusBadRequest, "If-Match has unexpected %.100q after a tag", after)
 		}
 	}
 	return c, nil
@@ -52,23 +52,23 @@ func (c *condition) allows(tag string, known bool) bool {
 	return c == nil || (c.any && known) || slices.Contains(c.tags, tag)
 }
 
-// ofService judges by everything decided for a service. known says that the service
-// is there.
-func (c *condition) ofService(known bool) func(service, decision string) bool {
+// ofService compares with all overrides of a service. known says that the service
+// exists.
+func (c *condition) ofService(known bool) func(service, overrideTag string) bool {
 	return func(service, _ string) bool { return c.allows(cmp.Or(service, automatic), known) }
 }
 
-// ofDecision judges by one decision. known says that the host is there without one.
-func (c *condition) ofDecision(known bool) func(service, decision string) bool {
-	return func(_, decision string) bool {
-		if decision == "" {
+// ofOverride compares with one override. known says that the host exists without one.
+func (c *condition) ofOverride(known bool) func(service, overrideTag string) bool {
+	return func(_, overrideTag string) bool {
+		if overrideTag == "" {
 			return c.allows(automatic, known)
 		}
-		return c.allows(decision, true)
+		return c.allows(overrideTag, true)
 	}
 }
 
-// setTag shows tag, "" for nothing decided.
+// setTag sets the ETag, "" for no override.
 func setTag(w http.ResponseWriter, tag string) {
 	w.Header().Set("ETag", `"`+cmp.Or(tag, automatic)+`"`)
 }

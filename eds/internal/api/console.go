@@ -17,7 +17,7 @@ var (
 	consoleJS []byte
 )
 
-// consolePolicy lets the page speak to this server and to nobody else. Swagger UI
+// consolePolicy lets the page speak to this server only. Swagger UI
 // draws its icons from data: URLs and sets styles on elements.
 const consolePolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -47,6 +47,6 @@ func consoleFiles() http.Handler {
 
 func file(w http.ResponseWriter, contentType string, content []byte) error {
 	w.Header().Set("Content-Type", contentType)
-	_, _ = w.Write(content) // the client is gone, there is nobody to tell
+	_, _ = w.Write(content) // the client has gone
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestTheConsoleAndAllItsFilesAreServed(t *testing.T) {
+func TestConsoleAndAllItsFilesAreServed(t *testing.T) {
 	r := newRig(t)
 	page := r.must(200, "GET", "/", "")
 	if ct := page.header.Get("Content-Type"); ct != "text/html; charset=utf-8" {

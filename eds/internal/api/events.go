@@ -14,7 +14,7 @@ const (
 	eventsWrite = 10 * time.Second // for a reader to take what it is sent
 )
 
-// streamEvents answers with server-sent events until the reader goes, is too slow,
+// streamEvents answers with server-sent events until the reader leaves, is too slow,
 // or the server stops. The server's own limits of a request do not hold for it.
 func (a *api) streamEvents(w http.ResponseWriter, r *http.Request) error {
 	if _, err := readQuery(r); err != nil {
@@ -50,7 +50,7 @@ func (a *api) streamEvents(w http.ResponseWriter, r *http.Request) error {
 			b = []byte(":\n\n")
 		case <-reader.More():
 			taken, err := reader.Take()
-			if err != nil { // it comes back, and is told to reset
+			if err != nil { // the client reconnects and gets a reset
 				return nil
 			}
 			b = encodeEvents(taken)

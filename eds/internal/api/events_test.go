@@ -121,7 +121,7 @@ func TestEventsOutliveTheLimitsOfARequestAndEndWithTheServer(t *testing.T) {
 	<-done
 }
 
-func TestADecisionIsTold(t *testing.T) {
+func TestOverrideIsAnEvent(t *testing.T) {
 	r := newRig(t)
 	r.runHub()
 	ctx, stop := context.WithCancel(t.Context())
@@ -156,7 +156,7 @@ type stalled struct{ *httptest.ResponseRecorder }
 func (stalled) SetReadDeadline(time.Time) error  { return nil }
 func (stalled) SetWriteDeadline(time.Time) error { return nil }
 
-func TestAQuietStreamIsKeptAlive(t *testing.T) {
+func TestQuietStreamIsKeptAlive(t *testing.T) {
 	r := newRig(t)
 	synctest.Test(t, func(t *testing.T) {
 		r.opts.Events = events.New(events.Options{}).Subscribe

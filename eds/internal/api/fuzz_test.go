@@ -71,7 +71,7 @@ func FuzzServicePath(f *testing.F) {
 }
 
 // FuzzHostPath takes a host's name off a path: what is taken is a uuid or an address
-// as everybody writes it, or two decisions might be about one host.
+// as everybody writes it, or two overrides might be about one host.
 func FuzzHostPath(f *testing.F) {
 	for _, seed := range []string{
 		memberID.String(), "urn:uuid:" + memberID.String(), "{" + strings.ToUpper(memberID.String()) + "}", "127.0.0.1:8081", "127.0.0.1%3A8081",

@@ -58,11 +58,11 @@ func (a *api) confirmGuard(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !held {
-		return problemf(http.StatusNotFound, "no guard holds the service %q", name)
+		return problemf(http.StatusNotFound, "no guard is active for service %q", name)
 	}
-	a.Logger.Info("guard let go by an operator", "service", name, "actor", by, "remote", r.RemoteAddr)
+	a.Logger.Info("guard released by an operator", "service", name, "actor", by, "remote", r.RemoteAddr)
 	if err := a.Overrides.Note(override.Done{Action: override.Confirmed, Service: name, Actor: by}); err != nil {
-		return fmt.Errorf("the guard let go, and the audit does not say so: %w", err)
+		return fmt.Errorf("the guard was released but the audit could not be written: %w", err)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

@@ -9,7 +9,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 )
 
-func TestAGuardIsShownAndLetsGoWhenConfirmed(t *testing.T) {
+func TestGuardIsShownAndEndsWhenConfirmed(t *testing.T) {
 	r := newRig(t)
 	snap := r.registry.Snapshot()
 	snap.Services[0].Guard = &registry.Guard{Since: start, Until: start.Add(10 * time.Minute), Held: 6}

@@ -17,18 +17,18 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// hostAnswer is a host under one of its names, and what was decided under that name.
+// hostAnswer is a host under one of its names, and the override under that name.
 type hostAnswer struct {
 	Service  string        `json:"service"`
 	Host     string        `json:"host"`               // the uuid or ip:port, canonical
-	Override *overrideView `json:"override,omitempty"` // absent: nothing is decided under this name
-	Endpoint *hostView     `json:"endpoint,omitempty"` // absent while nobody has the address
+	Override *overrideView `json:"override,omitempty"` // absent: no override under this name
+	Endpoint *hostView     `json:"endpoint,omitempty"` // absent while no process has the address
 }
 
 // named is a host as a request names it.
 type named struct {
 	key   override.Key
-	known bool           // it is there
+	known bool           // it exists
 	shown registry.Host  // zero when it is not among the hosts of its service
 	other []override.Key // its other names
 }
@@ -69,9 +69,9 @@ func (a *api) process(snap *registry.Snapshot, s registry.Service, k override.Ke
 	}
 	if _, decided := a.Overrides.Get(k.ID()); !n.known && !decided {
 		if !snap.Settled {
-			return n, problemf(http.StatusServiceUnavailable, "gossip has not settled, so nobody can say yet whether %s is there: ask again", k.Name())
+			return n, problemf(http.StatusServiceUnavailable, "gossip has not settled, so it is unknown whether %s exists: ask again", k.Name())
 		}
-		return n, problemf(http.StatusNotFound, "%s is not there", k.Name())
+		return n, problemf(http.StatusNotFound, "%s does not exist", k.Name())
 	}
 	return n, nil
 }
@@ -95,12 +95,12 @@ func (a *api) getHost(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if _, decided := a.Overrides.Get(n.key.ID()); !n.known && !decided {
-		return problemf(http.StatusNotFound, "%s is not there, and nothing is decided for it", n.key.Name())
+		return problemf(http.StatusNotFound, "%s does not exist and has no override", n.key.Name())
 	}
 	return a.answerHost(w, r)
 }
 
-// answerHost shows what the path names, as it is now.
+// answerHost answers with the current state of what the path names.
 func (a *api) answerHost(w http.ResponseWriter, r *http.Request) error {
 	n, err := a.hostName(r)
 	if err != nil {
@@ -150,7 +150,7 @@ func (a *api) patchHost(w http.ResponseWriter, r *http.Request) error {
 // is 0 when there was nothing to do.
 func (a *api) patch(n named, p patch, t terms, c *condition) (uint64, error) {
 	made, revision, err := a.Overrides.Edit(override.Edit{
-		Key: n.key, Actor: t.actor, IfMatch: c.ofDecision(n.known),
+		Key: n.key, Actor: t.actor, IfMatch: c.ofOverride(n.known),
 		Change: func(cur override.Override, _ bool) (override.Override, error) {
 			cur.Actor = t.actor
 			o, err := p.apply(cur, time.Now())
@@ -165,13 +165,13 @@ func (a *api) patch(n named, p patch, t terms, c *condition) (uint64, error) {
 	case made.Revoked:
 		a.logRevoked(made)
 	default:
-		a.Logger.Info("override stored", "service", made.Service, "host", made.Host, said("state", made.State), said("weight", made.Weight),
+		a.Logger.Info("override stored", "service", made.Service, "endpoint", made.Host, said("state", made.State), said("weight", made.Weight),
 			"actor", made.Actor, said("reason", made.Reason), said("until", made.Until))
 	}
 	return revision, err
 }
 
-// releaseHost takes back what was decided for a host, under whichever name. If-Match
+// releaseHost revokes the overrides for a host, under either name. If-Match
 // stands for the name in the path.
 func (a *api) releaseHost(w http.ResponseWriter, r *http.Request) error {
 	n, err := a.hostName(r)
@@ -186,7 +186,7 @@ func (a *api) releaseHost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	latest, match, any := uint64(0), c.ofDecision(n.known), false
+	latest, match, any := uint64(0), c.ofOverride(n.known), false
 	for i, k := range slices.Concat([]override.Key{n.key}, n.other) {
 		if i > 0 {
 			match = nil

@@ -63,7 +63,7 @@ func (r *rig) ask(want int, method, path, body string, headers ...string) reply 
 	return got
 }
 
-func TestADecisionForAHostIsMadePatchedAndTakenBack(t *testing.T) {
+func TestOverrideIsMadePatchedAndRevoked(t *testing.T) {
 	r := newRig(t)
 	if got := r.ask(200, "GET", hostByID, ""); got.header.Get("ETag") != `"auto"` || r.seen(got).Override != nil || !r.seen(got).Endpoint.Served {
 		t.Errorf("before: %s %s", got.header.Get("ETag"), got.body)
@@ -102,7 +102,7 @@ func TestADecisionForAHostIsMadePatchedAndTakenBack(t *testing.T) {
 	}
 }
 
-func TestAHostIsNamedByItsProcessOrItsAddress(t *testing.T) {
+func TestHostIsNamedByItsProcessOrItsAddress(t *testing.T) {
 	r := newRig(t)
 	r.ask(200, "PATCH", hostByAddr, `{"state":"exclude"}`)
 	if s := r.seen(r.ask(200, "GET", hostByID, "")); s.Override != nil || s.Endpoint.Served || s.Endpoint.Override == nil {
@@ -116,7 +116,7 @@ func TestAHostIsNamedByItsProcessOrItsAddress(t *testing.T) {
 	r.ask(404, "DELETE", hostByAddr, "")
 }
 
-func TestAnAddressThatIsNotThereWaits(t *testing.T) {
+func TestOverrideWaitsForItsAddress(t *testing.T) {
 	r := newRig(t)
 	for _, path := range []string{"/edsservice/myservice/hosts/10.0.0.9:80", "/edsservice/nobody/hosts/%5B2001:db8::1%5D:80", "/edsservice/nobody/hosts/%5B2001%3Adb8%3A%3A1%5D%3A80"} {
 		got := r.ask(200, "PATCH", path, `{"state":"drain"}`)
@@ -138,7 +138,7 @@ func TestAnAddressThatIsNotThereWaits(t *testing.T) {
 	r.ask(404, "GET", "/edsservice/nobody/hosts/%5B2001:db8::1%5D:80", "")
 }
 
-func TestAProcessThatIsNotThereIsNotFound(t *testing.T) {
+func TestProcessThatIsNotThereIsNotFound(t *testing.T) {
 	r := newRig(t)
 	const drain = `{"state":"drain"}`
 	r.ask(404, "PATCH", "/edsservice/other/hosts/"+memberID.String(), drain)
@@ -152,25 +152,25 @@ func TestAProcessThatIsNotThereIsNotFound(t *testing.T) {
 	r.ask(503, "PATCH", "/edsservice/other/hosts/"+memberID.String(), drain)
 }
 
-func TestBadDecisionsAreRefusedAndChangeNothing(t *testing.T) {
+func TestBadOverridesAreRefusedAndChangeNothing(t *testing.T) {
 	r := newRig(t)
 	for body, words := range map[string]string{
 		``:                                       "the body",
 		`[]`:                                     "the body is not an object",
 		`null`:                                   "the body is not an object",
-		`{}`:                                     "nothing is decided",
-		`{"reason":"x"}`:                         "nothing is decided",
-		`{"state":"off"}`:                        `state "off"`,
+		`{}`:                                     "nothing is set",
+		`{"reason":"x"}`:                         "nothing is set",
+		`{"state":"off"}`:                        `state is "off"`,
 		`{"state":""}`:                           "state is empty",
 		`{"state":1}`:                            "state is not a string",
-		`{"state":"drain","state":"force"}`:      "state is there twice",
+		`{"state":"drain","state":"force"}`:      "state is given twice",
 		`{"load_balancing_weight":0}`:            "load_balancing_weight is 0",
 		`{"load_balancing_weight":65536}`:        "load_balancing_weight is 65536",
 		`{"load_balancing_weight":1.5}`:          "load_balancing_weight is not a whole number",
 		`{"tags":[]}`:                            "tags is not an object",
 		`{"tags":{"az":1}}`:                      "tags.az is not a string",
 		`{"tags":{"canary":"yes"}}`:              "tags.canary is not true or false",
-		`{"tags":{"load_balancing_weight":"1"}}`: "beside tags",
+		`{"tags":{"load_balancing_weight":"1"}}`: "a field of its own",
 		`{"tags":{"az":"a\u0000"}}`:              "unprintable",
 		`{"state":"drain","expires_in":"soon"}`:  "expires_in is \"soon\"",
 		`{"state":"drain","expires_in":"-1h"}`:   "expires_in",
@@ -190,7 +190,7 @@ func TestBadDecisionsAreRefusedAndChangeNothing(t *testing.T) {
 		"10.0.0.1:0":               "port is 0",
 		"0.0.0.0:80":               "every interface",
 		"%5B::ffff:10.0.0.1%5D:80": "write 10.0.0.1",
-		"10.0.0.1:80?for=1h":       "not a parameter",
+		"10.0.0.1:80?for=1h":       "unknown parameter",
 	} {
 		r.wantProblem(t, r.do("PATCH", "/edsservice/myservice/hosts/"+path, drain), 400, words)
 	}
@@ -202,7 +202,7 @@ func TestBadDecisionsAreRefusedAndChangeNothing(t *testing.T) {
 	}
 }
 
-func TestIfMatchIsHeldAgainstWhatIsThere(t *testing.T) {
+func TestIfMatchIsComparedWithTheCurrentTag(t *testing.T) {
 	r := newRig(t)
 	const drain, force = `{"state":"drain"}`, `{"state":"force"}`
 	r.ask(412, "PATCH", hostByID, drain, "If-Match", `"x"`)
@@ -229,7 +229,7 @@ func TestIfMatchIsHeldAgainstWhatIsThere(t *testing.T) {
 	r.ask(404, "DELETE", id, "", "If-Match", "*")
 }
 
-func TestIfMatchOfAServiceStandsForAllThatIsDecidedForIt(t *testing.T) {
+func TestIfMatchOfAServiceCoversAllItsOverrides(t *testing.T) {
 	r := newRig(t)
 	const path, asJSON = "/edsservice/myservice", "application/json"
 	send := func(want int, method, match string) string {
@@ -253,7 +253,7 @@ func TestIfMatchOfAServiceStandsForAllThatIsDecidedForIt(t *testing.T) {
 	r.ask(412, "POST", "/edsservice/new", payload, "Content-Type", asJSON, "If-Match", "*")
 }
 
-func TestAPatchThatChangesNothingLeavesWhoDecidedAndSinceWhen(t *testing.T) {
+func TestPatchThatChangesNothingKeepsActorAndTime(t *testing.T) {
 	r := newRig(t)
 	first := r.ask(200, "PATCH", hostByID, `{"state":"drain","tags":{"az":"b"},"expires_in":"1h","reason":"disk"}`, "X-Rollcall-Actor", "ann")
 	for _, same := range []string{`{}`, `{"state":"drain"}`, `{"tags":{}}`, `{"tags":{"az":"b","other":null},"reason":"disk","load_balancing_weight":null}`} {
@@ -274,7 +274,7 @@ func TestAPatchThatChangesNothingLeavesWhoDecidedAndSinceWhen(t *testing.T) {
 	}
 }
 
-func TestAPatchThatTakesEverythingBackSaysWhyInTheAudit(t *testing.T) {
+func TestPatchThatRevokesRecordsItsReason(t *testing.T) {
 	for body, want := range map[string]string{`{"state":null,"reason":"b"}`: "b", `{"state":null}`: "", `{"state":null,"reason":null}`: ""} {
 		r := newRig(t)
 		r.ask(200, "PATCH", hostByID, `{"state":"drain","reason":"a"}`, "X-Rollcall-Actor", "ann")
@@ -289,7 +289,7 @@ func TestAPatchThatTakesEverythingBackSaysWhyInTheAudit(t *testing.T) {
 	}
 }
 
-func TestListsEndByThemselvesAndSayWhy(t *testing.T) {
+func TestListsExpireAndRecordWhy(t *testing.T) {
 	r := newRig(t)
 	r.must(201, "POST", "/edsservice/myservice?expires_in=90m&reason=more+power", payload)
 	r.must(200, "PUT", "/edsservice/myservice?expires_in=2d&reason=less", payload)
@@ -317,16 +317,16 @@ func TestListsEndByThemselvesAndSayWhy(t *testing.T) {
 	}
 }
 
-func TestTheLogTellsOfADecisionWhatItSays(t *testing.T) {
+func TestLogShowsTheContentsOfAnOverride(t *testing.T) {
 	r := newRig(t)
 	var log bytes.Buffer
 	r.opts.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	h := New(r.opts)
 	for _, step := range []struct{ method, path, body, want string }{
-		{"PATCH", hostByID, `{"state":"drain"}`, "host=" + memberID.String() + " state=drain actor=192.0.2.1\n"},
+		{"PATCH", hostByID, `{"state":"drain"}`, "endpoint=" + memberID.String() + " state=drain actor=192.0.2.1\n"},
 		{"PATCH", hostByID, `{"load_balancing_weight":5,"state":null,"expires_in":"1h","reason":"disk"}`, " weight=5 actor=192.0.2.1 reason=disk until=2"},
-		{"DELETE", hostByID, "", "service=myservice host=" + memberID.String() + " actor=192.0.2.1\n"},
-		{"PUT", "/edsservice/myservice", payload, "service=myservice mode=pin hosts=1 actor=192.0.2.1\n"},
+		{"DELETE", hostByID, "", "service=myservice endpoint=" + memberID.String() + " actor=192.0.2.1\n"},
+		{"PUT", "/edsservice/myservice", payload, "service=myservice mode=pin endpoints=1 actor=192.0.2.1\n"},
 		{"DELETE", "/edsservice/myservice?reason=done", "", "service=myservice actor=192.0.2.1 reason=done\n"},
 	} {
 		log.Reset()
@@ -339,8 +339,8 @@ func TestTheLogTellsOfADecisionWhatItSays(t *testing.T) {
 	}
 }
 
-// The tag of a decision that an answer does not show would let it be overruled unseen.
-func TestAServiceHasNoTagWhileTheRegistryLags(t *testing.T) {
+// The tag of an override that an answer does not show would let it be overruled unseen.
+func TestServiceHasNoTagWhileTheRegistryLags(t *testing.T) {
 	r := newRig(t)
 	r.registry.stale = r.registry.Snapshot()
 	synctest.Test(t, func(t *testing.T) {

@@ -120,7 +120,7 @@ func (a *api) listKeys(w http.ResponseWriter, r *http.Request) error {
 
 // addKey is of earlier versions, and says what to do instead.
 func (a *api) addKey(http.ResponseWriter, *http.Request) error {
-	return problemf(http.StatusGone, "keys do not travel over the network any more: add the key to the --gossip-key-file of each member, which follows it, then PUT /keys/{fingerprint}")
+	return problemf(http.StatusGone, "keys are no longer sent over the network: add the key to the --gossip-key-file of each member, which rereads it, then PUT /keys/{fingerprint}")
 }
 
 func (a *api) useKey(w http.ResponseWriter, r *http.Request) error {
@@ -131,7 +131,7 @@ func (a *api) removeKey(w http.ResponseWriter, r *http.Request) error {
 	return a.changeKeys(w, r, override.KeyRemoved, a.Keys.Remove)
 }
 
-// changeKeys answers with what change comes to, once the audit has it. The parameter
+// changeKeys answers with the result of change, once the audit has it. The parameter
 // without names members that may be locked out, with commas between their ids.
 func (a *api) changeKeys(w http.ResponseWriter, r *http.Request, action override.Action, change func(ctx context.Context, fingerprint string, without []string) (Keys, error)) error {
 	by, err := actor(r)
@@ -149,9 +149,9 @@ func (a *api) changeKeys(w http.ResponseWriter, r *http.Request, action override
 		if err != nil {
 			return keys, err
 		}
-		a.Logger.Info("gossip keys were changed by an operator", "action", action, "fingerprint", keys.Changed, "without", without, "actor", by, "remote", r.RemoteAddr)
+		a.Logger.Info("gossip keys changed by an operator", "action", action, "fingerprint", keys.Changed, "without", without, "actor", by, "remote", r.RemoteAddr)
 		if err := a.Overrides.Note(override.Done{Action: action, Key: keys.Changed, Actor: by}); err != nil {
-			return keys, fmt.Errorf("the keys were changed, and the audit does not say so: %w", err)
+			return keys, fmt.Errorf("the keys were changed but the audit could not be written: %w", err)
 		}
 		return keys, nil
 	})(w, r)

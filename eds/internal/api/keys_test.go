@@ -47,7 +47,7 @@ func (r *ring) Remove(_ context.Context, fingerprint string, _ []string) (Keys, 
 	return Keys{}, KeyRefused("it is in use")
 }
 
-func TestKeysAreListedAndNotTakenAwayFromWhoUsesThem(t *testing.T) {
+func TestKeysAreListedAndKeptWhileInUse(t *testing.T) {
 	r := newRig(t)
 	keys := r.opts.Keys.(*ring)
 	check := r.form()

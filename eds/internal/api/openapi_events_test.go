@@ -24,7 +24,7 @@ var schemas = map[events.Kind]string{
 	events.KindClient: "ClientEvent", events.KindGuard: "GuardEvent",
 }
 
-func TestTheDocumentHasEveryFieldOfAnEvent(t *testing.T) {
+func TestDocumentHasEveryFieldOfAnEvent(t *testing.T) {
 	doc := loadDocument(t)
 	for kind, event := range map[events.Kind]any{
 		events.KindMember: events.Member{}, events.KindEndpoint: events.Endpoint{}, events.KindOverride: events.Override{},

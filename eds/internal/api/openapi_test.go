@@ -28,14 +28,14 @@ func loadDocument(t testing.TB) *openapi3.T {
 	return doc
 }
 
-func TestTheDocumentIsValidOpenAPI(t *testing.T) {
+func TestDocumentIsValidOpenAPI(t *testing.T) {
 	if err := loadDocument(t).Validate(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
 
 // The console's pages are for people, and HEAD goes without saying beside GET.
-func TestTheDocumentAndTheRouterHaveTheSameRoutes(t *testing.T) {
+func TestDocumentAndTheRouterHaveTheSameRoutes(t *testing.T) {
 	var routed, documented []string
 	pattern := regexp.MustCompile(`\{(\w+):[^}]*\}`)
 	err := newRouter(newRig(t).opts).Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
@@ -215,7 +215,7 @@ func conforms(t testing.TB, router routers.Router, req *http.Request, got reply)
 }
 
 // What the document gives as the example is what the console sends.
-func TestTheExampleIsAccepted(t *testing.T) {
+func TestExampleIsAccepted(t *testing.T) {
 	doc := loadDocument(t)
 	example, err := json.Marshal(doc.Components.RequestBodies["HostList"].Value.Content["application/json"].Example)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/override"
 )
 
-// overrideView is a decision as everybody is shown it.
+// overrideView is an override in the API's JSON.
 type overrideView struct {
 	ID      string         `json:"id"`
 	Service string         `json:"service"`
@@ -92,20 +92,20 @@ func (a *api) revokeOverride(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.revoke(w, r, o.Key, terms, c.ofDecision(false))
+	return a.revoke(w, r, o.Key, terms, c.ofOverride(false))
 }
 
 func (a *api) findOverride(r *http.Request) (override.Override, error) {
 	id := mux.Vars(r)["id"]
 	o, ok := a.Overrides.Get(id)
 	if !ok {
-		return o, problemf(http.StatusNotFound, "no decision in force has the id %.60q", id)
+		return o, problemf(http.StatusNotFound, "no override in force has the id %.60q", id)
 	}
 	return o, nil
 }
 
-// revoke ends a decision and answers.
-func (a *api) revoke(w http.ResponseWriter, r *http.Request, k override.Key, t terms, match func(service, decision string) bool) error {
+// revoke ends an override and answers.
+func (a *api) revoke(w http.ResponseWriter, r *http.Request, k override.Key, t terms, match func(service, overrideTag string) bool) error {
 	revision, err := a.end(k, t, match)
 	if err != nil {
 		return err
@@ -115,7 +115,7 @@ func (a *api) revoke(w http.ResponseWriter, r *http.Request, k override.Key, t t
 	return nil
 }
 
-func (a *api) end(k override.Key, t terms, match func(service, decision string) bool) (uint64, error) {
+func (a *api) end(k override.Key, t terms, match func(service, overrideTag string) bool) (uint64, error) {
 	if err := (override.Override{Key: k, Revoked: true, Actor: t.actor, Reason: t.reason}).Check(); err != nil {
 		return 0, problemf(http.StatusBadRequest, "%v", err)
 	}
@@ -128,5 +128,5 @@ func (a *api) end(k override.Key, t terms, match func(service, decision string) 
 }
 
 func (a *api) logRevoked(o override.Override) {
-	a.Logger.Info("override revoked", "service", o.Service, said("host", o.Host), "actor", o.Actor, said("reason", o.Reason))
+	a.Logger.Info("override revoked", "service", o.Service, said("endpoint", o.Host), "actor", o.Actor, said("reason", o.Reason))
 }

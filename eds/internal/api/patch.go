@@ -67,7 +67,7 @@ func (p patch) decides() bool {
 	return p["state"] != nil || p["load_balancing_weight"] != nil || p["tags"] != nil
 }
 
-// ends reports whether p says when the decision ends.
+// ends reports whether p says when the override ends.
 func (p patch) ends() bool { return p["expires_in"] != nil }
 
 func (p patch) set(o *override.Override, name string, now time.Time) (err error) {
@@ -78,7 +78,7 @@ func (p patch) set(o *override.Override, name string, now time.Time) (err error)
 			return err
 		}
 		if !isNull(v) && o.State == "" {
-			return errors.New("state is empty, give drain, exclude, force, or null to take it back")
+			return errors.New("state is empty: want drain, exclude, force, or null to revoke it")
 		}
 	case "load_balancing_weight":
 		var w int64
@@ -86,7 +86,7 @@ func (p patch) set(o *override.Override, name string, now time.Time) (err error)
 			return err
 		}
 		if !isNull(v) && (w < 1 || w > fleet.MaxWeight) {
-			return fmt.Errorf("%s is %d, give 1 to %d", name, w, fleet.MaxWeight)
+			return fmt.Errorf("%s is %d: want 1 to %d", name, w, fleet.MaxWeight)
 		}
 		o.Weight = uint32(w)
 	case "tags":
@@ -136,7 +136,7 @@ func patchTags(was map[string]string, v jsontext.Value) (map[string]string, erro
 			}
 			tags[name] = strconv.FormatBool(canary)
 		case name == "load_balancing_weight":
-			return nil, fmt.Errorf("%s is decided beside tags, not in them", path)
+			return nil, fmt.Errorf("%s is a field of its own, not a tag", path)
 		default:
 			var text string
 			if err := field(v, path, "a string", &text); err != nil {

@@ -26,7 +26,7 @@ type hostList struct {
 	Hosts *[]hostEntry `json:"hosts"`
 }
 
-// hostEntry is a host as an operator writes it. Pointers tell what is missing
+// hostEntry is a host in a request. Pointers show what is missing
 // from what is zero.
 type hostEntry struct {
 	IPAddress *string `json:"ip_address"`
@@ -54,7 +54,7 @@ func tagsOf(e fleet.Endpoint) tags {
 // readBody returns the JSON document in r, which has one of the media types.
 func readBody(w http.ResponseWriter, r *http.Request, types ...string) ([]byte, error) {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || !slices.Contains(types, media) {
-		return nil, problemf(http.StatusUnsupportedMediaType, "the content type is %q, send %s", r.Header.Get("Content-Type"), strings.Join(types, " or "))
+		return nil, problemf(http.StatusUnsupportedMediaType, "content type is %q: want %s", r.Header.Get("Content-Type"), strings.Join(types, " or "))
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, big := errors.AsType[*http.MaxBytesError](err); err != nil && !big {
@@ -99,11 +99,11 @@ func (h hostEntry) endpoint() (fleet.Endpoint, error) {
 	case h.Port == nil:
 		return e, errors.New("port is missing")
 	case *h.Port < 1 || *h.Port > 65535:
-		return e, fmt.Errorf("port is %d, give 1 to 65535", *h.Port)
+		return e, fmt.Errorf("port is %d: want 1 to 65535", *h.Port)
 	}
 	ip, err := netip.ParseAddr(*h.IPAddress)
 	if err != nil {
-		return e, fmt.Errorf("ip_address is %q, give an IP address, host names are not looked up", *h.IPAddress)
+		return e, fmt.Errorf("ip_address is %q: want an IP address, host names are not resolved", *h.IPAddress)
 	}
 	e.Addr = netip.AddrPortFrom(ip, uint16(*h.Port))
 	if err := fleet.CheckAddr(e.Addr); err != nil {
@@ -111,7 +111,7 @@ func (h hostEntry) endpoint() (fleet.Endpoint, error) {
 	}
 	if w := h.Tags.Weight; w != nil {
 		if *w < 1 || *w > fleet.MaxWeight {
-			return e, fmt.Errorf("tags.load_balancing_weight is %d, give 1 to %d", *w, fleet.MaxWeight)
+			return e, fmt.Errorf("tags.load_balancing_weight is %d: want 1 to %d", *w, fleet.MaxWeight)
 		}
 		e.Weight = uint32(*w)
 	}
@@ -132,7 +132,7 @@ func explain(err error) error {
 	}
 	if syn, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		if errors.Is(err, jsontext.ErrDuplicateName) {
-			return fmt.Errorf("%s is there twice", fieldName(syn.JSONPointer))
+			return fmt.Errorf("%s is given twice", fieldName(syn.JSONPointer))
 		}
 		return fmt.Errorf("the body is not JSON: %w, at byte %d", syn.Err, syn.ByteOffset)
 	}

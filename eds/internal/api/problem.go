@@ -41,16 +41,16 @@ func (a *api) edge(h handler) http.Handler {
 	})
 }
 
-// What a request is refused for, as it is counted.
+// Reasons for refusing a request: label values of a metric.
 const (
-	refusedDecision = "overrides"
+	refusedOverride = "overrides"
 	refusedReader   = "event_readers"
 )
 
 func (a *api) countRefusal(err error) {
 	switch {
 	case errors.Is(err, override.ErrFull):
-		a.Refused(refusedDecision)
+		a.Refused(refusedOverride)
 	case errors.Is(err, events.ErrFull):
 		a.Refused(refusedReader)
 	}
@@ -65,32 +65,32 @@ func asProblem(err error) *problem.Problem {
 	}
 	switch {
 	case errors.Is(err, override.ErrExists):
-		return problemf(http.StatusConflict, "%v: replace it with PUT or take it back with DELETE", err)
+		return problemf(http.StatusConflict, "%v: use PUT to replace it or DELETE to revoke it", err)
 	case errors.Is(err, override.ErrNotFound):
 		return problemf(http.StatusNotFound, "%v", err)
 	case errors.Is(err, override.ErrStale):
-		return problemf(http.StatusPreconditionFailed, "%v: If-Match does not hold, read again what is there", err)
+		return problemf(http.StatusPreconditionFailed, "%v: If-Match does not match, read the current state again", err)
 	case errors.Is(err, override.ErrFull):
-		return problemf(http.StatusInsufficientStorage, "%v: take some back", err)
+		return problemf(http.StatusInsufficientStorage, "%v: revoke some", err)
 	case errors.Is(err, events.ErrFull), errors.Is(err, events.ErrClosed):
 		return problemf(http.StatusServiceUnavailable, "%v", err)
 	case errors.Is(err, override.ErrTooLong):
 		return problemf(http.StatusRequestEntityTooLarge, "%v", err)
 	}
-	return problemf(http.StatusInternalServerError, "the server failed, its log says why")
+	return problemf(http.StatusInternalServerError, "the server failed: see its log")
 }
 
-// failed is what a request is told that ended by a fault of the server: it may have come
-// after the change.
+// failed answers a request that ended by a fault of the server, which may have come after
+// the change.
 func failed(r *http.Request) *problem.Problem {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return asProblem(nil)
 	}
-	return problemf(http.StatusInternalServerError, "the server failed and may have changed something before: read what is there before you ask again; its log says why")
+	return problemf(http.StatusInternalServerError, "the server failed and may have made the change: read the current state before you try again, and see its log")
 }
 
 func notFound(_ http.ResponseWriter, r *http.Request) error {
-	return problemf(http.StatusNotFound, "there is no %s here, the console at / shows what there is", r.URL.Path)
+	return problemf(http.StatusNotFound, "no such path %s: the console at / lists what exists", r.URL.Path)
 }
 
 // methodNotAllowed names the methods that router has for the path.
@@ -107,7 +107,7 @@ func methodNotAllowed(router *mux.Router) handler {
 			}
 		}
 		w.Header().Set("Allow", strings.Join(allow, ", "))
-		return problemf(http.StatusMethodNotAllowed, "%s is not a method of %s, use %s", r.Method, r.URL.Path, strings.Join(allow, ", "))
+		return problemf(http.StatusMethodNotAllowed, "method %s is not allowed for %s: use %s", r.Method, r.URL.Path, strings.Join(allow, ", "))
 	}
 }
 
@@ -119,6 +119,6 @@ func answer(w http.ResponseWriter, status int, v any) error {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(cmp.Or(status, http.StatusOK))
-	_, _ = w.Write(append(b, '\n')) // the client is gone, there is nobody to tell
+	_, _ = w.Write(append(b, '\n')) // the client has gone
 	return nil
 }

@@ -39,11 +39,11 @@ type hostView struct {
 	Until     time.Time       `json:"until,omitzero"` // while damped: when it is served again
 	Since     time.Time       `json:"since"`
 	Acked     ackedView       `json:"acked"`
-	Override  *overrideView   `json:"override,omitempty"` // what an operator decided for it
+	Override  *overrideView   `json:"override,omitempty"` // an operator's manual list
 }
 
 // ackedView is how many of the service's xDS clients have acknowledged what they
-// were last told of a host.
+// last received of a host.
 type ackedView struct {
 	Have int `json:"have"`
 	Of   int `json:"of"`
@@ -110,7 +110,7 @@ func (a *api) createOverride(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if len(o.Hosts) == 0 {
-		return problemf(http.StatusBadRequest, "hosts is empty, which would add nobody: to serve nobody use PUT")
+		return problemf(http.StatusBadRequest, "hosts is empty and would add no host: use PUT to serve none")
 	}
 	w.Header().Set("Location", "/edsservice/"+url.PathEscape(o.Service))
 	return a.keepList(w, r, http.StatusCreated, o)
@@ -164,8 +164,8 @@ func (a *api) deleteOverride(w http.ResponseWriter, r *http.Request) error {
 	return a.revoke(w, r, override.Key{Service: name}, terms, match)
 }
 
-// serviceCondition reads If-Match, which stands for everything decided for a service.
-func (a *api) serviceCondition(r *http.Request, service string) (func(service, decision string) bool, error) {
+// serviceCondition reads If-Match, which stands for all overrides of a service.
+func (a *api) serviceCondition(r *http.Request, service string) (func(service, overrideTag string) bool, error) {
 	c, err := readCondition(r)
 	if err != nil {
 		return nil, err
@@ -174,9 +174,9 @@ func (a *api) serviceCondition(r *http.Request, service string) (func(service, d
 	return c.ofService(known), nil
 }
 
-// answerWrite tells of a write that is durable: whatever happens now, it stands.
+// answerWrite answers a write that is durable, whatever happens afterwards.
 func (a *api) answerWrite(w http.ResponseWriter, r *http.Request, status int, o override.Override, revision uint64) error {
-	a.Logger.Info("manual list kept", "service", o.Service, "mode", o.Mode, "hosts", len(o.Hosts), "actor", o.Actor, said("reason", o.Reason), said("until", o.Until))
+	a.Logger.Info("manual list stored", "service", o.Service, "mode", o.Mode, "endpoints", len(o.Hosts), "actor", o.Actor, said("reason", o.Reason), said("until", o.Until))
 	a.tagService(w, r, o.Service)
 	snap := a.Registry.Snapshot()
 	s, ok := snap.Find(o.Service)
@@ -189,8 +189,8 @@ func (a *api) answerWrite(w http.ResponseWriter, r *http.Request, status int, o 
 	return answer(w, status, a.viewService(s))
 }
 
-// tagService says what is decided for a service, once the registry shows it: with the
-// tag of a decision that the answer does not show, somebody could overrule it unseen.
+// tagService sets the ETag of a service, once the registry shows its overrides: with the
+// tag of an override that the answer does not show, a client could overwrite it unseen.
 func (a *api) tagService(w http.ResponseWriter, r *http.Request, service string) {
 	tag := a.Overrides.ServiceTag(service)
 	if _, revision := a.Overrides.InForce(); a.awaitVisible(r, revision) {
@@ -203,7 +203,7 @@ func (a *api) awaitVisible(r *http.Request, revision uint64) bool {
 	ctx, cancel := context.WithTimeout(r.Context(), visibleWithin)
 	defer cancel()
 	if err := a.Registry.Wait(ctx, revision); err != nil {
-		a.Logger.Warn("a decision is kept and not visible yet", "revision", revision, "err", err)
+		a.Logger.Warn("override stored but not in service yet", "revision", revision, "err", err)
 		return false
 	}
 	return true
@@ -216,15 +216,15 @@ func (a *api) find(name string) (registry.Service, error) {
 		return s, nil
 	}
 	if !snap.Settled {
-		return registry.Service{}, problemf(http.StatusServiceUnavailable, "gossip has not settled, so nobody can say yet whether service %q is there: ask again", name)
+		return registry.Service{}, problemf(http.StatusServiceUnavailable, "gossip has not settled, so it is unknown whether service %q exists: ask again", name)
 	}
 	if n := a.waiting(name); n > 0 {
-		return registry.Service{}, problemf(http.StatusNotFound, "nobody serves service %q, and what was decided for single hosts of it waits for them: %d in force, see /overrides", name, n)
+		return registry.Service{}, problemf(http.StatusNotFound, "service %q has no hosts; overrides that wait for its hosts: %d, see /overrides", name, n)
 	}
 	return registry.Service{}, problemf(http.StatusNotFound, "neither gossip nor an operator knows service %q", name)
 }
 
-// waiting counts what is decided for hosts of a service that is not there.
+// waiting counts the overrides for hosts of an unknown service.
 func (a *api) waiting(service string) (n int) {
 	overrides, _ := a.Overrides.InForce()
 	for _, o := range overrides {
@@ -235,7 +235,7 @@ func (a *api) waiting(service string) (n int) {
 	return n
 }
 
-// readOverride returns what the request wants decided, checked.
+// readOverride returns the override that the request asks for, checked.
 func readOverride(w http.ResponseWriter, r *http.Request, mode override.Mode) (override.Override, error) {
 	name, err := serviceName(r)
 	if err != nil {

@@ -86,7 +86,7 @@ func TestServiceObjectHasEveryField(t *testing.T) {
 	}
 }
 
-func TestPostWhereAManualListIsIsAConflict(t *testing.T) {
+func TestPostOverAManualListIsAConflict(t *testing.T) {
 	r := newRig(t)
 	r.must(201, "POST", "/edsservice/myservice", payload)
 	r.must(409, "POST", "/edsservice/myservice", payload)
@@ -94,7 +94,7 @@ func TestPostWhereAManualListIsIsAConflict(t *testing.T) {
 	r.must(409, "POST", "/edsservice/myservice", payload)
 }
 
-func TestPostMakesAServiceThatNobodyKnew(t *testing.T) {
+func TestPostCreatesAnUnknownService(t *testing.T) {
 	r := newRig(t)
 	r.wantService(r.must(201, "POST", "/edsservice/new", payload).body, "merge", "127.0.0.1:18080 manual served")
 	r.must(200, "PUT", "/edsservice/new", payload)
@@ -102,7 +102,7 @@ func TestPostMakesAServiceThatNobodyKnew(t *testing.T) {
 	r.must(404, "GET", "/edsservice/new", "")
 }
 
-func TestPutAndDeleteOfTheUnknown(t *testing.T) {
+func TestPutAndDeleteOfAnUnknownService(t *testing.T) {
 	r := newRig(t)
 	r.must(404, "PUT", "/edsservice/unknown", payload)
 	r.must(404, "DELETE", "/edsservice/unknown", "")
@@ -110,7 +110,7 @@ func TestPutAndDeleteOfTheUnknown(t *testing.T) {
 	r.must(404, "GET", "/edsservice/unknown", "")
 }
 
-func TestAServiceWhoseMembersAreGoneIsUnknown(t *testing.T) {
+func TestServiceWithoutMembersIsUnknown(t *testing.T) {
 	r := newRig(t)
 	for _, liveness := range []fleet.Liveness{fleet.Left, fleet.Dead} {
 		r.registry.members[0].Liveness = liveness
@@ -119,7 +119,7 @@ func TestAServiceWhoseMembersAreGoneIsUnknown(t *testing.T) {
 	}
 }
 
-func TestUnknownIsNotSaidBeforeGossipHasSettled(t *testing.T) {
+func TestNothingIsCalledUnknownBeforeGossipHasSettled(t *testing.T) {
 	r := newRig(t)
 	r.registry.settled = false
 	for _, method := range []string{"GET", "PUT"} {
@@ -179,7 +179,7 @@ func TestServiceNamesMayHoldWhatURLsEscape(t *testing.T) {
 }
 
 // A registry that lags must not make a durable write look failed.
-func TestAWriteStandsWhenTheRegistryLags(t *testing.T) {
+func TestWriteSucceedsWhileTheRegistryLags(t *testing.T) {
 	r := newRig(t)
 	r.registry.stale = r.registry.Snapshot()
 	synctest.Test(t, func(t *testing.T) {
@@ -208,7 +208,7 @@ func TestAWriteStandsWhenTheRegistryLags(t *testing.T) {
 	})
 }
 
-func TestAStoreThatFailsIsA500ThatTellsNothingInside(t *testing.T) {
+func TestFailingStoreIsA500WithoutInternals(t *testing.T) {
 	r := newRig(t)
 	r.opts.Overrides = brokenStore{r.store}
 	for _, method := range []string{"POST", "PUT", "DELETE"} {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,7 +17,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// terms are what a decision is made under.
+// terms are who sets an override, why, and until when.
 type terms struct {
 	actor  string
 	reason string
@@ -24,8 +25,8 @@ type terms struct {
 	last   time.Duration // how long, if that was said
 }
 
-// readTerms reads who decides, and what the query says. What is not in allowed
-// is refused: a misspelt expires_in would make a decision for good.
+// readTerms reads the actor, and what the query says. What is not in allowed
+// is refused: a misspelt expires_in would make an override for good.
 func readTerms(r *http.Request, now time.Time, allowed ...string) (terms, error) {
 	query, err := readQuery(r, allowed...)
 	if err != nil {
@@ -39,19 +40,19 @@ func readTerms(r *http.Request, now time.Time, allowed ...string) (terms, error)
 	return t, err
 }
 
-// readEnd reads when a decision ends: in a while, or at a moment, such as an answer
-// told as until.
+// readEnd reads when an override ends: in a while, or at a moment, such as an answer
+// returned as until.
 func readEnd(query url.Values, now time.Time) (time.Time, time.Duration, error) {
 	switch {
 	case query.Has("until") && query.Has("expires_in"):
-		return time.Time{}, 0, problemf(http.StatusBadRequest, "until and expires_in both say when it ends, give one")
+		return time.Time{}, 0, problemf(http.StatusBadRequest, "until and expires_in are both set: want one")
 	case query.Has("until"):
 		t, err := time.Parse(time.RFC3339, query.Get("until"))
 		if err != nil {
-			return time.Time{}, 0, problemf(http.StatusBadRequest, "until is %.60q, give a moment such as 2026-01-02T15:04:05Z", query.Get("until"))
+			return time.Time{}, 0, problemf(http.StatusBadRequest, "until is %.60q: want a time such as 2026-01-02T15:04:05Z", query.Get("until"))
 		}
 		if t = t.UTC().Truncate(time.Millisecond); !t.After(now) || t.After(now.Add(override.MaxFor)) {
-			return time.Time{}, 0, problemf(http.StatusBadRequest, "until is %.60q, give a moment that is yet to come, in at most %dd", query.Get("until"), override.MaxFor/(24*time.Hour))
+			return time.Time{}, 0, problemf(http.StatusBadRequest, "until is %.60q: want a time in the future, at most %dd away", query.Get("until"), override.MaxFor/(24*time.Hour))
 		}
 		return t, 0, nil
 	case query.Has("expires_in"):
@@ -65,7 +66,7 @@ func readEnd(query url.Values, now time.Time) (time.Time, time.Duration, error) 
 	}
 }
 
-// actor says who decides: by the header, else from where the request came.
+// actor returns the actor: from the header, else from where the request came.
 func actor(r *http.Request) (string, error) {
 	name := strings.TrimSpace(r.Header.Get(fleet.ActorHeader))
 	if name == "" {
@@ -85,14 +86,14 @@ func actor(r *http.Request) (string, error) {
 func readQuery(r *http.Request, allowed ...string) (url.Values, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, problemf(http.StatusBadRequest, "the query cannot be read: %v", err)
+		return nil, problemf(http.StatusBadRequest, "query is invalid: %v", err)
 	}
 	for name, values := range query {
 		switch {
 		case !slices.Contains(allowed, name):
-			return nil, problemf(http.StatusBadRequest, "%.100q is not a parameter here, there is %s", name, strings.Join(allowed, ", "))
+			return nil, problemf(http.StatusBadRequest, "unknown parameter %.100q: want %s", name, cmp.Or(strings.Join(allowed, ", "), "none"))
 		case len(values) > 1:
-			return nil, problemf(http.StatusBadRequest, "%s is there twice", name)
+			return nil, problemf(http.StatusBadRequest, "%s is given twice", name)
 		}
 	}
 	return query, nil
@@ -111,17 +112,17 @@ func parseDuration(text string) (time.Duration, error) {
 	if rest != "" || text == "" {
 		clock, err := time.ParseDuration(rest)
 		if err != nil || clock < 0 {
-			return 0, fmt.Errorf("is %.60q, give a duration such as 30m, 1h30m or 7d", text)
+			return 0, fmt.Errorf("is %.60q: want a duration such as 30m, 1h30m or 7d", text)
 		}
 		d += clock
 	}
 	if d <= 0 || d > override.MaxFor {
-		return 0, fmt.Errorf("is %.60q, give more than nothing and at most %dd", text, override.MaxFor/(24*time.Hour))
+		return 0, fmt.Errorf("is %.60q: want more than 0 and at most %dd", text, override.MaxFor/(24*time.Hour))
 	}
 	return d, nil
 }
 
-// said is what a decision says, in the log; nothing where it does not say it.
+// said is an attribute of an override in the log; empty where it is not set.
 func said[T comparable](name string, value T) slog.Attr {
 	if value == *new(T) {
 		return slog.Attr{} // left out by every slog.Handler
@@ -129,8 +130,8 @@ func said[T comparable](name string, value T) slog.Attr {
 	return slog.Any(name, value)
 }
 
-// nowUTC is the moment of a decision, as precise as it is kept.
+// nowUTC is the time of an override, in the precision that is stored.
 func nowUTC() time.Time { return moment(time.Now()) }
 
-// moment is t by the wall clock, as precise as it is kept.
+// moment is t by the wall clock, in the precision that is stored.
 func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

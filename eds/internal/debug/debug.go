@@ -1,4 +1,4 @@
-// Package debug serves what only somebody on this machine may see of an EDS
+// Package debug serves what only a user of this machine may see of an EDS
 // server: Go's profiles over HTTP, and gRPC's channelz, on one port of loopback.
 package debug
 

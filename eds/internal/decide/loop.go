@@ -106,7 +106,7 @@ type confirm struct {
 	held    chan bool // capacity one
 }
 
-// New returns a Loop that has decided nothing yet.
+// New returns a Loop that has published an empty Snapshot.
 func New(opts Options) *Loop {
 	opts.Probes = cmp.Or(opts.Probes, probe.DefaultInterval)
 	now := time.Now()
@@ -140,7 +140,7 @@ func (l *Loop) Wait(ctx context.Context, revision uint64) error {
 	}
 }
 
-// Confirm makes the guard of a service let go, since an operator knows that its
+// Confirm ends the guard of a service, since an operator knows that its
 // silent endpoints are dead. It reports whether the guard was holding. Any
 // goroutine may call it.
 func (l *Loop) Confirm(ctx context.Context, service string) (bool, error) {
@@ -148,13 +148,13 @@ func (l *Loop) Confirm(ctx context.Context, service string) (bool, error) {
 	select {
 	case l.confirms <- c:
 	case <-ctx.Done():
-		return false, fmt.Errorf("confirm the silence of %q: %w", service, ctx.Err())
+		return false, fmt.Errorf("confirm that %q is silent: %w", service, ctx.Err())
 	}
 	select {
 	case held := <-c.held:
 		return held, nil
 	case <-ctx.Done():
-		return false, fmt.Errorf("confirm the silence of %q: %w", service, ctx.Err())
+		return false, fmt.Errorf("confirm that %q is silent: %w", service, ctx.Err())
 	}
 }
 
@@ -167,7 +167,7 @@ func (l *Loop) Run(ctx context.Context) {
 	defer timer.Stop()
 	var changes pace.Pace
 	urgent := false
-	var confirmed []func() // answered after the next decision, so that who asked sees it
+	var confirmed []func() // answered after the next Snapshot, so that the caller sees it
 	for {
 		select {
 		case <-ctx.Done():
@@ -247,7 +247,7 @@ func (l *Loop) decide() time.Time {
 // was slower once is not waited for until it has caught up.
 const storeMost = 50 * time.Millisecond
 
-// remember has the members that are new in snap written before a client hears of them.
+// remember has the members that are new in snap written before a client receives them.
 func (l *Loop) remember(snap *registry.Snapshot) {
 	if l.Store == nil {
 		return
@@ -288,7 +288,7 @@ func (l *Loop) recalled(now time.Time) []*fleet.Member {
 	return append(members, l.remembered...)
 }
 
-// lost are members that nobody has heard of since then.
+// lost are members that gossip has not heard of since then.
 func lost(members []*fleet.Member, since time.Time) []*fleet.Member {
 	dead := make([]*fleet.Member, len(members))
 	for i, m := range members {
@@ -299,7 +299,7 @@ func lost(members []*fleet.Member, since time.Time) []*fleet.Member {
 	return dead
 }
 
-// mute reports whether there are endpoints to hear and none is heard.
+// mute reports whether there are endpoints and none is heard.
 func (l *Loop) mute(evidence map[probe.Key]probe.Evidence) bool {
 	expected := false
 	for _, t := range l.targets.list {
@@ -314,7 +314,7 @@ func (l *Loop) mute(evidence map[probe.Key]probe.Evidence) bool {
 
 // unknown says how long it may still take until what gossip cannot tell is known:
 // that members are where they say, how each endpoint answers, and what other EDS
-// servers were told by operators.
+// servers received from operators.
 func (l *Loop) unknown(admitted admit.Result, evidence map[probe.Key]probe.Evidence) time.Duration {
 	switch untried := l.untried(evidence); {
 	case admitted.Pending > 0:

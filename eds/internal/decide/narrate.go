@@ -6,8 +6,8 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 )
 
-// narrate logs what an operator wants to have been told: who came and went and
-// why, and every refusal to believe.
+// narrate logs which endpoints were added and removed, and when guard or isolation kept
+// endpoints in service.
 func narrate(logger *slog.Logger, before, now *registry.Snapshot) {
 	switch {
 	case now.Settled && !before.Settled:
@@ -17,9 +17,9 @@ func narrate(logger *slog.Logger, before, now *registry.Snapshot) {
 	}
 	switch {
 	case now.Isolated && !before.Isolated:
-		logger.Error("nobody is heard any more: this server may be cut off, so it takes nobody out")
+		logger.Error("no endpoint answers: this server may be partitioned; keeping all endpoints in service")
 	case before.Isolated && !now.Isolated:
-		logger.Info("somebody is heard again")
+		logger.Info("endpoints answer again")
 	}
 	for _, s := range now.Services {
 		was, _ := before.Find(s.Name)
@@ -37,18 +37,19 @@ func narrateGuard(logger *slog.Logger, was, now registry.Service) {
 	alive, before := contradicted(now.Guard), contradicted(was.Guard)
 	switch {
 	case alive > 0 && before == 0:
-		logger.Error("endpoints are alive by a fresh answer although connections to them fail: a firewall or a broken link may be between, keeping them in service", "service", now.Name, "endpoints", alive, "of", len(now.Hosts))
+		logger.Error("endpoints refuse connections but their processes answer challenges: check for a firewall or a broken link; keeping them in service", "service", now.Name, "endpoints", alive, "of", len(now.Hosts))
 	case alive == 0 && before > 0:
-		logger.Info("no endpoint is contradicted any more", "service", now.Name)
+		logger.Info("connections to endpoints and answers of their processes agree again", "service", now.Name)
 	}
 	switch {
 	case !was.Guard.Silent() && now.Guard.Silent():
 		if !now.Guard.Until.IsZero() {
 			logger = logger.With("until", now.Guard.Until)
 		}
-		logger.Error("the guard holds: more of the service fell silent at once than can be believed", "service", now.Name, "held", now.Guard.Held-now.Guard.Contradicted)
+		logger.Error("guard active: most endpoints of the service stopped answering at once; keeping them in service",
+			"service", now.Name, "kept", now.Guard.Held-now.Guard.Contradicted, "of", len(now.Hosts), "release", "rollcall guards release "+now.Name)
 	case was.Guard.Silent() && !now.Guard.Silent():
-		logger.Info("the guard has let go", "service", now.Name)
+		logger.Info("guard released", "service", now.Name)
 	}
 }
 
@@ -68,10 +69,10 @@ func narrateHosts(logger *slog.Logger, was, now registry.Service) {
 	for len(old) > 0 || len(hosts) > 0 {
 		switch {
 		case len(old) == 0 || (len(hosts) > 0 && hosts[0].Addr.Compare(old[0].Addr) < 0):
-			logger.Info("host is served", "service", now.Name, "address", hosts[0].Addr, "id", hosts[0].ID, "source", hosts[0].Source)
+			logger.Info("endpoint added", "service", now.Name, "address", hosts[0].Addr, "id", hosts[0].ID, "source", hosts[0].Source)
 			hosts = hosts[1:]
 		case len(hosts) == 0 || old[0].Addr.Compare(hosts[0].Addr) < 0:
-			logger.Info("host is not served any more", "service", now.Name, "address", old[0].Addr, "id", old[0].ID, "state", stateOf(now, old[0]))
+			logger.Info("endpoint removed", "service", now.Name, "address", old[0].Addr, "id", old[0].ID, "state", stateOf(now, old[0]))
 			old = old[1:]
 		default:
 			old, hosts = old[1:], hosts[1:]

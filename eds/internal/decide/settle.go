@@ -3,27 +3,27 @@ package decide
 import "time"
 
 // How long a new server waits for gossip, and then for its probes, before it
-// speaks to an Envoy. One that remembers a fleet and hears nobody of it may itself
-// be cut off: what its Envoys have is better than what it knows.
+// speaks to an Envoy. One that remembers a fleet and hears no member of it may itself
+// be partitioned: what its Envoys have is better than what it knows.
 const (
 	settleQuiet = 2 * time.Second  // without a change of the pool, once joined
 	settleMost  = 10 * time.Second // in any case
-	settleShare = 3 * time.Second  // for what another EDS server knows of operators' decisions
+	settleShare = 3 * time.Second  // for what another EDS server knows of operators' overrides
 	settleProbe = time.Second      // for an endpoint's first probe to have an outcome, once it is its turn
 	settleTurn  = 4 * time.Second  // after a silence, for every endpoint to be heard again
 	ClaimsMost  = 10 * time.Second // for clients that hold more endpoints than this server knows: Envoy gives up after 15 s
 )
 
-// settling tells when gossip knows enough to be believed: a seed or a remembered
+// settling reports when gossip knows enough to be believed: a seed or a remembered
 // member was joined and the pool was then quiet, or the most it may take is over.
-// A server that expects nobody is settled at once. It is a pure function of the
+// A server that expects no member is settled at once. It is a pure function of the
 // times given to it; once settled it stays so.
 type settling struct {
 	recalls bool // there are members remembered from before
 	start   time.Time
 	joined  bool
 	quiet   time.Time // since when the pool has not changed
-	muteEnd time.Time // when somebody remembered was first heard, or last not
+	muteEnd time.Time // when a remembered member was first heard, or last silent
 	heard   time.Time // when gossip was done
 	settled bool
 }
@@ -51,7 +51,7 @@ func (s *settling) at(now time.Time, untried time.Duration, mute bool) (bool, ti
 			return false, now.Add(settleQuiet) // without limit: what is heard changes it
 		}
 		start = later(start, s.muteEnd)
-		if !s.muteEnd.IsZero() { // everybody is to have a turn after the silence
+		if !s.muteEnd.IsZero() { // every member has a turn after the silence
 			s.quiet = later(s.quiet, s.muteEnd.Add(settleTurn-settleQuiet))
 		}
 	}

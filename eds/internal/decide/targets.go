@@ -19,7 +19,7 @@ import (
 const provenFor = time.Minute
 
 // targets are those whom to probe: the live members that allow it, the lost ones
-// that may come back, and the manual hosts for which an operator asked. A member that
+// that may come back, and the manual endpoints for which an operator asked. A member that
 // stays as it was costs nothing. The loop's goroutine owns them.
 type targets struct {
 	self   uuid.UUID
@@ -50,7 +50,7 @@ type aim struct {
 	turn    turns.Turn
 	target  *probe.Target // nil: not at all
 	lost    bool          // whether it is given up depends on the time and the evidence
-	givenUp bool          // it stays so for as long as it is lost
+	givenUp bool          // stays set while it is lost
 }
 
 // update brings the list to what its arguments say, and reports whether it is another
@@ -145,7 +145,7 @@ func manualTargets(overrides []override.Override, mine turns.Turn) (targets []pr
 }
 
 // givenUp reports whether a lost member is not to be asked any more: its evidence
-// goes with the target.
+// ends with the target.
 func givenUp(now time.Time, m *fleet.Member, e probe.Evidence) bool {
 	switch {
 	case m.Endpoint.Health == fleet.Draining, e.Verdict == probe.Replaced:

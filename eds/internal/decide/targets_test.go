@@ -17,7 +17,7 @@ import (
 )
 
 // Whatever comes, goes and changes: targets that remember are those that are made
-// anew of the same members, but for who was given up, and they tell when they change.
+// from scratch of the same members, except for those given up, and they report changes.
 func TestTargetsFollowTheMembers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Unix(1, 0)
@@ -100,7 +100,7 @@ func changeTarget(t *rapid.T, now time.Time, pool map[byte]*fleet.Member, eviden
 	pool[n] = &m
 }
 
-// probedList is a manual list of so many hosts that are probed.
+// probedList is a manual list of so many endpoints that are probed.
 func probedList(n int) []override.Override {
 	o := override.Override{Key: override.Key{Service: "manual"}, Mode: override.Merge}
 	for i := range n {

@@ -90,7 +90,7 @@ func TestChangesThatFollowEachOtherCloselyAreActedUponTogether(t *testing.T) {
 		}
 		for i := 1; i < len(at); i++ {
 			if d := at[i].Sub(at[i-1]); d < pace.Together {
-				t.Errorf("decision %d came %s after the one before", i, d)
+				t.Errorf("Snapshot %d came %s after the one before", i, d)
 			}
 			if d := at[i].Sub(at[i-1]); d > 50*time.Millisecond && at[i].Before(last) {
 				t.Errorf("a change waited %s", d)
@@ -100,7 +100,7 @@ func TestChangesThatFollowEachOtherCloselyAreActedUponTogether(t *testing.T) {
 			t.Errorf("the last change was acted upon %s after it", d)
 		}
 		if len(at) > 7 {
-			t.Errorf("%d decisions for 100 ms of changes", len(at))
+			t.Errorf("%d Snapshots for 100 ms of changes", len(at))
 		}
 	})
 }

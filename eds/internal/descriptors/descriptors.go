@@ -142,7 +142,7 @@ func (l listener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if Lacking(err) {
 		l.d.warn("a connection cannot be accepted for lack of resources: raise the limit of open files (ulimit -n, LimitNOFILE)",
-			"address", l.Addr(), "limit", l.d.limit, "error", err)
+			"address", l.Addr(), "limit", l.d.limit, "err", err)
 	}
 	return conn, err
 }

@@ -49,7 +49,7 @@ func diffHosts(service string, was, now []*registry.Host) []fact {
 	return facts
 }
 
-// first leaves one host for each address: the one whose address it is.
+// first leaves one endpoint for each address: the one whose address it is.
 func first(hosts []*registry.Host) []*registry.Host {
 	for i := 1; i < len(hosts); i++ {
 		if hosts[i].Addr == hosts[i-1].Addr {
@@ -84,7 +84,7 @@ func diffGuards(was, now *registry.Service) []fact {
 	return []fact{{KindGuard, g}}
 }
 
-// diffOverrides lists what changed between two lists of decisions in force.
+// diffOverrides lists what changed between two lists of overrides in force.
 func diffOverrides(was, now []override.Override, at time.Time) []fact {
 	var facts []fact
 	merge(was, now, func(a, b *override.Override) int { return a.Compare(b.Key) }, func(a, b *override.Override) {
@@ -154,7 +154,7 @@ func merge[T any](was, now []T, compare func(a, b *T) int, pair func(a, b *T)) {
 	}
 }
 
-// mergeShared does so for lists that share what stayed as it was: of that nothing is told.
+// mergeShared does so for lists that share unchanged elements, which it skips.
 func mergeShared[T any](was, now []*T, compare func(a, b *T) int, pair func(a, b *T)) {
 	merge(was, now, func(a, b **T) int { return compare(*a, *b) }, func(a, b **T) {
 		switch {

@@ -1,6 +1,6 @@
-// Package events tells what changes at an EDS server: it compares what was with
+// Package events reports what changes at an EDS server: it compares what was with
 // what is, keeps the latest changes in a bounded ring, and hands them to readers,
-// of whom a slow one is cut off and never waited for.
+// of which a slow one is disconnected and delays no other.
 package events
 
 import (
@@ -18,7 +18,7 @@ import (
 type Kind string
 
 // The kinds of events. After Reset nothing that a reader heard before counts: it
-// asks for everything anew.
+// asks for everything again.
 const (
 	KindMember   Kind = "member"
 	KindEndpoint Kind = "endpoint"
@@ -46,7 +46,7 @@ type Event struct {
 	Data json.RawMessage // of the type named after Kind; an empty object with Reset
 }
 
-// Member is a process in the pool as it is after the change, or was before it went.
+// Member is a process in the pool after the change, or before it left.
 type Member struct {
 	Change     Change         `json:"change"`
 	ID         uuid.UUID      `json:"id"`
@@ -58,7 +58,7 @@ type Member struct {
 	Quarantine string         `json:"quarantine,omitempty"`
 }
 
-// Endpoint is a host of a service.
+// Endpoint is the state of an endpoint after the change, or before it left.
 type Endpoint struct {
 	Change    Change     `json:"change"`
 	Service   string     `json:"service"`
@@ -69,10 +69,10 @@ type Endpoint struct {
 	Served    bool       `json:"served"`
 	Held      bool       `json:"held,omitempty"`
 	Weight    uint32     `json:"load_balancing_weight"`
-	Override  string     `json:"override,omitempty"` // id of the decision that counts
+	Override  string     `json:"override,omitempty"` // id of the override that counts
 }
 
-// Override is a decision of an operator.
+// Override is what an operator set.
 type Override struct {
 	Change  Change         `json:"change"`
 	ID      string         `json:"id"`
@@ -95,8 +95,8 @@ type Client struct {
 	Refused   string `json:"refused,omitempty"` // its reason, when it has just refused something
 }
 
-// Guard is the refusal to believe that most of a service is gone; without a service
-// it is that this server hears nobody.
+// Guard keeps a service whose endpoints mostly fell silent at once; without a service
+// it says that this server hears no endpoint.
 type Guard struct {
 	Change  Change    `json:"change"`
 	Service string    `json:"service,omitempty"`

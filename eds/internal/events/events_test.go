@@ -101,7 +101,7 @@ func TestSnapshotsAreCompared(t *testing.T) {
 	}
 }
 
-func TestDecisionsAreCompared(t *testing.T) {
+func TestOverridesAreCompared(t *testing.T) {
 	made := func(host string, wall int64, until time.Time) override.Override {
 		return override.Override{Key: override.Key{Service: "s", Host: host}, Stamp: override.Stamp{Wall: wall}, State: override.Drain, Until: until}
 	}
@@ -152,7 +152,7 @@ func numbers(t *testing.T, r *Reader) (numbers []string, last string) {
 	}
 }
 
-func TestAReaderGoesOnWhereItWas(t *testing.T) {
+func TestReaderContinuesWhereItWas(t *testing.T) {
 	h := newHub(new([]override.Override))
 	h.add(many(3))
 	r, err := h.Subscribe("")
@@ -182,7 +182,7 @@ func TestAReaderGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
-func TestWhoCannotGoOnIsToldToReset(t *testing.T) {
+func TestReaderThatCannotContinueGetsAReset(t *testing.T) {
 	h, other := newHub(new([]override.Override)), newHub(new([]override.Override))
 	h.add(many(1))
 	old := h.id(h.last)
@@ -200,7 +200,7 @@ func TestWhoCannotGoOnIsToldToReset(t *testing.T) {
 	}
 }
 
-func TestASlowReaderIsCutOffAndTheOthersAreNot(t *testing.T) {
+func TestOnlyTheSlowReaderIsDisconnected(t *testing.T) {
 	h := newHub(new([]override.Override))
 	slow, err1 := h.Subscribe("")
 	quick, err2 := h.Subscribe("")
@@ -244,7 +244,7 @@ func TestReadersAreBoundedAndEndWithTheHub(t *testing.T) {
 	}
 }
 
-func TestTheHubTellsWhatItIsHandedAndWhoConnects(t *testing.T) {
+func TestHubReportsSnapshotsAndClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var list []override.Override
 		var clients atomic.Pointer[[]xds.Client]
@@ -291,7 +291,7 @@ func TestTheHubTellsWhatItIsHandedAndWhoConnects(t *testing.T) {
 		last := h.id(h.last)
 		r.Close()
 		clients.Store(&[]xds.Client{{Node: "n", Connected: epoch}, {Node: "m", Connected: epoch}})
-		time.Sleep(clientsEvery) // it is told when it happens, though nobody reads
+		time.Sleep(clientsEvery) // reported when it happens, even without a reader
 		if r, err = h.Subscribe(last); err != nil {
 			t.Fatal(err)
 		}
@@ -302,7 +302,7 @@ func TestTheHubTellsWhatItIsHandedAndWhoConnects(t *testing.T) {
 	})
 }
 
-func TestAResetHidesNothingThatCameAfterIt(t *testing.T) {
+func TestResetHidesNoLaterEvent(t *testing.T) {
 	h := newHub(new([]override.Override))
 	h.add(many(1))
 	r, err := h.Subscribe("of another server")
@@ -322,8 +322,8 @@ func TestAResetHidesNothingThatCameAfterIt(t *testing.T) {
 }
 
 // A start brings thousands of clients at once, which push out all else unless
-// somebody is there to read them.
-func TestAFloodOfClientsIsToldToThoseWhoRead(t *testing.T) {
+// there is a reader.
+func TestFloodOfClientsReachesActiveReaders(t *testing.T) {
 	for _, tc := range []struct {
 		readers, clients, want int
 	}{{0, Kept / 4, Kept / 4}, {0, Kept/4 + 1, 0}, {1, Kept/4 + 1, Kept/4 + 1}} {

@@ -26,7 +26,7 @@ func sameHost(a, b *registry.Host) bool {
 		idOf(a) == idOf(b) && a.Endpoint.Equal(&b.Endpoint)
 }
 
-// idOf names the decision about a host; "" for none.
+// idOf names the override about an endpoint; "" for none.
 func idOf(h *registry.Host) string {
 	if h.Override == nil {
 		return ""

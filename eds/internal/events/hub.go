@@ -32,8 +32,8 @@ const (
 
 // The errors of Subscribe and Take.
 var (
-	ErrFull   = errors.New("there are too many readers of events")
-	ErrClosed = errors.New("the server stops")
+	ErrFull   = errors.New("too many readers of events")
+	ErrClosed = errors.New("the server is stopping")
 	ErrSlow   = errors.New("the reader was too slow")
 )
 
@@ -98,8 +98,8 @@ func (h *Hub) Run(ctx context.Context) {
 	}
 }
 
-// look finds which clients came, went or refused something. Where that are very many,
-// as after a start, and nobody reads, they must not push out all the rest.
+// look finds which clients connected, left or rejected something. Where these are very
+// many, as after a start, and there is no reader, they must not push out other events.
 func (h *Hub) look() {
 	list, revision := h.Clients(h.connected)
 	if revision == h.connected {
@@ -113,7 +113,7 @@ func (h *Hub) look() {
 	}
 }
 
-// decided lists what operators decided since it was last called.
+// decided lists the overrides that changed since it was last called.
 func (h *Hub) decided() []fact {
 	list, revision := h.Overrides()
 	if revision == h.revision {
@@ -206,8 +206,8 @@ func (h *Hub) Close() {
 	}
 }
 
-// Reader hears what happens. It is used from one goroutine. What it has not taken
-// stays in the Hub's ring: nobody waits for it.
+// Reader receives events. It is used from one goroutine. What it has not taken
+// stays in the Hub's ring: a slow Reader delays no other.
 type Reader struct {
 	hub  *Hub
 	more latest.Signal

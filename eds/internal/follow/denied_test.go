@@ -44,7 +44,7 @@ func refused(port uint16) fleet.Member {
 }
 
 // Those that are refused may be nowhere, and each send to them takes its time.
-func TestRefusedMembersThatCannotBeReachedHoldUpNobody(t *testing.T) {
+func TestUnreachableRefusedMembersDelayNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		leaving := drained(backend(9000))
 		leaving.ID = uuid.Max // its turn is last
@@ -80,7 +80,7 @@ func TestRefusedMembersThatCannotBeReachedHoldUpNobody(t *testing.T) {
 	})
 }
 
-func TestARefusedMemberThatTurnsAwayItsMailIsNotPressed(t *testing.T) {
+func TestRefusedMemberThatRejectsMessagesIsRetriedSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sends atomic.Int64
 		d := newDesk(t, func(*fleet.Member, fleet.Receipt) error { sends.Add(1); return errors.New("refused") })
@@ -102,7 +102,7 @@ func TestARefusedMemberThatTurnsAwayItsMailIsNotPressed(t *testing.T) {
 	})
 }
 
-func TestARefusalIsToldOnceTheMemberIsThereAndAnewAfterItWasLifted(t *testing.T) {
+func TestRefusalIsSentOnceTheMemberIsReachableAndAgainAfterItWasLifted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := make(chan string, 10)
 		d := newDesk(t, func(_ *fleet.Member, r fleet.Receipt) error { told <- r.Behind; return nil })

@@ -20,7 +20,7 @@ const (
 	endedBy      = "rollcall"
 )
 
-// Endings revokes the decisions about processes that are gone for good. Each EDS
+// Endings revokes the overrides for processes that have left for good. Each EDS
 // server does so for itself: whose tombstone wins does not matter.
 type Endings struct {
 	overrides *override.Store
@@ -28,7 +28,7 @@ type Endings struct {
 	latest    latest.Value[*registry.Snapshot]
 
 	// Owned by run.
-	unknown map[uuid.UUID]time.Time // since when a process with a decision is not known here
+	unknown map[uuid.UUID]time.Time // since when a process with an override is not known here
 }
 
 func NewEndings(overrides *override.Store, logger *slog.Logger) *Endings {
@@ -40,8 +40,8 @@ func (e *Endings) Update(snap *registry.Snapshot) {
 	e.latest.Put(snap)
 }
 
-// Run looks each second until ctx ends. A server that may be cut off, or does not
-// know the pool yet, takes nobody for gone.
+// Run looks each second until ctx ends. A server that may be partitioned, or does
+// not know the pool yet, ends no override.
 func (e *Endings) Run(ctx context.Context) {
 	snap := &registry.Snapshot{}
 	tick := time.NewTicker(endingsEvery)
@@ -65,13 +65,13 @@ func (e *Endings) Run(ctx context.Context) {
 	}
 }
 
-// ending is a decision that is over, and why.
+// ending is an override to revoke, and why.
 type ending struct {
 	key    override.Key
 	reason string
 }
 
-// over lists the decisions about processes that are gone.
+// over lists the overrides for processes that have left.
 func (e *Endings) over(snap *registry.Snapshot, now time.Time) []ending {
 	list, _ := e.overrides.InForce()
 	var over []ending
@@ -91,7 +91,7 @@ func (e *Endings) over(snap *registry.Snapshot, now time.Time) []ending {
 			over = append(over, ending{o.Key, "the process has been dead for an hour"})
 		case known:
 		case waiting && now.Sub(since) > endAfter:
-			over = append(over, ending{o.Key, "nobody has known the process for an hour"})
+			over = append(over, ending{o.Key, "the process has been unknown for an hour"})
 		case waiting:
 			unknown[id] = since
 		default:
@@ -116,10 +116,10 @@ func (e *Endings) end(over ending) bool {
 	switch {
 	case errors.Is(err, override.ErrNotFound): // another server, or an operator, was first
 	case err != nil:
-		e.logger.Warn("a decision about a process that is gone stays", "service", over.key.Service, "id", over.key.Host, "error", err)
+		e.logger.Warn("override for a process that has left could not be removed; trying again", "service", over.key.Service, "id", over.key.Host, "err", err)
 		return false
 	default:
-		e.logger.Info("a decision ends", "service", over.key.Service, "id", over.key.Host, "reason", over.reason)
+		e.logger.Info("override ended", "service", over.key.Service, "id", over.key.Host, "reason", over.reason)
 	}
 	return true
 }

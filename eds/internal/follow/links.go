@@ -27,7 +27,7 @@ type Stream interface {
 }
 
 // Links holds a stream to each live upstream that is probed over a connection of its
-// own, so that the upstream notices at once when this server is gone, and can say at
+// own, so that the upstream notices at once when this server ends, and can say at
 // once what it announces. Those that are probed over their stream have one already.
 type Links struct {
 	open   func(context.Context, *fleet.Member) (Stream, error)
@@ -45,7 +45,7 @@ func NewLinks(open func(context.Context, *fleet.Member) (Stream, error), broke f
 // Update hands over a Snapshot. It never blocks; only the loop may call it.
 func (l *Links) Update(snap *registry.Snapshot) { l.latest.Put(snap) }
 
-// heldLink is whom a link is held to, for as long as it is wanted.
+// heldLink is the member that a link leads to, while the link is wanted.
 type heldLink struct {
 	member *fleet.Member
 	stop   context.CancelFunc
@@ -123,7 +123,7 @@ func (l *Links) dial(ctx context.Context, m *fleet.Member, wait time.Duration) {
 			l.wg.Go(func() { l.read(ctx, m, s) })
 			return
 		}
-		l.logger.Debug("could not open a link to a member", "id", m.ID, "gossip", m.Gossip, "reason", err)
+		l.logger.Debug("could not open a stream to a member", "id", m.ID, "gossip", m.Gossip, "err", err)
 	}
 }
 

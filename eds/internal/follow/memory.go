@@ -38,7 +38,7 @@ const (
 
 // Memory keeps the live members on disk, so that a server that restarts finds the
 // pool again through them, and knows whom it fed to Envoys. A member is written before
-// an Envoy hears of it; what changes of it later, and that it has gone, once a second.
+// an Envoy receives it; later changes, and that it left, once a second.
 type Memory struct {
 	db         override.DB
 	self       uuid.UUID // not worth remembering
@@ -109,7 +109,7 @@ func (m *Memory) recallOne(v []byte) {
 	member := new(fleet.Member)
 	err := json.Unmarshal(v, member)
 	if err == nil && member.ID == uuid.Nil {
-		err = errors.New("it has no id")
+		err = errors.New("id is missing")
 	}
 	if err != nil {
 		m.skip(err)
@@ -121,7 +121,7 @@ func (m *Memory) recallOne(v []byte) {
 }
 
 func (m *Memory) skip(err error) {
-	m.logger.Warn("a remembered member on disk cannot be read and is left out", "error", err)
+	m.logger.Warn("ignoring a remembered member that cannot be read from disk", "err", err)
 	m.unreadable(UnreadableMember)
 }
 
@@ -260,16 +260,16 @@ func (m *Memory) write(put []*fleet.Member, forget []uuid.UUID) bool {
 		if err != nil {
 			return err
 		}
-		if m.old { // what was under it comes again
+		if m.old { // its members are written again
 			put = slices.Concat(slices.Collect(maps.Values(m.stored)), put)
 		}
 		return errors.Join(change(b, put, forget), m.dropOld(tx))
 	})
 	if (err != nil) != m.failing {
 		if m.failing = err != nil; m.failing {
-			m.logger.Warn("members cannot be written and are not remembered for the next start: look at the disk of --data-dir", "error", err)
+			m.logger.Warn("members could not be saved for the next start: check the disk of --data-dir", "err", err)
 		} else {
-			m.logger.Info("members are remembered again")
+			m.logger.Info("members are saved again")
 		}
 	}
 	if err != nil {

@@ -71,7 +71,7 @@ func recalling(t *testing.T, db *bbolt.DB, f func(m *Memory, log *bytes.Buffer))
 	wg.Wait()
 }
 
-func TestNewMembersAreWrittenBeforeAnybodyHearsOfThem(t *testing.T) {
+func TestNewMembersAreWrittenBeforeTheyAreServed(t *testing.T) {
 	db := openTestDB(t)
 	synctest.Test(t, func(t *testing.T) {
 		recalling(t, db, func(m *Memory, _ *bytes.Buffer) {
@@ -173,7 +173,7 @@ func TestMembersOfAnOlderVersionAreRecalledAndMoved(t *testing.T) {
 	})
 }
 
-func TestDiskThatFailsHoldsUpNobody(t *testing.T) {
+func TestFailingDiskDelaysNoSnapshot(t *testing.T) {
 	db := openTestDB(t)
 	synctest.Test(t, func(t *testing.T) {
 		recalling(t, db, func(m *Memory, log *bytes.Buffer) {

@@ -1,4 +1,4 @@
-// Package follow has what follows each Snapshot: receipts that tell members how far Envoys
+// Package follow has what follows each Snapshot: receipts that report to members how far Envoys
 // are, links to members, the members on disk, overrides that end with their process, and
 // reminders to members that gossip has lost. None of them can make the registry wait.
 package follow
@@ -20,14 +20,14 @@ import (
 
 const (
 	receiptsTogether = 2 * time.Millisecond // acknowledgements are looked at this long after the first
-	pendingEvery     = time.Second          // how often a draining member is told who is missing
+	pendingEvery     = time.Second          // how often a draining member receives who is missing
 	receiptsAtOnce   = 64                   // sends under way; each is bounded by the profile's TCP timeout
 	refusedAtOnce    = 4                    // of them to members that are refused, beside the others: those may not be there at all
 	refusedAfter     = 3 * time.Second      // a new member has yet to prove its address
 	refusedAgain     = time.Minute          // after a send that failed
 )
 
-// Receipts tells the members of the pool how far Envoys are with what they
+// Receipts reports to the members of the pool how far Envoys are with what they
 // announced: that every client of the service has the endpoint, or that none has
 // it any more, by what each acknowledged.
 type Receipts struct {
@@ -45,18 +45,18 @@ type Receipts struct {
 	failed  chan uuid.UUID      // sends that did not reach their member
 }
 
-// claim is what a member waits to hear.
+// claim is a receipt that a member waits for.
 type claim struct {
 	revision uint64
 	leaves   bool           // it is to be out, not in
-	refusal  string         // why this server does not serve it; it is to be told
+	refusal  string         // why this server does not serve it, to be sent to it
 	endpoint fleet.Endpoint // what is to be in
 	changes  bool           // it was in before, with another weight or the like
 	since    time.Time
 	done     bool
 	clients  int       // that the last receipt spoke of
 	observed bool      // for the metrics, once
-	told     time.Time // when it was last told who is missing
+	told     time.Time // when it last received who is missing
 	again    time.Time // not before this, after a send that failed
 }
 
@@ -112,7 +112,7 @@ func (r *Receipts) look(ctx context.Context, snap *registry.Snapshot, now time.T
 	cached := make(map[string]xds.Standings)
 	alive := make(map[uuid.UUID]bool, len(snap.Members))
 	for _, m := range snap.Members {
-		// One that is refused waits for a word when it leaves, like any other.
+		// One that is refused waits for a receipt when it leaves, like any other.
 		refused := m.Quarantine != "" && !(m.Endpoint.Health == fleet.Draining && m.Endpoint.Addr.IsValid())
 		if m.Role != fleet.RoleUpstream {
 			continue
@@ -163,12 +163,12 @@ func (r *Receipts) claim(snap *registry.Snapshot, m *fleet.Member, now time.Time
 	return c
 }
 
-// lost is the claim of a member that went without a word: nobody waits for the
-// receipt, but how long it took is worth knowing.
+// lost is the claim of a member that left without notice: it waits for no
+// receipt, but the time is measured.
 func (r *Receipts) lost(m *fleet.Member, now time.Time) *claim {
 	c := r.open[m.ID]
 	if c != nil && c.refusal != "" {
-		delete(r.open, m.ID) // it is told again if it is refused again
+		delete(r.open, m.ID) // a new refusal is sent again
 		return nil
 	}
 	if c != nil && !c.leaves {
@@ -178,7 +178,7 @@ func (r *Receipts) lost(m *fleet.Member, now time.Time) *claim {
 	return c
 }
 
-// settle sends what there is to say. Clients that come after the last word count: a member
+// settle sends the receipts that are due. Clients that connect after the last one count: a member
 // that leaves may wait for those of an EDS server that was lost.
 func (r *Receipts) settle(ctx context.Context, m *fleet.Member, c *claim, st xds.Standing, now time.Time) {
 	receipt := fleet.Receipt{Revision: c.revision, Clients: st.Of}
@@ -205,7 +205,7 @@ func (r *Receipts) settle(ctx context.Context, m *fleet.Member, c *claim, st xds
 	r.mail(ctx, m, c, receipt)
 }
 
-// refuse tells a member once that it is not served, and why.
+// refuse notifies a member once that it is not served, and why.
 func (r *Receipts) refuse(ctx context.Context, m *fleet.Member, now time.Time) {
 	c := r.open[m.ID]
 	if c == nil || c.refusal != m.Quarantine {
@@ -231,7 +231,7 @@ func (r *Receipts) mail(ctx context.Context, m *fleet.Member, c *claim, receipt 
 	go func() {
 		defer places.Release(1)
 		if err := r.send(m, receipt); err != nil && ctx.Err() == nil {
-			r.logger.Debug("a receipt was not sent", "id", m.ID, "error", err)
+			r.logger.Debug("receipt could not be sent", "id", m.ID, "err", err)
 			select {
 			case r.failed <- m.ID: // run never waits for a send
 			case <-ctx.Done():
@@ -240,8 +240,8 @@ func (r *Receipts) mail(ctx context.Context, m *fleet.Member, c *claim, receipt 
 	}()
 }
 
-// sendAgain is for a send that failed. Where a refused member is found is its own word:
-// nobody is to be sent there often.
+// sendAgain is for a send that failed. The address of a refused member is unproven:
+// messages to it are rare.
 func (c *claim) sendAgain(now time.Time) {
 	c.done, c.again = false, now.Add(pendingEvery)
 	if c.refusal != "" {

@@ -97,7 +97,7 @@ func (o *office) update(of ...fleet.Member) {
 	o.receipts.Update(snap)
 }
 
-// envoy is a client that acknowledges when it is told to.
+// envoy is a client that acknowledges on request.
 type envoy struct {
 	o      *office
 	stream grpc.BidiStreamingClient[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
@@ -175,7 +175,7 @@ func (o *office) observes(kinds ...string) {
 	}
 }
 
-// twoEnvoys have a, which is told so.
+// twoEnvoys have a, which gets a receipt.
 func (o *office) twoEnvoys(a fleet.Member) (quick, slow envoy) {
 	o.t.Helper()
 	o.update(a)
@@ -193,7 +193,7 @@ func drained(m fleet.Member) fleet.Member {
 	return m
 }
 
-func TestAMemberIsToldOnceEveryEnvoyHasItAndOnceNoneHas(t *testing.T) {
+func TestMemberGetsReceiptsWhenEveryEnvoyHasItAndWhenNoneHas(t *testing.T) {
 	o := newOffice(t)
 	a, b := backend(1), backend(2)
 	o.update(b)
@@ -247,7 +247,7 @@ func TestAnotherWeightIsAChangeOnceEveryEnvoyHasIt(t *testing.T) {
 	o.observes("serve", "change")
 }
 
-func TestAReceiptThatWasNotSentIsSentAgainAndCountsOnce(t *testing.T) {
+func TestReceiptThatWasNotSentIsSentAgainAndCountsOnce(t *testing.T) {
 	o := newOffice(t)
 	a := backend(1)
 	o.fail <- errors.New("lost")
@@ -263,8 +263,8 @@ func TestAReceiptThatWasNotSentIsSentAgainAndCountsOnce(t *testing.T) {
 	}
 }
 
-// A member that this server refuses is fed to nobody, and waits for a word as long.
-func TestARefusedMemberThatLeavesIsToldThatItIsGone(t *testing.T) {
+// No client gets a member that this server refuses; it waits for a receipt as long.
+func TestRefusedMemberThatLeavesGetsAReceipt(t *testing.T) {
 	o := newOffice(t)
 	a := drained(backend(1))
 	a.Quarantine = "it has not answered"
@@ -272,7 +272,7 @@ func TestARefusedMemberThatLeavesIsToldThatItIsGone(t *testing.T) {
 	o.want(a, fleet.ReceiptGone, 0)
 }
 
-func TestARefusedMemberIsToldWhyOnceAndServedWhenThatIsMended(t *testing.T) {
+func TestRefusedMemberLearnsTheReasonOnceAndIsServedWhenItIsFixed(t *testing.T) {
 	o := newOffice(t)
 	a := backend(1)
 	refuse := func(why string) {
@@ -292,7 +292,7 @@ func TestARefusedMemberIsToldWhyOnceAndServedWhenThatIsMended(t *testing.T) {
 	o.want(a, fleet.ReceiptServing, 1)
 }
 
-func TestAMemberThatNoEnvoyEverHeardOfIsGoneAtOnce(t *testing.T) {
+func TestMemberThatNoEnvoyReceivedGetsItsReceiptAtOnce(t *testing.T) {
 	o := newOffice(t)
 	a := drained(backend(1))
 	o.update(a)
@@ -305,7 +305,7 @@ func TestAMemberThatNoEnvoyEverHeardOfIsGoneAtOnce(t *testing.T) {
 	o.want(a, fleet.ReceiptServing, 1)
 }
 
-func TestAMemberThatIsLostIsMeasuredUntilNoEnvoyHasIt(t *testing.T) {
+func TestMemberThatIsLostIsMeasuredUntilNoEnvoyHasIt(t *testing.T) {
 	o := newOffice(t)
 	a := backend(1)
 	quick, slow := o.twoEnvoys(a)
@@ -344,7 +344,7 @@ func (e envoy) takeAll() {
 }
 
 // A member may wait for the Envoys of an EDS server that was lost.
-func TestEnvoysThatComeLaterAreCountedForAMemberThatLeaves(t *testing.T) {
+func TestLaterEnvoysAreCountedForALeavingMember(t *testing.T) {
 	o := newOffice(t)
 	a := backend(1)
 	o.update(a)

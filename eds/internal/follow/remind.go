@@ -17,7 +17,7 @@ const (
 	remindAtOnce = 16 // each takes the profile's TCP timeout at most, and so does the end
 )
 
-// Remind tells members that gossip has lost although they serve (a death was
+// Remind notifies members that gossip has lost although they serve (a death was
 // forged, or an update got lost) that they are missing here, until ctx ends, so
 // that they come back by themselves.
 func Remind(ctx context.Context, snapshot func() *registry.Snapshot, tell func(*fleet.Member) error, logger *slog.Logger) {
@@ -35,10 +35,10 @@ func Remind(ctx context.Context, snapshot func() *registry.Snapshot, tell func(*
 		lost := missing(snapshot())
 		rand.Shuffle(len(lost), func(i, j int) { lost[i], lost[j] = lost[j], lost[i] })
 		var g errgroup.Group
-		for _, m := range lost[:min(len(lost), remindAtOnce)] { // the others' turn comes
+		for _, m := range lost[:min(len(lost), remindAtOnce)] { // the others follow
 			g.Go(func() error {
 				if err := tell(m); err != nil {
-					logger.Debug("a member that gossip has lost could not be told", "id", m.ID, "gossip", m.Gossip, "error", err)
+					logger.Debug("could not notify a member that gossip lost", "id", m.ID, "gossip", m.Gossip, "err", err)
 				}
 				return nil
 			})

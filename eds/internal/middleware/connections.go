@@ -37,7 +37,7 @@ func (l *limited) Accept() (net.Conn, error) {
 		if l.enter(addr) {
 			return &counted{Conn: conn, leave: sync.OnceFunc(func() { l.leave(addr) })}, nil
 		}
-		_ = conn.Close() // nobody was served
+		_ = conn.Close() // no request was served
 		l.refused()
 	}
 }

@@ -32,7 +32,7 @@ func (d dialled) Accept() (net.Conn, error) {
 	return from{here, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))}, nil
 }
 
-func TestAnAddressHasSoManyConnections(t *testing.T) {
+func TestConnectionLimitPerAddress(t *testing.T) {
 	refused := 0
 	d := dialled{from: make(chan string, 20)}
 	l := LimitConnections(d, 2, func() { refused++ })
@@ -74,7 +74,7 @@ func TestAnAddressHasSoManyConnections(t *testing.T) {
 	}
 }
 
-func TestARefusedConnectionIsClosedAndAddressesAreForgotten(t *testing.T) {
+func TestRefusedConnectionIsClosedAndAddressesAreForgotten(t *testing.T) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

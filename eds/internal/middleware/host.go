@@ -7,7 +7,7 @@ import (
 )
 
 // hosts are the names at which an HTTP port is asked. A page on another name that
-// was made to point here (DNS rebinding) is told apart by the Host that the
+// was made to point here (DNS rebinding) is recognised by the Host that the
 // browser sends.
 type hosts struct {
 	listen netip.Addr
@@ -33,8 +33,8 @@ func (h hosts) allows(host string) bool {
 		return false
 	}
 	ip = ip.Unmap()
-	// A listener on every interface does not know its addresses; no name that
-	// somebody else owns is an IP address.
+	// A listener on every interface does not know its addresses; an IP address is
+	// not a name that another site could own.
 	return ip.IsLoopback() || ip == h.listen || h.listen.IsUnspecified()
 }
 

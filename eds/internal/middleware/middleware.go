@@ -1,6 +1,6 @@
 // Package middleware stands before every handler of an EDS server's HTTP port: it
-// decides who is let in, keeps other sites' pages out of the browser of somebody
-// who is, and bounds what one address may ask. What it refuses is answered with a
+// decides who is let in, keeps other sites' pages out of the browser of a client
+// that is, and bounds what one address may ask. What it refuses is answered with a
 // problem document and counted. It also bounds the connections of one address at any
 // port.
 package middleware
@@ -21,7 +21,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
-// What a request is refused for, as it is counted.
+// Reasons for refusing a request: label values of a metric.
 const (
 	RefusedRate        = "http_rate"
 	RefusedHost        = "http_host"
@@ -45,7 +45,7 @@ const (
 
 // Options say what is refused.
 type Options struct {
-	Auth   *auth.Authenticator // nil lets in everybody
+	Auth   *auth.Authenticator // nil lets every client in
 	Listen netip.Addr          // of the port
 	Hosts  []string            // further names at which it is asked; "*" for any
 
@@ -53,7 +53,7 @@ type Options struct {
 	DiscoveryRate int   // the same for discovery, where each Envoy polls for each cluster
 	MaxBody       int64 // bytes; 0: no limit beyond the handlers' own
 
-	Refused func(reason string) // called for each refusal; nil: nobody
+	Refused func(reason string) // called for each refusal; may be nil
 	Panics  panics.Catcher
 	Logger  *slog.Logger
 }
@@ -108,7 +108,7 @@ func setHeaders(h http.Header) {
 }
 
 // check returns why a request is refused, nil when it is not; it then carries its
-// author's name, or the one that it claims where nobody has to prove one.
+// author's name, or the claimed one where no proof is required.
 func (g *guarded) check(r *http.Request, kind kind) *refusal {
 	rates := g.rates
 	if kind == discovery {
@@ -118,10 +118,10 @@ func (g *guarded) check(r *http.Request, kind kind) *refusal {
 		return &refusal{http.StatusTooManyRequests, RefusedRate, "too many requests from this address: ask again in a second"}
 	}
 	if !anyHost(r, kind) && !g.hosts.allows(r.Host) {
-		return &refusal{http.StatusMisdirectedRequest, RefusedHost, fmt.Sprintf("this server is not known as %q: ask by its address, or start it with --http-host %[1]s", hostOf(r.Host))}
+		return &refusal{http.StatusMisdirectedRequest, RefusedHost, fmt.Sprintf("unknown host %q: use the server's address, or start it with --http-host %[1]s", hostOf(r.Host))}
 	}
 	if err := g.sites.Check(r); err != nil {
-		return &refusal{http.StatusForbidden, RefusedCrossOrigin, "a page of another site may change nothing here: " + err.Error()}
+		return &refusal{http.StatusForbidden, RefusedCrossOrigin, "pages of other sites may not change anything: " + err.Error()}
 	}
 	if g.Auth == nil {
 		return nil
@@ -153,7 +153,7 @@ func (g *guarded) recheck(r *http.Request, kind kind) (_ *http.Request, stop fun
 			timer.Reset(recheckEvery)
 		default:
 			g.Refused(no.reason)
-			g.Logger.Info("a request was ended, its author may not ask it any more", "remote", r.RemoteAddr, "path", r.URL.Path, "reason", no.detail)
+			g.Logger.Info("request ended: its token or certificate is no longer allowed", "remote", r.RemoteAddr, "path", r.URL.Path, "reason", no.detail)
 			cancel()
 		}
 	}
@@ -186,11 +186,11 @@ func (g *guarded) identify(r *http.Request, kind kind) (auth.Identity, *refusal)
 	case err != nil:
 		return id, &refusal{http.StatusUnauthorized, RefusedIdentity, err.Error()}
 	case id.Name == "":
-		return id, &refusal{http.StatusUnauthorized, RefusedIdentity, "who is asking? Send a token (Authorization: Bearer TOKEN) or a client certificate"}
+		return id, &refusal{http.StatusUnauthorized, RefusedIdentity, "authentication is required: send a token (Authorization: Bearer TOKEN) or a client certificate"}
 	case kind == reading && !id.Role.May(auth.Viewer):
-		return id, &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s has no role here: it takes viewer or operator", id.Name)}
+		return id, &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s has no role: want viewer or operator", id.Name)}
 	case kind == deciding && !id.Role.May(auth.Operator):
-		return id, &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s may not do that: it takes an operator", id.Name)}
+		return id, &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s may not do that: want role operator", id.Name)}
 	}
 	return id, nil
 }

@@ -67,7 +67,7 @@ func (d door) want(t *testing.T, status int, reason, method, target string, head
 	}
 }
 
-func TestARebindingHostIsRefused(t *testing.T) {
+func TestRebindingHostIsRefused(t *testing.T) {
 	d := newDoor(Options{Listen: netip.MustParseAddr("10.0.0.1"), Hosts: []string{"Eds.Internal."}})
 	for host, ok := range map[string]bool{
 		"localhost": true, "LOCALHOST:8080": true, "localhost.:8080": true, "127.0.0.1:8080": true, "127.1.2.3": true, "[::1]:8080": true, "[::1]": true,
@@ -115,7 +115,7 @@ func TestHealthIsAnsweredUnderAnyHost(t *testing.T) {
 	}
 }
 
-func TestAPageOfAnotherSiteChangesNothing(t *testing.T) {
+func TestPageOfAnotherSiteChangesNothing(t *testing.T) {
 	d := newDoor(Options{Listen: netip.MustParseAddr("127.0.0.1")})
 	const here = "http://localhost/edsservice/a"
 	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH"} {
@@ -190,7 +190,7 @@ func TestRolesDecideWhatMayBeDone(t *testing.T) {
 	}
 }
 
-func TestALongBodyIsCutOff(t *testing.T) {
+func TestLongBodyIsCutOff(t *testing.T) {
 	d := newDoor(Options{MaxBody: 10})
 	for n, want := range map[int]int{10: 200, 11: 413} {
 		r := httptest.NewRequest("PUT", "http://localhost/edsservice/a", strings.NewReader(strings.Repeat("x", n)))
@@ -236,7 +236,7 @@ func TestEachAddressHasItsOwnRate(t *testing.T) {
 	})
 }
 
-func TestTheTableOfAddressesIsBoundedAndForgetsOnlyWhoIsAtRest(t *testing.T) {
+func TestAddressTableIsBoundedAndForgetsIdleAddressesOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRates(1)
 		addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }

@@ -29,7 +29,7 @@ func caught(next http.Handler, c panics.Catcher) http.Handler {
 	})
 }
 
-var failed = &refusal{http.StatusInternalServerError, "", "the server failed, its log says why"}
+var failed = &refusal{http.StatusInternalServerError, "", "the server failed: see its log"}
 
 // answering knows whether an answer has begun.
 type answering struct {

@@ -46,7 +46,7 @@ func TestPanicOfAHandlerIsAnsweredAndLogged(t *testing.T) {
 		}
 		body, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if resp.StatusCode != http.StatusInternalServerError || !strings.Contains(string(body), "its log says why") {
+		if resp.StatusCode != http.StatusInternalServerError || !strings.Contains(string(body), "see its log") {
 			t.Errorf("the answer is %d %s", resp.StatusCode, body)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// maxAddresses bounds how many addresses are told apart; further ones share one
+// maxAddresses bounds how many addresses are distinguished; further ones share one
 // allowance.
 const maxAddresses = 10_000
 

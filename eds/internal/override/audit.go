@@ -10,7 +10,7 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Action is what became of a decision.
+// Action is what happened to an override.
 type Action string
 
 // The actions of the audit.
@@ -21,7 +21,7 @@ const (
 	Expired   Action = "expired"
 	Overtaken Action = "overtaken" // it came from another server, and a later one was there already
 
-	// What Note is told of: it is no decision of the Store.
+	// Recorded by Note: these are not overrides.
 	Confirmed  Action = "confirmed" // that the silent hosts of a service are dead
 	KeyAdded   Action = "key added" // to the pool
 	KeyUsed    Action = "key used"
@@ -48,7 +48,7 @@ var (
 
 // Entry is one line of the audit.
 type Entry struct {
-	ID       string `json:"-"` // sorts by age; names a place to go on from
+	ID       string `json:"-"` // sorts by age; a position to continue from
 	At       time.Time
 	Action   Action
 	Override Override  // after it
@@ -57,7 +57,7 @@ type Entry struct {
 }
 
 // Audit returns the entries since a moment, newest first, limit at most. before is
-// the ID of an entry to go on after, or "". An entry that cannot be read is skipped
+// the ID of an entry to continue after, or "". An entry that cannot be read is skipped
 // and counted.
 func (s *Store) Audit(since time.Time, limit int, before string) ([]Entry, error) {
 	var entries []Entry
@@ -89,7 +89,7 @@ func (s *Store) Audit(since time.Time, limit int, before string) ([]Entry, error
 	return entries, nil
 }
 
-// newest goes to the last entry, or to the last one before that of this ID.
+// newest moves to the last entry, or to the last one before that of this ID.
 func newest(c *bbolt.Cursor, before string) (k, v []byte, err error) {
 	if before != "" {
 		n, err := ParseID(before)
@@ -140,7 +140,7 @@ func actionOf(was, now record) Action {
 	}
 }
 
-// Done is what an operator did that is not decided here.
+// Done is an operator's action that is no override.
 type Done struct {
 	Action  Action
 	Service string // of Confirmed
@@ -160,7 +160,7 @@ func (s *Store) Note(d Done) error {
 	return err
 }
 
-// note adds an entry of a decision.
+// note adds an entry of an override.
 func (b *batch) note(action Action, r, before record) {
 	e := Entry{At: moment(b.now), Action: action, Override: r.Override}
 	if before.inForce || action == Overtaken {
@@ -254,7 +254,7 @@ type skipped struct {
 	keys map[string]struct{}
 }
 
-// maxSkipped bounds how many are told apart; further ones are skipped in silence.
+// maxSkipped bounds how many are remembered; further ones are skipped in silence.
 const maxSkipped = 1000
 
 // add reports whether k is news.
@@ -274,12 +274,12 @@ func (s *skipped) add(k []byte) bool {
 // skip notes an entry that cannot be read, once.
 func (s *Store) skip(k []byte, err error) {
 	if s.skipped.add(k) {
-		s.logger.Warn("an entry of the audit cannot be read and is left out", "id", fmt.Sprintf("%x", k), "error", err)
+		s.logger.Warn("ignoring an audit entry that cannot be read", "id", fmt.Sprintf("%x", k), "err", err)
 		s.unreadable(UnreadableAudit)
 	}
 }
 
-// knows reports whether the audit has an entry of the decision with this stamp.
+// knows reports whether the audit has an entry of the override with this stamp.
 func (s *Store) knows(stamp Stamp) (known bool) {
 	_ = s.db.View(func(tx *bbolt.Tx) error { // at worst there is one entry more
 		k, _ := tx.Bucket(stampsBucket).Cursor().Seek([]byte(stamp.String()))

@@ -95,7 +95,7 @@ func (j *journal) holds(n int, others int64) {
 }
 
 // It is by their numbers that entries are counted: a gap stands for as many.
-func TestTheAuditKeepsTheNewestHundredThousandEntries(t *testing.T) {
+func TestAuditKeepsTheNewestHundredThousandEntries(t *testing.T) {
 	j := newJournal(t)
 	j.write(10, "")
 	j.store.keptAudit.next = maxAudit // the last that fits but for one
@@ -109,7 +109,7 @@ func TestTheAuditKeepsTheNewestHundredThousandEntries(t *testing.T) {
 }
 
 // The sum of their bytes is kept beside the entries: a larger one stands for more.
-func TestTheAuditKeepsTheNewestQuarterOfAGiB(t *testing.T) {
+func TestAuditKeepsTheNewestQuarterOfAGiB(t *testing.T) {
 	j := newJournal(t)
 	j.count = 100 // so that the entries are of one length
 	j.write(9, "")
@@ -124,7 +124,7 @@ func TestTheAuditKeepsTheNewestQuarterOfAGiB(t *testing.T) {
 	j.holds(9, others)
 }
 
-func TestTheAuditForgetsWhatIsOldALittleAtATime(t *testing.T) {
+func TestAuditForgetsWhatIsOldALittleAtATime(t *testing.T) {
 	j := newJournal(t)
 	j.write(3*pruneMost, "")
 	j.now = j.now.Add(keepAudit)
@@ -139,7 +139,7 @@ func TestTheAuditForgetsWhatIsOldALittleAtATime(t *testing.T) {
 	j.holds(4, 0)
 }
 
-func TestTheAuditGoesOnFromAPlaceThatIsThereOrNot(t *testing.T) {
+func TestAuditContinuesFromAnyPosition(t *testing.T) {
 	j := newJournal(t)
 	j.write(3, "")
 	began := j.now

@@ -33,7 +33,7 @@ func (o Override) Check() error {
 	case o.Host == "":
 		return o.checkList()
 	default:
-		return o.checkDecision()
+		return o.checkOfHost()
 	}
 }
 
@@ -52,37 +52,37 @@ func (o Override) checkHost() error {
 	return fleet.CheckAddr(addr)
 }
 
-// checkWords checks what every decision may say.
+// checkWords checks what every override may say.
 func (o Override) checkWords() error {
 	if err := fleet.CheckText("actor", o.Actor); err != nil {
 		return err
 	}
 	switch {
 	case len(o.Reason) > MaxReason:
-		return fmt.Errorf("reason is %d bytes long, at most %d are allowed", len(o.Reason), MaxReason)
+		return fmt.Errorf("reason is %d bytes: want at most %d", len(o.Reason), MaxReason)
 	case !utf8.ValidString(o.Reason) || strings.ContainsFunc(o.Reason, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return errors.New("reason has unprintable characters")
+		return errors.New("reason contains unprintable characters")
 	case o.For < 0 || o.For > MaxFor || o.For > 0 && o.Until.IsZero():
-		return fmt.Errorf("the decision would last %s without an end, or longer than %d days", o.For, MaxFor/(24*time.Hour))
+		return fmt.Errorf("duration %s is invalid: want an end within %d days", o.For, MaxFor/(24*time.Hour))
 	case o.Until.IsZero():
 		return nil
 	case !o.Until.After(o.Since):
-		return errors.New("the decision would end before it begins")
+		return errors.New("the override would end before it begins")
 	case o.Until.Sub(o.Since) > MaxFor:
-		return fmt.Errorf("the decision would last %s, at most %d days are allowed", o.Until.Sub(o.Since), MaxFor/(24*time.Hour))
+		return fmt.Errorf("the override would last %s: want at most %d days", o.Until.Sub(o.Since), MaxFor/(24*time.Hour))
 	}
 	return nil
 }
 
 func (o Override) checkList() error {
 	if o.Mode != Merge && o.Mode != Pin {
-		return fmt.Errorf("mode %q is neither merge nor pin", o.Mode)
+		return fmt.Errorf("mode is %q: want merge or pin", o.Mode)
 	}
 	if o.State != "" || o.Weight != 0 || len(o.Tags) > 0 {
-		return errors.New("state, load_balancing_weight and tags are decided for a host, not for a list")
+		return errors.New("state, load_balancing_weight and tags can be set for a host, not for a list")
 	}
 	if len(o.Hosts) > MaxHosts {
-		return fmt.Errorf("hosts has %d entries, at most %d are allowed", len(o.Hosts), MaxHosts)
+		return fmt.Errorf("hosts has %d entries: want at most %d", len(o.Hosts), MaxHosts)
 	}
 	seen := make(map[netip.AddrPort]int, len(o.Hosts))
 	for i, h := range o.Hosts {
@@ -97,17 +97,17 @@ func (o Override) checkList() error {
 	return nil
 }
 
-func (o Override) checkDecision() error {
+func (o Override) checkOfHost() error {
 	switch {
 	case o.Mode != "" || len(o.Hosts) > 0:
-		return errors.New("a decision for a host has no mode and no hosts")
+		return errors.New("mode and hosts can be set for a list, not for a host")
 	case o.State == "" && o.Weight == 0 && len(o.Tags) == 0:
-		return errors.New("nothing is decided: give state, load_balancing_weight or tags")
+		return errors.New("nothing is set: want state, load_balancing_weight or tags")
 	}
 	switch o.State {
 	case "", Drain, Exclude, Force:
 	default:
-		return fmt.Errorf("state %.100q is none of drain, exclude, force", string(o.State))
+		return fmt.Errorf("state is %.100q: want drain, exclude or force", string(o.State))
 	}
 	if o.Weight != 0 {
 		if err := fleet.CheckWeight(o.Weight); err != nil {
@@ -117,7 +117,7 @@ func (o Override) checkDecision() error {
 	return checkTags(o.Tags)
 }
 
-// maxEncoded is how long a decision may be when it is sent to another server.
+// maxEncoded is how long an override may be when it is sent to another server.
 const maxEncoded = 3 << 20
 
 func (o Override) checkSize() error {
@@ -126,7 +126,7 @@ func (o Override) checkSize() error {
 	}
 	b, err := Encode([]Override{o})
 	if len(b) > maxEncoded {
-		return fmt.Errorf("the list takes %d bytes, at most %d can be kept and shared: use fewer or shorter tags: %w", len(b), maxEncoded, ErrTooLong)
+		return fmt.Errorf("the list is %d bytes: want at most %d, use fewer or shorter tags: %w", len(b), maxEncoded, ErrTooLong)
 	}
 	return err
 }
@@ -142,7 +142,7 @@ func checkTags(tags map[string]string) error {
 			}
 		case "canary":
 			if _, err := strconv.ParseBool(value); err != nil {
-				return fmt.Errorf("tag canary is %.100q, give true or false", value)
+				return fmt.Errorf("tag canary is %.100q: want true or false", value)
 			}
 		default:
 			further[name] = value

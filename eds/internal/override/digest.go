@@ -12,7 +12,7 @@ import (
 // servers hold.
 const Buckets = 256
 
-// Digest sums up everything that a Store holds, ended decisions too: two servers
+// Digest sums up everything that a Store holds, ended overrides too: two servers
 // with equal digests hold the same.
 type Digest [Buckets]uint64
 
@@ -23,7 +23,7 @@ func (s *Store) Digest() Digest {
 	return s.buckets
 }
 
-// Held returns the newest decision about each key in the buckets that wanted
+// Held returns the newest override about each key in the buckets that wanted
 // picks, ended ones too, in no order.
 func (s *Store) Held(wanted func(bucket byte) bool) []Override {
 	s.mu.RLock()
@@ -38,7 +38,7 @@ func (s *Store) Held(wanted func(bucket byte) bool) []Override {
 	return held
 }
 
-// Server is the id that this store stamps decisions with.
+// Server is the id that this store stamps overrides with.
 func (s *Store) Server() uuid.UUID { return s.clock.server }
 
 // BucketOf is the part that k belongs to.
@@ -50,7 +50,7 @@ func BucketOf(k Key) byte {
 // hash is r's share in its bucket's sum.
 func (r record) hash() uint64 { return binary.BigEndian.Uint64(r.sum[:]) }
 
-// etag is the sum over all decisions in force for a service.
+// etag is the sum over all overrides in force for a service.
 type etag [16]byte
 
 // toggle puts r in, or takes it out.
@@ -61,7 +61,7 @@ func (e etag) toggle(r record) etag {
 	return e
 }
 
-// String is "" for no decision in force.
+// String is "" for no override in force.
 func (e etag) String() string {
 	if e == (etag{}) {
 		return ""
@@ -69,8 +69,8 @@ func (e etag) String() string {
 	return hex.EncodeToString(e[:])
 }
 
-// ServiceTag is the text of a strong ETag for everything decided for a service:
-// equal at every server that holds the same decisions in force, "" when there is none.
+// ServiceTag is the text of a strong ETag for all overrides of a service:
+// equal at every server that holds the same overrides in force, "" when there is none.
 func (s *Store) ServiceTag(service string) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -76,10 +76,10 @@ func TestEditSeesWhatWasAndFillsInTheRest(t *testing.T) {
 	}
 }
 
-func TestAChangeIsRefusedWhenSomebodyElseWasFirst(t *testing.T) {
+func TestChangeIsRefusedAfterAConcurrentChange(t *testing.T) {
 	s := newStore(t)
 	stale := errors.New("stale")
-	try := func(want string, ifMatch func(service, decision string) bool) {
+	try := func(want string, ifMatch func(service, override string) bool) {
 		t.Helper()
 		for what, err := range map[string]error{
 			"edit": func() error {
@@ -94,21 +94,21 @@ func TestAChangeIsRefusedWhenSomebodyElseWasFirst(t *testing.T) {
 		}
 	}
 	none := s.ServiceTag("s")
-	try("match", func(service, decision string) bool { return service == none && decision == "" })
+	try("match", func(service, override string) bool { return service == none && override == "" })
 	o := decide(t, s, drained, 0)
-	try("stale", func(service, decision string) bool { return service == none || decision == "" })
+	try("stale", func(service, override string) bool { return service == none || override == "" })
 	now := s.ServiceTag("s")
 	decide(t, s, Key{Service: "other", Host: drained.Host}, 0)
 	if now == none || none != "" || s.ServiceTag("s") != now {
 		t.Errorf("the tag of the service is %s, then %s", now, s.ServiceTag("s"))
 	}
-	try("match", func(service, decision string) bool { return service == now && decision == o.Tag() }) // revokes it
+	try("match", func(service, override string) bool { return service == now && override == o.Tag() }) // revokes it
 	if s.ServiceTag("s") != none {
-		t.Error("without a decision the tag is another one than before it")
+		t.Error("without an override the tag is another one than before it")
 	}
 }
 
-func TestADecisionEndsOnTimeOnceAndAfterARestart(t *testing.T) {
+func TestOverrideEndsOnTimeOnceAndAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := open(t, filepath.Join(dir, "db"))
 	again, db := open(t, filepath.Join(dir, "again"))
@@ -142,7 +142,7 @@ func TestADecisionEndsOnTimeOnceAndAfterARestart(t *testing.T) {
 
 		decide(t, again, drained, time.Minute)
 		_ = db.Close()
-		time.Sleep(time.Hour) // nobody runs when its time is over
+		time.Sleep(time.Hour) // Run is not active when it expires
 		for range 2 {
 			again, db := open(t, filepath.Join(dir, "again"))
 			if err := again.Expire(); err != nil {
@@ -156,7 +156,7 @@ func TestADecisionEndsOnTimeOnceAndAfterARestart(t *testing.T) {
 	})
 }
 
-func TestADecisionEndsOnTimeEvenIfTheDiskFails(t *testing.T) {
+func TestOverrideEndsOnTimeEvenIfTheDiskFails(t *testing.T) {
 	s, db := open(t, filepath.Join(t.TempDir(), "db"))
 	clock := &fake{epoch}
 	s.now = clock.now
@@ -171,7 +171,7 @@ func TestADecisionEndsOnTimeEvenIfTheDiskFails(t *testing.T) {
 	}
 }
 
-func TestWhatIsOvertakenIsInTheAuditOnce(t *testing.T) {
+func TestOvertakenOverrideIsInTheAuditOnce(t *testing.T) {
 	s, other := newStore(t), newStore(t)
 	lost := decide(t, other, drained, 0)
 	time.Sleep(2 * time.Millisecond) // a later stamp
@@ -218,7 +218,7 @@ func TestOneBadClockDoesNotSpoilTheOthers(t *testing.T) {
 	}
 }
 
-func TestThereIsABoundForDecisionsOfWhateverOrigin(t *testing.T) {
+func TestOverridesAreBoundedWhereverTheyComeFrom(t *testing.T) {
 	s := newStore(t)
 	many := func(host int, revoked bool, n int) []Override {
 		var list []Override
@@ -245,7 +245,7 @@ func TestThereIsABoundForDecisionsOfWhateverOrigin(t *testing.T) {
 	}
 }
 
-func TestWhatEndedLongAgoIsForgottenAndNotTakenBack(t *testing.T) {
+func TestOldTombstonesAreForgottenAndNotAcceptedAgain(t *testing.T) {
 	clock := &fake{epoch}
 	s := newStore(t)
 	s.now = clock.now
@@ -273,7 +273,7 @@ func TestWhatEndedLongAgoIsForgottenAndNotTakenBack(t *testing.T) {
 	}
 }
 
-func TestTheAuditIsReadInPagesAndKeptForNinetyDays(t *testing.T) {
+func TestAuditIsReadInPagesAndKeptForNinetyDays(t *testing.T) {
 	clock := &fake{epoch}
 	path := filepath.Join(t.TempDir(), "db")
 	s, db := open(t, path)

@@ -28,7 +28,7 @@ func (o Override) begin(now time.Time) Override {
 	return o
 }
 
-// withLeft is o as another server is told of it at now.
+// withLeft is o in the form that is sent to another server at now.
 func (o Override) withLeft(now time.Time) Override {
 	if !o.end.IsZero() {
 		if o.Left = o.end.Sub(now); o.Left <= 0 {
@@ -39,7 +39,7 @@ func (o Override) withLeft(now time.Time) Override {
 }
 
 // Keep returns o with the end of was, of an override that is changed at now and
-// goes on for as long as it would have.
+// continues for the time that was left.
 func (o Override) Keep(was Override, now time.Time) Override {
 	o.For, o.Until = was.For, was.Until
 	if !was.end.IsZero() {
@@ -62,7 +62,7 @@ func (o Override) EndsAt(now time.Time) time.Time {
 	return at
 }
 
-// moment is t by the wall clock, as precise as it is kept.
+// moment is t by the wall clock, in the precision that is stored.
 func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
 // expiry is when the next overrides end, by each of the two clocks: they cannot be

@@ -8,7 +8,7 @@ import (
 )
 
 // What has ended is kept, so that a server that was away does not bring it back, and there
-// are as many places for it as for what is in force. Once they are taken, the oldest goes,
+// are as many places for it as for what is in force. Once they are taken, the oldest is dropped,
 // and its stamp is noted: an override that is unknown here and not later than that may be
 // one that has ended, and is taken as such.
 
@@ -33,7 +33,7 @@ func (b *batch) room(o Override) error {
 	return nil
 }
 
-// full reports whether something has to go before another key comes. There is something
+// full reports whether something must be dropped before another key is added. There is something
 // that has ended then, since no more than half of the places may be in force.
 func (b *batch) full() bool { return len(b.store.all)+b.keys >= 2*b.store.most }
 
@@ -77,7 +77,7 @@ func (b *batch) eldest() (record, bool) {
 }
 
 // tooOld reports whether o, which has ended and is unknown here, would be the first to go.
-// It goes at once then, so that servers forget the same in whatever order they hear of it.
+// It is dropped at once then, so that servers forget the same in any order of messages.
 func (b *batch) tooOld(o Override) bool {
 	if b.ended(o) {
 		return true

@@ -37,7 +37,7 @@ func pin(t *testing.T, s *Store, k Key) Override {
 	return o
 }
 
-func TestWhatHasEndedTakesNoRoomFromWhatIsToBeInForce(t *testing.T) {
+func TestEndedOverridesTakeNoRoomFromThoseInForce(t *testing.T) {
 	s, db := few(t, 20)
 	for i := range 100 {
 		pin(t, s, pinned(i))
@@ -62,7 +62,7 @@ func TestWhatHasEndedTakesNoRoomFromWhatIsToBeInForce(t *testing.T) {
 }
 
 // A server was away while an override was taken back and forgotten.
-func TestWhatWasForgottenIsNotBroughtBack(t *testing.T) {
+func TestForgottenOverridesDoNotReturn(t *testing.T) {
 	s, _ := few(t, 5)
 	away, _ := few(t, 5)
 	old := pin(t, away, pinned(0))

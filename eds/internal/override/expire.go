@@ -7,17 +7,17 @@ import (
 	"github.com/google/uuid"
 )
 
-// How long a decision that ended is kept: a server that was away for longer brings
-// it back. One about a process that is gone matters to nobody much sooner.
+// How long an override that ended is kept: a server that was away for longer brings
+// it back. One for a process that has left is needed for a shorter time.
 const (
 	keepEnded   = 30 * 24 * time.Hour
 	keepProcess = 2 * 24 * time.Hour
 	forgetMost  = 500 // at a time
 )
 
-// Run ends decisions on time, and forgets what ended long ago, until ctx ends. A
+// Run ends overrides on time, and forgets what ended long ago, until ctx ends. A
 // wall clock that was set is noticed within lookEvery. A disk that fails does not
-// keep a decision from ending.
+// keep an override from ending.
 func (s *Store) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -28,7 +28,7 @@ func (s *Store) Run(ctx context.Context) {
 		case <-s.sooner: // something expires earlier than what was waited for
 		case <-timer.C:
 			if err := s.Expire(); err != nil {
-				s.logger.Warn("the audit lacks which decisions have ended", "error", err)
+				s.logger.Warn("could not record expired overrides in the audit: check the disk of --data-dir", "err", err)
 			}
 		}
 		timer.Reset(s.untilExpiry())
@@ -89,7 +89,7 @@ func (s *Store) findExpiry() {
 	}
 }
 
-// forgotten reports whether o ended so long ago that nobody keeps it.
+// forgotten reports whether o ended so long ago that no server keeps it.
 func (o Override) forgotten(now time.Time) bool {
 	if o.InForce(now) {
 		return false

@@ -18,7 +18,7 @@ import (
 
 const childEnv = "ROLLCALL_TEST_DECIDE_IN"
 
-// TestMain makes this binary, when it is told so, the process that is killed.
+// TestMain turns this binary, when asked by its environment, into the process that is killed.
 func TestMain(m *testing.M) {
 	if path := os.Getenv(childEnv); path != "" {
 		if err := decideForever(path); err != nil {

@@ -2,9 +2,9 @@ package override
 
 import "fmt"
 
-// What follows are the decisions about lists as the HTTP API makes them.
+// What follows are the overrides about lists as the HTTP API makes them.
 
-// Create keeps o unless its key has a decision: then it returns ErrExists. The
+// Create keeps o unless its key has an override: then it returns ErrExists. The
 // revision returned is the first one that o is in.
 func (s *Store) Create(o Override) (uint64, error) {
 	_, revision, err := s.Edit(Edit{Key: o.Key, Actor: o.Actor, Reason: o.Reason, Change: func(_ Override, exists bool) (Override, error) {

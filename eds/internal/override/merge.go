@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Merge takes decisions that other servers hold. Of two about one key the one with
+// Merge takes overrides that other servers hold. Of two about one key the one with
 // the higher stamp stays, whatever the order in which they come. It returns those
 // that are news here, once they are on disk; the error names what was refused and
 // does not keep the others out.
@@ -60,8 +60,8 @@ func (b *batch) merge(o Override) (won bool, err error) {
 	return true, nil
 }
 
-// overtake notes a decision that came too late, unless it was known before. Of two
-// revocations, such as several servers make when a member is gone, one is enough.
+// overtake notes an override that came too late, unless it was known before. Of two
+// revocations, such as several servers make when a member has left, one is enough.
 func (b *batch) overtake(o Override, by record) {
 	if o.Revoked && by.Revoked || b.store.knows(o.Stamp) {
 		return
@@ -84,21 +84,21 @@ func joinFew(errs []error) error {
 	return errors.Join(errs...)
 }
 
-// Encode writes decisions for another server.
+// Encode writes overrides for another server.
 func Encode(list []Override) ([]byte, error) { return json.Marshal(list) }
 
-// Decode reads what Encode wrote, from the network: every decision is checked.
+// Decode reads what Encode wrote, from the network: every override is checked.
 func Decode(b []byte) ([]Override, error) {
 	var list []Override
 	if err := json.Unmarshal(b, &list); err != nil {
-		return nil, fmt.Errorf("decisions of another server: %w", err)
+		return nil, fmt.Errorf("overrides of another server: %w", err)
 	}
 	for i, o := range list {
 		if err := o.Check(); err != nil {
-			return nil, fmt.Errorf("decision %d of another server: %w", i, err)
+			return nil, fmt.Errorf("override %d of another server: %w", i, err)
 		}
 		if o.Stamp.Wall <= 0 {
-			return nil, fmt.Errorf("decision %d of another server has no stamp", i)
+			return nil, fmt.Errorf("override %d of another server has no stamp", i)
 		}
 	}
 	return list, nil

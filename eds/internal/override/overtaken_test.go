@@ -7,9 +7,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// A revocation that arrives after a later decision changes nothing, and the audit
-// says that somebody made it; once.
-func TestARevocationThatCameTooLateIsInTheAudit(t *testing.T) {
+// A revocation that arrives after a later override changes nothing, and the audit
+// records it, once.
+func TestLateRevocationIsInTheAudit(t *testing.T) {
 	s := newStore(t)
 	wall, server := time.Now().UnixMilli(), uuid.UUID{1}
 	later := Override{Key: drained, State: Drain, Since: epoch, Stamp: Stamp{Wall: wall, Server: server}}

@@ -70,8 +70,8 @@ func held(s *Store) map[Key]Override {
 
 var someKeys = []Key{{Service: "a"}, {Service: "a", Host: "10.0.0.1:80"}, {Service: "b", Host: "10.0.0.1:80"}}
 
-// decision draws one that some server may have made.
-func decision(t *rapid.T) Override {
+// drawOverride draws one that some server may have made.
+func drawOverride(t *rapid.T) Override {
 	o := Override{
 		Key:     rapid.SampledFrom(someKeys).Draw(t, "key"),
 		Revoked: rapid.Bool().Draw(t, "revoked"),
@@ -81,7 +81,7 @@ func decision(t *rapid.T) Override {
 		},
 		Since: epoch,
 	}
-	o.Reason = o.Stamp.String() + o.Name() // a stamp is one decision
+	o.Reason = o.Stamp.String() + o.Name() // a stamp is one override
 	switch {
 	case o.Revoked:
 	case o.Host == "":
@@ -95,7 +95,7 @@ func decision(t *rapid.T) Override {
 	return o
 }
 
-// byStamp leaves one of those that would be the same decision.
+// byStamp leaves one of those that would be the same override.
 func byStamp(list []Override) []Override {
 	one := make(map[string]Override)
 	for _, o := range list {
@@ -104,11 +104,11 @@ func byStamp(list []Override) []Override {
 	return slices.Collect(maps.Values(one))
 }
 
-func TestReplicasAgreeInWhateverOrderDecisionsCome(t *testing.T) {
+func TestReplicasAgreeInAnyOrderOfMessages(t *testing.T) {
 	dbs := newFiles(t, 2)
 	rapid.Check(t, func(rt *rapid.T) {
 		clock := &fake{epoch.Add(time.Duration(rapid.IntRange(0, 4).Draw(rt, "seconds")) * time.Second)}
-		all := byStamp(rapid.SliceOfN(rapid.Custom(decision), 1, 8).Draw(rt, "decisions"))
+		all := byStamp(rapid.SliceOfN(rapid.Custom(drawOverride), 1, 8).Draw(rt, "overrides"))
 		want := make(map[Key]Override)
 		for _, o := range all {
 			if was, ok := want[o.Key]; !ok || o.Stamp.Compare(was.Stamp) > 0 {
@@ -145,7 +145,7 @@ func TestReplicasAgreeInWhateverOrderDecisionsCome(t *testing.T) {
 	})
 }
 
-// checkSums computes anew what a store keeps up to date.
+// checkSums recomputes what a store keeps up to date.
 func checkSums(t *rapid.T, s *Store, now time.Time) {
 	var digest Digest
 	etags := make(map[string]etag)
@@ -170,7 +170,7 @@ func checkSums(t *rapid.T, s *Store, now time.Time) {
 // What is decided at one of three servers, and what they tell each other of it at
 // any time and twice, comes to the same everywhere once all was told; every answer
 // is as a plain map would give it.
-func TestServersThatDecideAndTellEachOtherConverge(t *testing.T) {
+func TestServersThatShareOverridesConverge(t *testing.T) {
 	dbs := newFiles(t, 3)
 	rapid.Check(t, func(rt *rapid.T) {
 		clock := &fake{epoch}

@@ -12,12 +12,12 @@ import (
 	"github.com/google/uuid"
 )
 
-// Stamp is the moment of a decision on a hybrid logical clock: the wall clock,
-// moved on by every stamp seen, so that what follows a decision is later than it
-// even where clocks differ. Of two decisions about one thing the higher wins.
+// Stamp is the moment of an override on a hybrid logical clock: the wall clock,
+// moved on by every stamp seen, so that what follows an override is later than it
+// even where clocks differ. Of two overrides about one thing the higher wins.
 type Stamp struct {
 	Wall   int64  // milliseconds since 1970, below 1<<48
-	Count  uint32 // of decisions within that millisecond
+	Count  uint32 // of overrides within that millisecond
 	Server uuid.UUID
 }
 
@@ -26,14 +26,14 @@ const (
 	stampText = 12 + 1 + 8 + 1 + 32
 
 	// maxAhead is how far ahead of this server's clock another one's may be: one bad
-	// clock must not stamp decisions that no other server can overrule. A clock that
+	// clock must not stamp overrides that no other server can overrule. A clock that
 	// was an hour or a time zone ahead for a while must not do so either: what was
-	// stamped by it is accepted, and whatever is decided next is later.
+	// stamped by it is accepted, and whatever is set next is later.
 	maxAhead = 24 * time.Hour
 )
 
 // ErrAhead is returned for a stamp from a clock that cannot be believed.
-var ErrAhead = errors.New("its clock is more than a day ahead of this server's: set the clocks of the eds servers")
+var ErrAhead = errors.New("its clock is more than a day ahead of this server's: correct the clocks of the EDS servers")
 
 // Compare orders stamps.
 func (s Stamp) Compare(other Stamp) int {
@@ -50,7 +50,7 @@ func (s Stamp) String() string {
 
 // ParseStamp reads what String wrote, and nothing else.
 func ParseStamp(text string) (Stamp, error) {
-	bad := fmt.Errorf("stamp %.60q is not one of a decision", text)
+	bad := fmt.Errorf("stamp %.60q is not the stamp of an override", text)
 	if len(text) != stampText || text[12] != '-' || text[21] != '-' {
 		return Stamp{}, bad
 	}
@@ -85,7 +85,7 @@ func (s Stamp) check(now time.Time) error {
 	}
 }
 
-// clock makes stamps. It is owned by whoever holds the store's write lock.
+// clock makes stamps. It is guarded by the store's write lock.
 type clock struct {
 	server uuid.UUID
 	last   Stamp // the highest seen

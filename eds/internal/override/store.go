@@ -21,7 +21,7 @@ import (
 // another is refused.
 const format = "1"
 
-// DefaultMaxInForce is how many decisions may be in force unless Options say
+// DefaultMaxInForce is how many overrides may be in force unless Options say
 // otherwise. As many again may be kept that have ended.
 const DefaultMaxInForce = 10_000
 
@@ -34,13 +34,13 @@ var (
 
 // Options are the parts of a Store.
 type Options struct {
-	Server uuid.UUID        // stamps decisions; zero: one that is made once and kept in the db
+	Server uuid.UUID        // stamps overrides; zero: one that is made once and kept in the db
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: none
 
 	MaxInForce int // 0 stands for DefaultMaxInForce
 
-	Unreadable func(kind string) // called for each record on disk that is skipped since it cannot be read; nil: nobody
+	Unreadable func(kind string) // called for each record on disk that is skipped since it cannot be read; may be nil
 }
 
 // What a record that cannot be read is of.
@@ -60,7 +60,7 @@ func BucketNames() []string {
 	return []string{string(bucket), string(metaBucket), string(auditBucket), string(stampsBucket)}
 }
 
-// Store keeps the newest decision about each key. All methods may be called from
+// Store keeps the newest override about each key. All methods may be called from
 // any goroutine but for Run and Made, which have one owner; a write returns after
 // bbolt has synced it to disk.
 type Store struct {
@@ -106,7 +106,7 @@ type record struct {
 	sum     [sha256.Size]byte // of key and stamp
 }
 
-// NewStore reads the decisions in db. The caller owns db and closes it after the
+// NewStore reads the overrides in db. The caller owns db and closes it after the
 // last call to the Store.
 func NewStore(db DB, opts Options) (*Store, error) {
 	s := &Store{
@@ -152,8 +152,8 @@ func (s *Store) read(tx *bbolt.Tx) error {
 		r, err := readRecord(k, v, s.clock.server)
 		if err != nil {
 			service, host, _ := strings.Cut(string(k), "\x00")
-			s.logger.Error("an override on disk cannot be read and is not in force: make it again, unless another EDS server has it",
-				"service", service, "host", host, "error", err)
+			s.logger.Error("ignoring an override that cannot be read from disk: set it again, unless another EDS server has it",
+				"service", service, "endpoint", host, "err", err)
 			s.unreadable(UnreadableOverride)
 			return nil
 		}
@@ -171,9 +171,9 @@ func readRecord(k, v []byte, self uuid.UUID) (record, error) {
 		return r, err
 	}
 	if !bytes.Equal(diskKey(r.Key), k) {
-		return r, fmt.Errorf("it says that it is about the %s", r.Key.Name())
+		return r, fmt.Errorf("its key does not match its contents, which name the %s", r.Key.Name())
 	}
-	if r.Stamp.IsZero() { // written before decisions were stamped
+	if r.Stamp.IsZero() { // written before overrides were stamped
 		r.Stamp = Stamp{Wall: max(r.Since.UnixMilli(), 1), Server: self}
 	}
 	return r, r.Check()
@@ -231,8 +231,8 @@ func (s *Store) count(r record, by int) {
 	s.stale[r.Key] = true
 }
 
-// InForce returns the decisions in force, sorted by service, then host, and the
-// revision that they make up. Nobody may write to what it returns.
+// InForce returns the overrides in force, sorted by service, then host, and the
+// revision that they make up. Callers must not modify the result.
 func (s *Store) InForce() ([]Override, uint64) {
 	s.mu.RLock()
 	sorted, revision, fresh := s.sorted, s.revision, len(s.stale) == 0
@@ -246,7 +246,7 @@ func (s *Store) InForce() ([]Override, uint64) {
 	return s.sorted, s.revision
 }
 
-const fewStale = 32 // above, sorting all anew is cheaper
+const fewStale = 32 // above, sorting everything is cheaper
 
 // sort brings sorted up to date. The caller holds mu.
 func (s *Store) sort() {
@@ -281,7 +281,7 @@ func (s *Store) place(k Key) {
 	}
 }
 
-// Get returns the decision in force that has this id.
+// Get returns the override in force that has this id.
 func (s *Store) Get(id string) (Override, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -294,13 +294,13 @@ func (s *Store) Get(id string) (Override, bool) {
 // reader that was away sees one, however many changes there were.
 func (s *Store) Changed() <-chan struct{} { return s.changed }
 
-// Made receives after a decision was made at this server. It holds one signal.
+// Made receives after an override was made at this server. It holds one signal.
 func (s *Store) Made() <-chan struct{} { return s.made }
 
-// maxFresh bounds what nobody has taken yet; what is dropped, Digest finds.
+// maxFresh bounds what is not taken yet; what is dropped, Digest finds.
 const maxFresh = 4096
 
-// TakeMade returns the decisions made at this server since it was last called, the
+// TakeMade returns the overrides made at this server since it was last called, the
 // latest maxFresh at most. It has one caller.
 func (s *Store) TakeMade() []Override {
 	s.mu.Lock()

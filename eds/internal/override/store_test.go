@@ -90,7 +90,7 @@ func TestCreateReplaceDelete(t *testing.T) {
 	wantList(t, s, 7, a, b)
 }
 
-func TestWhatIsRefusedChangesNothing(t *testing.T) {
+func TestRefusedRequestChangesNothing(t *testing.T) {
 	s := newStore(t)
 	a := list("a", Merge, "10.0.0.1:80")
 	if _, err := s.Create(a); err != nil {
@@ -118,7 +118,7 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 	}
 }
 
-func TestOverridesAreThereAfterReopening(t *testing.T) {
+func TestOverridesSurviveReopening(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	s, db := open(t, path)
 	full := list("a", Merge, "10.0.0.1:80", "[fd00::1]:80")
@@ -171,7 +171,7 @@ func TestListsFromBeforeProbesAreRead(t *testing.T) {
 }
 
 // What a failed write leaves is what is on disk.
-func TestAWriteThatFailsIsNotInMemoryEither(t *testing.T) {
+func TestFailedWriteIsNotInMemory(t *testing.T) {
 	s, db := open(t, filepath.Join(t.TempDir(), "db"))
 	a := list("a", Pin, "10.0.0.1:80")
 	if _, err := s.Create(a); err != nil {

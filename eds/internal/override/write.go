@@ -11,28 +11,28 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Edit is a change of one decision.
+// Edit is a change of one override.
 type Edit struct {
 	Key           Key
-	Actor, Reason string // who decides, and why; without a reason that of Change counts
+	Actor, Reason string // who makes the change, and why; without a reason that of Change counts
 
-	// IfMatch judges the present tags of the service and of the decision, each "" when
-	// nothing is decided, right before the change; nil lets every one pass.
-	IfMatch func(service, decision string) bool
+	// IfMatch judges the present tags of the service and of the override, each "" when
+	// there is none, right before the change; nil lets every one pass.
+	IfMatch func(service, override string) bool
 
 	// Change returns the new override, given the present one. With Revoked it ends the
-	// present one, if there is one; ErrUnchanged leaves it as it is. The Store sets Key,
+	// present one, if there is one; ErrUnchanged keeps it. The Store sets Key,
 	// ID, Stamp, Actor and Reason, and Since when that is zero. It must not block, and
 	// may be called from another goroutine.
 	Change func(was Override, exists bool) (Override, error)
 }
 
-// ErrUnchanged is what Edit.Change returns to leave an override as it is.
-var ErrUnchanged = errors.New("the override stays as it is")
+// ErrUnchanged is what Edit.Change returns to keep an override unchanged.
+var ErrUnchanged = errors.New("the override is unchanged")
 
-// Edit changes or ends an override and returns it as it is then, a tombstone if it was
+// Edit changes or ends an override and returns the new one, a tombstone if it was
 // ended, with the first revision that it is in: 0 where nothing was to be done. An error
-// of Change is returned as it is; ErrStale is that of IfMatch.
+// of Change is returned unwrapped; ErrStale means that IfMatch failed.
 func (s *Store) Edit(e Edit) (Override, uint64, error) {
 	var made Override
 	revision, err := s.write(func(b *batch) error {
@@ -73,9 +73,9 @@ func (e Edit) match(b *batch, was record) error {
 	return nil
 }
 
-// Revoke ends a decision, or returns ErrNotFound. ifMatch is as in Edit. What it
+// Revoke ends an override, or returns ErrNotFound. ifMatch is as in Edit. What it
 // returns is the tombstone.
-func (s *Store) Revoke(k Key, actor, reason string, ifMatch func(service, decision string) bool) (Override, uint64, error) {
+func (s *Store) Revoke(k Key, actor, reason string, ifMatch func(service, override string) bool) (Override, uint64, error) {
 	var made Override
 	revision, err := s.write(func(b *batch) error {
 		was := b.get(k)
@@ -100,7 +100,7 @@ type write struct {
 	done     bool
 }
 
-var errAbandoned = errors.New("the change was given up before it was written")
+var errAbandoned = errors.New("the change was abandoned before it was written")
 
 // write applies a change together with those that others queued meanwhile: one
 // sync of the disk serves them all.
@@ -137,9 +137,9 @@ func (s *Store) commit(queue []*write) {
 	}
 	if err := b.save(); err != nil {
 		for _, w := range queue {
-			w.err = fmt.Errorf("keep the decision: %w", err) // what it was refused for may not be so
+			w.err = fmt.Errorf("store the override: %w", err) // what it was refused for may not be so
 		}
-		b.puts, b.evicted = b.puts[:expired], s.evicted // the time of those is over all the same
+		b.puts, b.evicted = b.puts[:expired], s.evicted // these have expired anyway
 	}
 	first := s.publish(b)
 	for i, w := range queue {
@@ -197,7 +197,7 @@ type batch struct {
 type put struct {
 	record
 	forget bool // rather than keep
-	fresh  bool // decided just now
+	fresh  bool // made just now
 }
 
 // get returns what is known of k; the store's part only its writer changes.
@@ -218,7 +218,7 @@ func (b *batch) etag(service string) etag {
 	return b.store.etags[service]
 }
 
-// decide stamps and takes a decision of this server.
+// decide stamps and stores an override of this server.
 func (b *batch) decide(o Override) (Override, error) {
 	o.Stamp = b.clock.next(b.now)
 	if o.Since.IsZero() {

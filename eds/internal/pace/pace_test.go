@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestAChangeWaitsForThoseThatFollowCloselyAndNoLonger(t *testing.T) {
+func TestChangeWaitsForThoseThatFollowCloselyAndNoLonger(t *testing.T) {
 	start := time.Unix(1, 0)
 	var p Pace
 	for _, step := range []struct {
@@ -30,7 +30,7 @@ func TestAChangeWaitsForThoseThatFollowCloselyAndNoLonger(t *testing.T) {
 	}
 }
 
-func TestAnUrgentChangeGoesAheadUntilTooManyHave(t *testing.T) {
+func TestUrgentChangesSkipTheWaitUpToABound(t *testing.T) {
 	start := time.Unix(1, 0)
 	var p Pace
 	p.Acted(start)

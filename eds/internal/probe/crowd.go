@@ -1,7 +1,7 @@
 package probe
 
 // crowd counts the endpoints of which answers are expected, and how many of them
-// are late, so that each can tell its own silence from everybody's.
+// are late, so that each can tell its own silence from a common one.
 type crowd struct{ all, late int }
 
 // place is how one endpoint is counted.

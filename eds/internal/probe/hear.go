@@ -156,7 +156,7 @@ func (w *watcher) onTestimony(q *inquiry, e event) {
 		w.tried, w.verified = true, false
 	}
 	if v == Dead {
-		w.alone = false // whoever accepts from now on is another process
+		w.alone = false // a process that accepts from now on is another one
 	}
 	helpless := e.witness == gossipPort && e.said == unasked
 	if helpless || v == Refused || v == Contradicted || v == Dead && (q.heard.challenge != unasked || q.heard.tcp == nobody) {

@@ -93,7 +93,7 @@ func (w *watcher) askGossip() {
 			case mute, refuses:
 				return vouched // a process that gossips takes connections there
 			default:
-				return said // unasked: nobody knows whether the network is fine
+				return said // unasked: it is unknown whether the network works
 			}
 		}
 		if <-elsewhere {
@@ -183,7 +183,7 @@ func holds(conn net.Conn) bool {
 
 // knockUDP sends empty packets to a UDP port, which members of every version ignore, and
 // reports whether the kernel there says that the port is unreachable. Only a connected
-// socket hears of that. It tries again, since a process that dies closes its ports one
+// socket receives that. It tries again, since a process that dies closes its ports one
 // after the other.
 func (w *watcher) knockUDP(ctx context.Context, port netip.AddrPort) word {
 	conn, err := w.loop.opts.Dial(ctx, "udp", port.String())

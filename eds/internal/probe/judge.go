@@ -22,7 +22,7 @@ const (
 	Contradicted Verdict = "contradicted"
 )
 
-// word is what a further witness said.
+// word is the answer of a further witness.
 type word int
 
 const (
@@ -37,11 +37,11 @@ const (
 
 const (
 	failingAfter = 2 // answers in a row other than good ones
-	silentAfter  = 3 // time-outs in a row, when nobody else has any
-	// With everybody else timing out, this many more are wanted: silence that is
+	silentAfter  = 3 // time-outs in a row, while no other endpoint has any
+	// While all others time out, this many more are required: silence that is
 	// shared is the network's, or our own (compare Lifeguard's local health).
 	silentMore = 12
-	// By this factor each time-out grows when everybody else is timing out.
+	// The factor by which each time-out grows while all others time out.
 	patience = 3
 )
 
@@ -81,7 +81,7 @@ func (j *judge) answer(good bool, id string) {
 
 // testimony is what the witnesses to a refusal have said so far.
 type testimony struct {
-	tcp       word // the gossip port: refuses, answers, mute, nobody
+	tcp       word // the gossip port: refuses, answers, mute, or not asked
 	udp       word // the same port over UDP: refuses, mute
 	challenge word // the process: answers, mute
 	overdue   bool // an answer to the challenge should be here by now
@@ -103,7 +103,7 @@ func (t *testimony) add(who witness, said word) {
 }
 
 // verdict is what the testimony amounts to; Unknown as long as it proves nothing. Patient
-// waits for all of it: whoever was taken for dead wrongly before may be slow to answer.
+// waits for all of it: an endpoint that was wrongly taken for dead before may be slow to answer.
 func (t testimony) verdict(patient bool) Verdict {
 	switch {
 	case t.tcp == nobody:
@@ -122,7 +122,7 @@ func (t testimony) verdict(patient bool) Verdict {
 }
 
 // refused notes what is known after the serving port refused, and returns the verdict on
-// it. After Dead it may be called again with more: an answer that comes late still counts.
+// it. After Dead it may be called again with more: a late answer still counts.
 func (j *judge) refused(t testimony) Verdict {
 	v := t.verdict(j.verdict == Contradicted)
 	if v == Unknown {
@@ -144,7 +144,7 @@ func (j *judge) refused(t testimony) Verdict {
 func (j *judge) heard() { j.gone, j.late, j.silent, j.said = false, false, 0, unasked }
 
 // suspect gives a verdict that is no proof, unless there was proof before that the
-// process is gone.
+// process has ended.
 func (j *judge) suspect(v Verdict) {
 	if j.verdict != Dead && j.verdict != Replaced {
 		j.verdict = v
@@ -152,8 +152,8 @@ func (j *judge) suspect(v Verdict) {
 }
 
 // timeout notes a time-out while the given share of the other endpoints has them
-// too. It reports whether gossip is to be asked now: one time-out before its word
-// is needed, so that nobody waits for it.
+// too. It reports whether gossip is to be asked now: one time-out before its answer
+// is needed, so that the verdict does not wait for it.
 func (j *judge) timeout(share float64) bool {
 	j.late, j.bad = true, 0
 	j.silent++

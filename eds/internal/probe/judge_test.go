@@ -201,7 +201,7 @@ func TestGossipIsAskedOnceForASilence(t *testing.T) {
 	}
 }
 
-func TestAnAnswerWithoutAnIDIsBelieved(t *testing.T) {
+func TestAnswerWithoutAnIDIsBelieved(t *testing.T) {
 	j := &judge{expect: "me"}
 	if j.answer(true, ""); j.verdict != Good {
 		t.Errorf("%q", j.verdict)

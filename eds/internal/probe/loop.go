@@ -11,7 +11,7 @@ import (
 )
 
 // loop is the one goroutine that owns all watchers. What takes time is done by
-// others, which tell it of the outcome through events.
+// others, which report the outcome through events.
 type loop struct {
 	*Prober
 	ctx context.Context
@@ -33,17 +33,17 @@ type eventKind int
 
 const (
 	connected   eventKind = iota
-	refused               // nobody listens
+	refused               // no process listens
 	unreachable           // the dial failed otherwise, which proves nothing
 	helpless              // this process has not what it takes to dial
-	unable                // the member takes no stream
+	unable                // the member does not accept streams
 	answered
 	broke
 	witnessed // a witness to a refusal has spoken, or not
 	pinged    // gossip has
 )
 
-// event is what the loop is told.
+// event is what the loop receives.
 type event struct {
 	kind    eventKind
 	watcher *watcher
@@ -57,7 +57,7 @@ type event struct {
 	said    word    // witnessed, pinged
 }
 
-// send tells the loop of e. It reports false when the loop has ended.
+// send hands e to the loop. It reports false when the loop has ended.
 func (l *loop) send(e event) bool {
 	select {
 	case l.events <- e:
@@ -92,7 +92,7 @@ func (l *loop) run() {
 	}
 }
 
-// next tells the watcher that is due next, if it is. It tells no more than one: an
+// next wakes the watcher that is due next, if it is. It wakes no more than one: an
 // answer must not wait for the time-outs of many.
 func (l *loop) next() {
 	now := time.Now()
@@ -197,7 +197,7 @@ func FirstRound(n int, interval time.Duration) time.Duration {
 	return (1 + time.Second*time.Duration(n-1)/perSecond/interval) * interval
 }
 
-// stop leaves the evidence as it is: whoever ends does not know less for it.
+// stop keeps the evidence: ending a prober makes none of it wrong.
 func (l *loop) stop() {
 	for _, w := range l.watchers {
 		w.stop()

@@ -46,7 +46,7 @@ func lossyPing(loss float64) func(context.Context, Target) bool {
 	}
 }
 
-// imagined counts the verdicts of silence on n live hosts in a network that loses
+// imagined counts the verdicts of silence on n live endpoints in a network that loses
 // that share of all packets.
 func imagined(t *testing.T, n int, loss float64, d time.Duration) int {
 	count := 0
@@ -78,7 +78,7 @@ func imagined(t *testing.T, n int, loss float64, d time.Duration) int {
 	return count
 }
 
-func TestALossyNetworkIsNotDeath(t *testing.T) {
+func TestLossyNetworkIsNotDeath(t *testing.T) {
 	for _, tt := range []struct {
 		hosts int
 		loss  float64
@@ -97,9 +97,9 @@ func TestALossyNetworkIsNotDeath(t *testing.T) {
 	}
 }
 
-// A host that goes silent alone is judged as fast as the interval and the time-out
+// An endpoint that goes silent alone is judged as fast as the interval and the time-out
 // allow, in spite of all that protects it when others are late too.
-func TestALonelySilenceIsJudgedSoon(t *testing.T) {
+func TestLonelySilenceIsJudgedSoon(t *testing.T) {
 	for _, how := range []string{"freeze", "hang", "dark"} {
 		var took []time.Duration
 		for range 200 {
@@ -127,7 +127,7 @@ func TestALonelySilenceIsJudgedSoon(t *testing.T) {
 	}
 }
 
-func TestTheSilenceOfOthersMakesPatient(t *testing.T) {
+func TestCommonSilenceDelaysVerdicts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, 10, 0)
 		defer s.stop()
@@ -150,11 +150,11 @@ func TestTheSilenceOfOthersMakesPatient(t *testing.T) {
 		s.pass(lateFor + 2*time.Second)
 		s.do(0, "freeze")
 		s.pass(2501 * time.Millisecond)
-		s.want(0, Silent) // nobody is late any more
+		s.want(0, Silent) // no endpoint is late any more
 	})
 }
 
-func TestEndpointsKnownToBeGoneMakeNobodyPatient(t *testing.T) {
+func TestEndpointsKnownToBeDeadDoNotDelayOtherVerdicts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, 10, 0)
 		defer s.stop()
@@ -173,7 +173,7 @@ func TestEndpointsKnownToBeGoneMakeNobodyPatient(t *testing.T) {
 }
 
 // Silence that is everybody's takes long to be believed, and is not remembered.
-func TestASilenceOfMostIsJudgedLate(t *testing.T) {
+func TestSilenceOfMostIsJudgedLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, 10, 0)
 		defer s.stop()

@@ -14,7 +14,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// network is a network in memory, for virtual time. Its zero value has no hosts:
+// network is a network in memory, for virtual time. Its zero value has no endpoints:
 // every dial is refused.
 type network struct {
 	mu    sync.Mutex
@@ -25,11 +25,11 @@ type network struct {
 type host struct {
 	net *network
 
-	refusing bool          // nobody listens
+	refusing bool          // no process listens
 	rejected bool          // a firewall refuses for it, over TCP
 	walled   bool          // and over UDP
 	dropped  bool          // a firewall drops what goes to it over TCP
-	secret   bool          // nobody says that its UDP port is unreachable
+	secret   bool          // no ICMP message says that its UDP port is unreachable
 	dark     bool          // packets to it and from it vanish, and only dials try again
 	frozen   bool          // the kernel accepts, the process does not answer until it thaws
 	dialErr  error         // what every dial finds
@@ -69,7 +69,7 @@ func (n *network) host(addr string) *host {
 	return h
 }
 
-// set changes a host, and lets the change have its effect on what is open.
+// set changes an endpoint, and lets the change have its effect on what is open.
 func (h *host) set(change func(*host)) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
@@ -85,7 +85,7 @@ func (h *host) set(change func(*host)) {
 	}
 }
 
-// hangUpAll closes the host's ends of all connections.
+// hangUpAll closes the endpoint's ends of all connections.
 func (h *host) hangUpAll() {
 	if h.dark {
 		return
@@ -185,7 +185,7 @@ func (h *host) hangUp1(c *memConn) {
 	delete(h.conns, c)
 }
 
-// receive brings a request to the host.
+// receive brings a request to the endpoint.
 func (h *host) receive(c *memConn, way time.Duration) {
 	time.Sleep(way)
 	h.net.mu.Lock()
@@ -250,11 +250,11 @@ func (h *host) response() string {
 
 // memConn is the client's end of a connection.
 type memConn struct {
-	net.Conn // the methods that nobody calls
+	net.Conn // the methods that are not called
 	host     *host
 	data     chan string
-	eof      chan struct{} // closed by the host
-	asks     int           // and answers; owned by the host, as is last
+	eof      chan struct{} // closed by the endpoint
+	asks     int           // and answers; owned by the endpoint, as is last
 	last     time.Time     // when it accepted or answered
 
 	once   sync.Once
@@ -323,7 +323,7 @@ func (c *memConn) more() error {
 
 // memSocket is a connected UDP socket.
 type memSocket struct {
-	net.Conn // the methods that nobody calls
+	net.Conn // the methods that are not called
 	host     *host
 	sent     int
 	deadline time.Time

@@ -22,7 +22,7 @@ const (
 // Key names an endpoint that is watched: the same address under another id is
 // another process.
 type Key struct {
-	ID   string // the uuid that its answers should carry; "" for a manual host
+	ID   string // the uuid that its answers should carry; "" for a manual endpoint
 	Addr netip.AddrPort
 }
 
@@ -49,8 +49,8 @@ type Evidence struct {
 	Tried    bool      // a first probe had an outcome of some kind
 	Verified bool      // its last answer carried the uuid that was expected
 	Named    bool      // one of its answers carried it: one that does not is not its own
-	Unable   bool      // nothing can be learned of it: its member takes no stream
-	Alone    bool      // its member's process is gone, and its port accepts connections
+	Unable   bool      // its state is unknown: its member does not accept streams
+	Alone    bool      // its member's process has ended, and its port accepts connections
 	Late     bool      // its last probe timed out, and its gossip is not heard either
 	Since    time.Time // of Verdict
 }
@@ -58,10 +58,10 @@ type Evidence struct {
 // Options says how to probe.
 type Options struct {
 	Interval time.Duration // between two probes of an endpoint
-	Timeout  time.Duration // of one, while nobody else is late
+	Timeout  time.Duration // of one, while no other endpoint is late
 	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
 	// Stream opens a stream to the member of a target of ProbeNone. It wraps ErrNoStream
-	// for one that takes none, else the error of the dial. Nil: nobody takes one.
+	// for one that takes none, else the error of the dial. Nil: no member takes one.
 	Stream func(ctx context.Context, t Target) (Stream, error)
 	// Ping asks a member over gossip, several times at once, and reports whether
 	// any answer came. It is called from many goroutines and bounds its own wait.
@@ -93,7 +93,7 @@ type Prober struct {
 	revision uint64
 }
 
-// New returns a Prober that watches nobody yet.
+// New returns a Prober without targets.
 func New(opts Options) *Prober {
 	if opts.Interval <= 0 {
 		opts.Interval = DefaultInterval
@@ -133,7 +133,7 @@ func (p *Prober) Check(addr netip.AddrPort) {
 }
 
 // Evidence returns what is known, by endpoint. It is the same map as long as
-// nothing changes: nobody may write to it.
+// nothing changes. Callers must not modify it.
 func (p *Prober) Evidence() map[Key]Evidence {
 	p.mu.Lock()
 	defer p.mu.Unlock()

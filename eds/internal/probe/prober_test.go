@@ -8,7 +8,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// inVirtualTime plays with n hosts that serve.
+// inVirtualTime plays with n endpoints that serve.
 func inVirtualTime(t *testing.T, n int, play func(t *testing.T, s *stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, n, 0)
@@ -53,7 +53,7 @@ func TestProbesAreSpreadEvenly(t *testing.T) {
 	})
 }
 
-func TestVeryManyEndpointsAreConnectedByAndBy(t *testing.T) {
+func TestManyEndpointsAreConnectedGradually(t *testing.T) {
 	for _, tt := range []struct {
 		n        int
 		interval time.Duration
@@ -111,7 +111,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 }
 
 // A dial may succeed just after it was given up.
-func TestAConnectionThatNobodyWantsIsClosed(t *testing.T) {
+func TestUnwantedConnectionIsClosed(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		l := newLoop(t.Context(), s.p)
 		conn, err := s.net.dial(t.Context(), "tcp", s.targets[0].Addr.String())
@@ -214,7 +214,7 @@ func TestWatchReplacesTheTargets(t *testing.T) {
 	})
 }
 
-func TestTheCrowdIsThoseThatAreWatched(t *testing.T) {
+func TestCrowdIsThoseThatAreWatched(t *testing.T) {
 	inVirtualTime(t, 3, func(t *testing.T, s *stage) {
 		l := newLoop(t.Context(), s.p)
 		want := func(all, late int) {
@@ -270,7 +270,7 @@ func TestWatchChangesATarget(t *testing.T) {
 	})
 }
 
-func TestTheLastOfSeveralWatchesWins(t *testing.T) {
+func TestLastOfSeveralWatchesWins(t *testing.T) {
 	inVirtualTime(t, 3, func(t *testing.T, s *stage) {
 		for i := range 3 {
 			s.p.Watch(s.targets[i : i+1])
@@ -282,7 +282,7 @@ func TestTheLastOfSeveralWatchesWins(t *testing.T) {
 	})
 }
 
-func TestVerifiedIsOfTheLastAnswer(t *testing.T) {
+func TestVerifiedReflectsTheLastAnswer(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		s.watch(s.targets...)
 		for _, step := range []struct {
@@ -298,7 +298,7 @@ func TestVerifiedIsOfTheLastAnswer(t *testing.T) {
 	})
 }
 
-func TestOnlyThatAnEndpointGoesBadIsUrgent(t *testing.T) {
+func TestOnlyAFailingEndpointIsUrgent(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		s.watch(s.targets...)
 		s.pass(time.Second)
@@ -316,7 +316,7 @@ func TestOnlyThatAnEndpointGoesBadIsUrgent(t *testing.T) {
 	})
 }
 
-func TestLateSaysThatNothingIsHeard(t *testing.T) {
+func TestLateMeansNoAnswerYet(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		s.watch(s.targets...)
 		for _, step := range []struct {
@@ -348,7 +348,7 @@ func drain(c <-chan struct{}) bool {
 	}
 }
 
-func TestTheFirstRoundIsLongerForMore(t *testing.T) {
+func TestFirstRoundIsLongerForMore(t *testing.T) {
 	for _, tt := range []struct {
 		endpoints int
 		interval  time.Duration

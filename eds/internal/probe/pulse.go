@@ -13,7 +13,7 @@ const (
 	beatLate = time.Second
 )
 
-// pulse notices the pauses of its own process. A judge that slept judges nobody:
+// pulse notices the pauses of its own process. After a pause there is no verdict:
 // what was asked before the pause ended proves nothing.
 type pulse struct {
 	start time.Time
@@ -40,7 +40,7 @@ func (p *pulse) run(ctx context.Context, onWake func()) {
 	}
 }
 
-// beat reports whether it comes after a pause.
+// beat reports whether it follows a pause.
 func (p *pulse) beat() bool {
 	now := time.Since(p.start)
 	late := now-time.Duration(p.last.Load()) >= beatLate

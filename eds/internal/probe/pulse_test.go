@@ -34,7 +34,7 @@ func TestPulseNoticesAPause(t *testing.T) {
 	})
 }
 
-func TestAProberThatIsStartedLateDidNotSleep(t *testing.T) {
+func TestProberThatIsStartedLateDidNotSleep(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		p := New(Options{Dial: s.net.dial})
 		time.Sleep(time.Minute)
@@ -51,7 +51,7 @@ func (s *stage) sleep() {
 	s.p.pulse.last.Add(-int64(beatLate))
 }
 
-func TestAJudgeThatSleptJudgesNobody(t *testing.T) {
+func TestNoVerdictAfterAPause(t *testing.T) {
 	inVirtualTime(t, 3, func(t *testing.T, s *stage) {
 		s.watch(s.targets...)
 		s.pass(10 * time.Second)
@@ -77,7 +77,7 @@ func TestAJudgeThatSleptJudgesNobody(t *testing.T) {
 	})
 }
 
-func TestAProofHoldsAlsoAfterSleep(t *testing.T) {
+func TestProofHoldsAlsoAfterSleep(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		s.watch(s.targets...)
 		s.pass(10 * time.Second)
@@ -90,7 +90,7 @@ func TestAProofHoldsAlsoAfterSleep(t *testing.T) {
 
 // The witness of a silence must not be believed to be mute by a judge that slept
 // while it could have spoken.
-func TestAWordMissedInSleepIsNoSilence(t *testing.T) {
+func TestAnswerMissedDuringAPauseIsNoSilence(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		w := newWatcher(newLoop(t.Context(), s.p), s.targets[0], time.Now())
 		w.judge.verdict, w.judge.silent, w.judge.enough = Good, silentAfter, silentAfter
@@ -104,7 +104,7 @@ func TestAWordMissedInSleepIsNoSilence(t *testing.T) {
 	})
 }
 
-func TestATimerThatIsLateCountsForNothing(t *testing.T) {
+func TestTimerThatIsLateCountsForNothing(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		s.port(0).set(func(h *host) { h.dark = true })
 		go s.p.pulse.run(t.Context(), func() {})

@@ -59,7 +59,7 @@ func listen(t testing.TB) (net.Listener, netip.AddrPort) {
 	return ln, ln.Addr().(*net.TCPAddr).AddrPort()
 }
 
-func TestAKilledProcessIsDeadAtOnce(t *testing.T) {
+func TestKilledProcessIsDeadAtOnce(t *testing.T) {
 	var took []time.Duration
 	for range 20 {
 		member, target := startMember(t, "me")
@@ -76,7 +76,7 @@ func TestAKilledProcessIsDeadAtOnce(t *testing.T) {
 	}
 }
 
-func TestAStoppedProcessIsSilentUntilItGoesOn(t *testing.T) {
+func TestStoppedProcessIsSilentUntilItContinues(t *testing.T) {
 	member, target := startMember(t, "me")
 	for _, tt := range []struct {
 		pings bool
@@ -96,7 +96,7 @@ func TestAStoppedProcessIsSilentUntilItGoesOn(t *testing.T) {
 	}
 }
 
-func TestAPortThatOnlyTheKernelServes(t *testing.T) {
+func TestPortThatOnlyTheKernelServes(t *testing.T) {
 	ln, addr := listen(t)
 	target := Target{Key: Key{ID: "me", Addr: addr}, Kind: fleet.ProbeHTTP, Path: "/healthz"}
 	p := onRealSockets(t, false, target)
@@ -110,7 +110,7 @@ func TestAPortThatOnlyTheKernelServes(t *testing.T) {
 	await(t, p, target.Key, Dead, soon)
 }
 
-func TestARefusalWithTheGossipPortOpen(t *testing.T) {
+func TestRefusalWithTheGossipPortOpen(t *testing.T) {
 	gossip, gossipAddr := listen(t)
 	ln, addr := listen(t)
 	server := &http.Server{Handler: answer("me")}
@@ -127,7 +127,7 @@ func TestARefusalWithTheGossipPortOpen(t *testing.T) {
 }
 
 // A real server that closes idle connections, and each after an answer.
-func TestARealServerThatClosesConnections(t *testing.T) {
+func TestRealServerThatClosesConnections(t *testing.T) {
 	for name, configure := range map[string]func(*http.Server){
 		"idle ones": func(s *http.Server) {
 			s.IdleTimeout = 50 * time.Millisecond
@@ -156,8 +156,8 @@ func TestARealServerThatClosesConnections(t *testing.T) {
 }
 
 // A prober that is stopped for longer than it takes to judge finds on waking that
-// its connection was closed meanwhile, and judges nobody.
-func TestAStoppedProberJudgesNobody(t *testing.T) {
+// its connection was closed meanwhile, and gives no verdict.
+func TestStoppedProberGivesNoVerdict(t *testing.T) {
 	ln, addr := listen(t)
 	server := &http.Server{Handler: answer(""), IdleTimeout: time.Second}
 	served := make(chan error)

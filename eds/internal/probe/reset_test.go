@@ -12,7 +12,7 @@ import (
 
 // The kernel of a dying process may accept a connection and reset it before the one
 // who dials has looked.
-func TestAConnectionResetWhileDialingIsTriedAgain(t *testing.T) {
+func TestConnectionResetWhileDialingIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, 1, 0)
 		defer s.stop()

@@ -14,7 +14,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// stage is a Prober in virtual time with the hosts that it watches.
+// stage is a Prober in virtual time with the endpoints that it watches.
 type stage struct {
 	t       *testing.T
 	net     network
@@ -22,7 +22,7 @@ type stage struct {
 	targets []Target
 	pinged  int
 	answer  time.Duration // an answer to a challenge takes
-	others  bool          // there are some that reach whoever is dark here
+	others  bool          // there are others that reach the endpoints that are dark here
 	stop    func()
 }
 
@@ -39,7 +39,7 @@ func target(i int) Target {
 	}
 }
 
-// newStage makes n hosts that serve and gossip. None is watched yet. An interval
+// newStage makes n endpoints that serve and gossip. None is watched yet. An interval
 // of 0 is the default.
 func newStage(t *testing.T, n int, interval time.Duration) *stage {
 	s := &stage{t: t}
@@ -136,7 +136,7 @@ func (s *stage) want(i int, want Verdict) {
 	}
 }
 
-// do plays one word of a script on host i. A word may have an argument: word/arg.
+// do plays one word of a script on endpoint i. A word may have an argument: word/arg.
 func (s *stage) do(i int, word string) {
 	word, arg, _ := strings.Cut(word, "/")
 	port, gossip := s.port(i), s.gossip(i)

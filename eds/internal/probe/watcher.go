@@ -11,7 +11,7 @@ import (
 const (
 	maxLines = 3 // on a lossy network an old connection may answer before a new one
 	// reopenings is how many broken lines are replaced at once between two ticks. A
-	// process that dies may accept once more before it closes its port.
+	// process that dies may accept another connection before it closes its port.
 	reopenings = 3
 	// A timer that fires this late says that the process lacks processor time.
 	timerLate = 250 * time.Millisecond
@@ -39,7 +39,7 @@ type watcher struct {
 	asked    time.Time
 	deadline time.Time // of that probe
 
-	alone    bool          // with ProbeNone: its member's process is gone, and its port accepts connections
+	alone    bool          // with ProbeNone: its member's process has ended, and its port accepts connections
 	aloneFor int           // checks since then
 	unable   time.Duration // that it takes no stream was waited for last; 0: it does
 
@@ -71,7 +71,7 @@ func newWatcher(l *loop, t Target, first time.Time) *watcher {
 	return w
 }
 
-// stop closes all that is open. What comes of it is not heard.
+// stop closes all that is open. Later outcomes are ignored.
 func (w *watcher) stop() {
 	w.dropAll()
 	w.endInquiry()
@@ -119,8 +119,8 @@ func (w *watcher) timedOut(now time.Time) {
 		w.probe(now)
 		return
 	}
-	// A program that serves one request at a time is still busy with those that nobody
-	// waits for any more: all who check leave it room to catch up.
+	// A program that serves one request at a time is still busy with abandoned
+	// ones: all servers that check leave it time to catch up.
 	if rest := now.Add(w.timeout() * time.Duration(w.target.Turn.Shares)); w.way() == single && w.tick.Before(rest) {
 		w.tick = rest
 	}
@@ -193,7 +193,7 @@ func (w *watcher) dropAll() {
 }
 
 // tell reports the evidence if it has changed, and takes the place in the crowd
-// that goes with it.
+// that belongs to it.
 func (w *watcher) tell(now time.Time) {
 	if w.judge.gone {
 		w.lateAt = time.Time{} // its silence was its own

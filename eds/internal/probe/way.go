@@ -12,7 +12,7 @@ import (
 )
 
 // ErrNoStream is returned by [Options.Stream] for a member that takes no stream.
-var ErrNoStream = errors.New("member takes no stream")
+var ErrNoStream = errors.New("member does not accept streams")
 
 // Stream is a connection to a member's process, which reports for the endpoint. Read
 // returns a first report without having asked, and one for each Ask: whether it holds
@@ -92,8 +92,8 @@ func (w *watcher) turn(now time.Time) time.Time {
 // is tried again.
 const tryStream = 5
 
-// left notes that the member's process is gone while the endpoint accepts connections:
-// it lives or goes by those from now on. One that was out of service before stays so.
+// left notes that the member's process has ended while the endpoint accepts connections:
+// these alone decide from now on. One that was out of service before stays so.
 func (w *watcher) left() bool {
 	switch w.judge.verdict {
 	case Good, Unknown, Silent, Contradicted:
@@ -160,7 +160,7 @@ func (w *watcher) accepts(ctx context.Context) bool {
 	return w.touch(ctx, w.target.Addr) == answers
 }
 
-// onStream begins to hear a stream.
+// onStream begins to read a stream.
 func (w *watcher) onStream(l *line, s Stream) {
 	l.stream, l.giveUp = s, nil
 	w.roundTrip = time.Since(l.opened)

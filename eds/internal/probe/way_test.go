@@ -13,7 +13,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/internal/turns"
 )
 
-// memStream is a stream to a member: its gossip port answers as a host does.
+// memStream is a stream to a member: its gossip port answers as an endpoint does.
 type memStream struct{ net.Conn }
 
 func (s *stage) stream(ctx context.Context, t Target) (Stream, error) {
@@ -114,7 +114,7 @@ func (s stuckStream) Ask() error {
 	return context.DeadlineExceeded
 }
 
-// Members that read nothing of their streams hold up nobody else.
+// Members that read nothing of their streams do not delay others.
 func TestStreamsThatAreStuckDoNotDelayOtherProbes(t *testing.T) {
 	const stuck = 30
 	inVirtualTime(t, 1+stuck, func(t *testing.T, s *stage) {
@@ -138,7 +138,7 @@ func TestStreamsThatAreStuckDoNotDelayOtherProbes(t *testing.T) {
 	})
 }
 
-func TestAMemberThatTakesNoStreamGoesByItsWord(t *testing.T) {
+func TestMemberWithoutStreamsIsTrustedForItsHealth(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		behind(&s.targets[0])
 		s.targets[0].Path = "old"
@@ -154,7 +154,7 @@ func TestAMemberThatTakesNoStreamGoesByItsWord(t *testing.T) {
 }
 
 // A program that serves one connection at a time must find none of ours in its way.
-func TestAForeignProgramHasOneConnectionAtATimeAndNoneIdle(t *testing.T) {
+func TestForeignProgramHasOneConnectionAtATimeAndNoneIdle(t *testing.T) {
 	for _, kind := range []fleet.ProbeKind{fleet.ProbeHTTP, fleet.ProbeTCP} {
 		for _, script := range []string{"10m", "slow/300ms 10m", "slow/2s 10m", "hang 1m", "hangup 1m", "status/503 1m", "raw/junk 1m"} {
 			inVirtualTime(t, 1, func(t *testing.T, s *stage) {
@@ -230,8 +230,8 @@ func TestEDSServersTakeTurnsToCheckAForeignProgram(t *testing.T) {
 	})
 }
 
-// Requests that nobody waits for any more keep a program that serves one at a time busy.
-func TestAForeignProgramThatIsSilentHasTimeToCatchUp(t *testing.T) {
+// Abandoned requests keep a program that serves one at a time busy.
+func TestForeignProgramThatIsSilentHasTimeToCatchUp(t *testing.T) {
 	const servers, timeout = 3, 5 * time.Second
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		target := s.targets[0]
@@ -253,7 +253,7 @@ func TestAForeignProgramThatIsSilentHasTimeToCatchUp(t *testing.T) {
 }
 
 // Two have registered one endpoint: what one of them sees is news for the other.
-func TestAConnectionThatBreaksHasOthersAtTheAddressChecked(t *testing.T) {
+func TestConnectionThatBreaksHasOthersAtTheAddressChecked(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		other := s.targets[0]
 		other.ID, other.Kind, other.Foreign, other.Gossip = "other", fleet.ProbeTCP, true, noPort
@@ -273,7 +273,7 @@ func TestAConnectionThatBreaksHasOthersAtTheAddressChecked(t *testing.T) {
 
 // Two have registered a program that closes each connection in place of an answer: what each
 // sees is no reason for the other to ask again at once.
-func TestAProgramThatHangsUpIsNotAskedWithoutEnd(t *testing.T) {
+func TestProgramThatHangsUpIsNotAskedWithoutEnd(t *testing.T) {
 	inVirtualTime(t, 1, func(t *testing.T, s *stage) {
 		first := s.targets[0]
 		first.Foreign, first.Gossip = true, noPort

@@ -25,7 +25,7 @@ func Errorf(status int, format string, args ...any) *Problem {
 	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Write answers with p. A client that may try again soon is told so by Retry-After.
+// Write answers with p, and with Retry-After where a client may try again soon.
 func (p *Problem) Write(w http.ResponseWriter) {
 	h := w.Header()
 	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {

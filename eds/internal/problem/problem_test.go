@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestAProblemIsWrittenAsADocument(t *testing.T) {
+func TestProblemIsWrittenAsADocument(t *testing.T) {
 	for status, retry := range map[int]string{400: "", 429: "1", 503: "1"} {
 		w := httptest.NewRecorder()
 		Errorf(status, "weight is %d & <too large>\xff", 7).Write(w)

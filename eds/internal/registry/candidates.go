@@ -10,18 +10,18 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// candidate is one host with what its own facts ask for.
+// candidate is one endpoint with what its own facts ask for.
 type candidate struct {
 	key      probe.Key
 	of       *candidates
-	shown    Host           // as far as it is known before anybody objects
+	shown    Host           // as known before rules are applied
 	own      *ruling        // of operators about it; nil for none
-	rules    *ruling        // the one that counts: a manual host has also that of the member at its address
+	rules    *ruling        // the one that counts: a manual endpoint has also that of the member at its address
 	alive    bool           // gossip says so
 	onBehalf bool           // another process than the endpoint's registered it
 	declines bool           // its member says that the endpoint is not to be served
-	evidence probe.Evidence // that wish was made of
-	wish     wish
+	evidence probe.Evidence // that proposal was made of
+	proposal proposal
 	stale    bool // its facts have changed, another candidate takes its place
 
 	// Of the service as a whole, by the last ranking.
@@ -29,7 +29,7 @@ type candidate struct {
 	forced     bool // an operator has it served whatever happens
 	superseded bool // by another process at its address
 
-	mute *mute // nil when it is not mute
+	silent *silent // nil when it is not silent
 }
 
 // claim is a candidate at its place among the others, with what came of it.
@@ -40,7 +40,7 @@ type claim struct {
 }
 
 // candidates are all that could be served under one name. They stay from one
-// decision to the next, so that a decision costs what changed.
+// Snapshot to the next, so that a Snapshot costs what changed.
 type candidates struct {
 	name   string
 	mode   override.Mode
@@ -49,22 +49,22 @@ type candidates struct {
 	stale  []*candidate  // that are still ranked
 	ranked []claim       // by address, the best claim to each first
 	by     override.Mode // that they are ranked by
-	bad    int           // how many go against their will, if nobody holds them
+	bad    int           // how many would be removed although they did not leave
 
-	rulings rulings // of operators, for single hosts
+	rulings rulings // of operators, for single endpoints
 
-	changed bool    // since the last decision
+	changed bool    // since the last Snapshot
 	plain   bool    // shown is of the candidates alone, without a memory
-	shown   Service // what was decided last
+	shown   Service // as of the last Snapshot
 }
 
 // few is how many candidates are given their places one by one.
 const few = 16
 
-// keep makes ranked what is not stale, and what is new, and tells all of them what
-// was decided for them.
-func (c *candidates) keep(decisions []override.Override) {
-	ruled := c.rulings.update(decisions)
+// keep makes ranked of what is not stale and what is new, and gives each candidate its
+// ruling.
+func (c *candidates) keep(overrides []override.Override) {
+	ruled := c.rulings.update(overrides)
 	for _, cand := range c.fresh {
 		cand.own = c.rulings.of(cand)
 		c.count(cand, 1)
@@ -91,7 +91,7 @@ func (c *candidates) keep(decisions []override.Override) {
 }
 
 func (c *candidates) count(cand *candidate, n int) {
-	if cand.wish.reason.against() {
+	if cand.proposal.reason.against() {
 		c.bad += n
 	}
 }
@@ -131,24 +131,24 @@ func (c *candidates) sort() {
 func keyOf(m *fleet.Member) probe.Key { return probe.Key{ID: m.ID.String(), Addr: m.Endpoint.Addr} }
 
 func memberCandidate(m *fleet.Member, key probe.Key, e probe.Evidence) *candidate {
-	w := wishOf(m, e)
+	w := proposalOf(m, e)
 	shown := Host{Endpoint: m.Endpoint, ID: key.ID, Source: Gossip, State: w.state, Since: w.since, Started: m.Started}
 	return &candidate{
-		key: key, alive: m.Liveness == fleet.Alive, evidence: e, wish: w, shown: shown,
+		key: key, alive: m.Liveness == fleet.Alive, evidence: e, proposal: w, shown: shown,
 		onBehalf: m.Probe.OnBehalf, declines: m.Endpoint.Health != fleet.Healthy,
 	}
 }
 
 // manualCandidate is served without a question unless the operator wants it probed.
 func manualCandidate(since time.Time, h *override.Host, evidence map[probe.Key]probe.Evidence) *candidate {
-	c := &candidate{key: probe.Key{Addr: h.Addr}, wish: wish{state: StateHealthy}}
+	c := &candidate{key: probe.Key{Addr: h.Addr}, proposal: proposal{state: StateHealthy}}
 	if h.Probe {
-		c.wish = probed(evidence[c.key])
+		c.proposal = probed(evidence[c.key])
 	}
-	if since.After(c.wish.since) {
-		c.wish.since = since
+	if since.After(c.proposal.since) {
+		c.proposal.since = since
 	}
-	c.shown = Host{Endpoint: h.Endpoint, Source: Manual, Probe: h.Probe, State: c.wish.state, Since: c.wish.since}
+	c.shown = Host{Endpoint: h.Endpoint, Source: Manual, Probe: h.Probe, State: c.proposal.state, Since: c.proposal.since}
 	return c
 }
 
@@ -157,7 +157,7 @@ func (c *candidate) unasked() bool { return c.shown.Source == Manual && !c.shown
 
 // rank brings together the claims to each address, of which the first counts, and
 // notes who is outranked, for those from one place to before another: it depends on
-// their neighbours. A decision for a host comes before the manual list.
+// their neighbours. An override for an endpoint comes before the manual list.
 func (c *candidates) rank(from, to int) {
 	for i := max(from, 0); i < min(to, len(c.ranked)); i++ {
 		cand := &c.ranked[i]
@@ -165,7 +165,7 @@ func (c *candidates) rank(from, to int) {
 		cand.superseded = second && c.ranked[i-1].shown.Source == Gossip
 		rules := cand.own
 		if cand.shown.Source == Manual && i+1 < len(c.ranked) && c.ranked[i+1].key.Addr == cand.key.Addr {
-			rules = c.ranked[i+1].own // what was decided for the process is about its address in the list, too
+			rules = c.ranked[i+1].own // a ruling for the process counts for its address in the list, too
 		}
 		if cand.rules != rules {
 			cand.rules, cand.host = rules, nil
@@ -176,13 +176,13 @@ func (c *candidates) rank(from, to int) {
 	}
 }
 
-// outcome is what a decision comes to for one host.
+// outcome is what is decided for one endpoint.
 type outcome struct {
 	served, held bool
-	since, until time.Time // of a host that is damped
+	since, until time.Time // of an endpoint that is damped
 }
 
-// show makes host what comes of o: it stays where that is as it was.
+// show makes host of o: the same value where nothing changed.
 func (c *claim) show(o outcome) {
 	if h := c.host; h != nil && h.Served == o.served && h.Held == o.held && h.Until.Equal(o.until) && (o.until.IsZero() || h.Since.Equal(o.since)) {
 		return
@@ -197,12 +197,12 @@ func (c *claim) show(o outcome) {
 
 // compareClaims puts the manual claim to an address first, then the process that
 // started last. One that is not shown, because gossip lost it before any probe reached
-// it, takes no address from one that is. Its forerunner on that address is gone, even where gossip has not
-// noticed yet; if clocks say otherwise, it is put last once it is known to be gone.
-// A process that registered itself has the last word on itself. Of those that others
+// it, takes no address from one that is. Its predecessor at that address has ended, even where gossip has not
+// noticed yet; if clocks say otherwise, it is put last once it is known to have ended.
+// A process that registered itself decides for itself. Of those that others
 // registered, one that is draining or unhealthy yields to one that is not: it may be
 // about its registrar alone. Where no process is left that could say more, the one that
-// was registered last has said the last word, be it that the endpoint goes.
+// was registered last decides, even if it says that the endpoint leaves.
 func compareClaims(a, b *candidate) int {
 	if c := a.key.Addr.Compare(b.key.Addr); c != 0 {
 		return c
@@ -217,30 +217,30 @@ func compareClaims(a, b *candidate) int {
 	}
 	return cmp.Or(
 		first(a.alive, b.alive),
-		first(!a.wish.hidden, !b.wish.hidden),
+		first(!a.proposal.hidden, !b.proposal.hidden),
 		first(!a.onBehalf, !b.onBehalf),
 		first(!a.yields(), !b.yields()),
 		later(),
 	)
 }
 
-// past reports whether nothing more is to be heard from c's process: it is gone, or it
+// past reports whether c's process will send nothing more: it has ended, or it
 // registered another one, and neither gossip nor a stream reaches it.
 func (c *candidate) past() bool {
 	return c.gone() || c.onBehalf && !c.alive && !c.evidence.Verified
 }
 
 // unseen reports whether c is not shown although its process may come back.
-func (c *candidate) unseen() bool { return c.wish.hidden && !c.gone() }
+func (c *candidate) unseen() bool { return c.proposal.hidden && !c.gone() }
 
-// yields reports whether another claim to the address may overrule c's own word.
+// yields reports whether another claim to the address may overrule what c says.
 func (c *candidate) yields() bool { return c.onBehalf && c.declines }
 
-// gone reports whether the process is known not to come back.
-func (c *candidate) gone() bool { return c.wish.hidden && !c.wish.reason.mute() }
+// gone reports whether the process is known not to return.
+func (c *candidate) gone() bool { return c.proposal.hidden && !c.proposal.reason.silent() }
 
 // departed reports whether c is known to have left or died. Where another process has
-// its address, that one is the endpoint, be it known here or not.
+// its address, that one is the endpoint, whether it is known here or not.
 func (c *candidate) departed() bool { return c.gone() && c.evidence.Verdict != probe.Replaced }
 
 // first orders true before false.

@@ -2,7 +2,7 @@ package registry
 
 import "testing"
 
-func TestAnAddressHasOneClaim(t *testing.T) {
+func TestAddressHasOneClaim(t *testing.T) {
 	for name, lines := range map[string]string{
 		"a new process on the address of an old one": `
 			a b join

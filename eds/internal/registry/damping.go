@@ -16,7 +16,7 @@ const (
 // together, whichever process it is.
 type damped map[netip.AddrPort]*damping
 
-// damping makes a host that comes and goes wait, longer each time.
+// damping makes an endpoint that changes often wait, longer each time.
 type damping struct {
 	removals int       // that followed each other
 	last     time.Time // of them
@@ -25,7 +25,7 @@ type damping struct {
 	waited   bool      // it is in service again
 }
 
-// removed notes that the host at addr was taken out against its will.
+// removed notes that the endpoint at addr was removed without having asked.
 func (ds *damped) removed(now time.Time, addr netip.AddrPort) {
 	if *ds == nil {
 		*ds = make(damped)
@@ -38,7 +38,7 @@ func (ds *damped) removed(now time.Time, addr netip.AddrPort) {
 	*d = damping{removals: d.removals + 1, last: now, before: d.last}
 }
 
-// takeBack forgets the last removal of the host at addr, which is in service again: it
+// takeBack forgets the last removal of the endpoint at addr, which is in service again: it
 // was a mistake.
 func (ds damped) takeBack(addr netip.AddrPort) {
 	if d := ds[addr]; d != nil && d.removals > 1 {
@@ -48,14 +48,14 @@ func (ds damped) takeBack(addr netip.AddrPort) {
 	}
 }
 
-// bad notes that the host at addr cannot be served.
+// bad notes that the endpoint at addr cannot be served.
 func (ds damped) bad(addr netip.AddrPort) {
 	if d := ds[addr]; d != nil {
 		d.back = time.Time{}
 	}
 }
 
-// spare lets hosts of c serve at once that would have to wait, those first whose wait is
+// spare lets endpoints of c serve at once that would have to wait, those first whose wait is
 // shortest: at most the given share of those that could serve waits, and never all of them.
 // What is held since nothing is heard of it may not be able to serve, nor may what an
 // operator has served whatever happens to it.
@@ -68,9 +68,9 @@ func (ds damped) spare(now time.Time, c *candidates, share float64) {
 	for _, cand := range c.ranked {
 		switch {
 		case cand.outranked:
-		case cand.wish.reason == contradicted && cand.mute.isHeld():
+		case cand.proposal.reason == contradicted && cand.silent.isHeld():
 			able++
-		case cand.wish.reason == none:
+		case cand.proposal.reason == none:
 			able++
 			if d := ds[cand.key.Addr]; d != nil && !cand.forced && !cand.unasked() && d.waits(now) {
 				waiting = append(waiting, d)
@@ -87,7 +87,7 @@ func (ds damped) spare(now time.Time, c *candidates, share float64) {
 	}
 }
 
-// waits reports whether the host, which could be served, has not waited enough.
+// waits reports whether the endpoint, which could be served, has not waited enough.
 func (d *damping) waits(now time.Time) bool {
 	if d.back.IsZero() {
 		d.back = now
@@ -96,7 +96,7 @@ func (d *damping) waits(now time.Time) bool {
 	return !d.waited
 }
 
-// apply serves a host that could be served, or makes it wait. How long it is good
+// apply serves an endpoint that could be served, or makes it wait. How long it is good
 // without a break is what counts.
 func (ds damped) apply(now time.Time, addr netip.AddrPort, due *soonest) outcome {
 	d := ds[addr]
@@ -119,7 +119,7 @@ func (ds damped) forget(now time.Time) {
 	}
 }
 
-// wait is how long the host has to be good before it is served: nothing after one
+// wait is how long the endpoint has to be good before it is served: nothing after one
 // removal, 1 s after the second, then twice as long each time, a minute at most.
 func (d *damping) wait() time.Duration {
 	if d.removals < 2 {
@@ -128,7 +128,7 @@ func (d *damping) wait() time.Duration {
 	return min(dampFirst<<min(d.removals-2, 6), dampMost)
 }
 
-// until is when a host that is good now has waited enough.
+// until is when an endpoint that is good now has waited enough.
 func (d *damping) until() time.Time {
 	if forgiven := d.forgiven(); forgiven.Before(d.back.Add(d.wait())) {
 		return forgiven
@@ -137,7 +137,7 @@ func (d *damping) until() time.Time {
 }
 
 // forgiven is when the removals are forgotten. A wait that was imposed is no time
-// in which the host did well.
+// in which the endpoint did well.
 func (d *damping) forgiven() time.Time { return d.last.Add(dampWindow + d.wait()) }
 
 func (d *damping) spent(now time.Time) bool { return !now.Before(d.forgiven()) }

@@ -42,7 +42,7 @@ func manual(mode override.Mode, ports ...uint16) override.Override {
 	return o
 }
 
-func TestRegistryDecidesWhoIsServed(t *testing.T) {
+func TestRegistryDecidesWhichEndpointsServe(t *testing.T) {
 	at := func(port uint16) func(*fleet.Member) {
 		return func(m *fleet.Member) { m.Endpoint.Addr = netip.AddrPortFrom(m.Endpoint.Addr.Addr(), port) }
 	}
@@ -107,14 +107,14 @@ func TestManualHostOnAMembersAddressIsServedAsManual(t *testing.T) {
 	}
 }
 
-func TestAPinOfNobodyMakesAService(t *testing.T) {
+func TestEmptyPinMakesAService(t *testing.T) {
 	svc, ok := decide(Input{Overrides: []override.Override{manual(override.Pin)}}).Find("myservice")
 	if !ok || svc.Mode != override.Pin || len(svc.Hosts) != 0 {
 		t.Errorf("got %+v, %v", svc, ok)
 	}
 }
 
-func TestPinShowsWhoItKeepsOut(t *testing.T) {
+func TestPinShowsExcludedEndpoints(t *testing.T) {
 	svc, ok := decide(Input{Members: []*fleet.Member{upstream(1)}, Overrides: []override.Override{manual(override.Pin)}}).Find("myservice")
 	if !ok || svc.Mode != override.Pin || len(svc.Hosts) != 1 || svc.Hosts[0].Served {
 		t.Errorf("got %+v", svc)
@@ -122,8 +122,8 @@ func TestPinShowsWhoItKeepsOut(t *testing.T) {
 }
 
 // A member that gossip has forgotten stays for as long as it serves. That it is taken out
-// must not leave a decision that the next one changes though nothing has happened.
-func TestForgottenMemberIsDroppedWithTheDecisionThatTakesItOut(t *testing.T) {
+// must not leave a Snapshot that the next one differs from though nothing has happened.
+func TestForgottenMemberIsDroppedWithTheSnapshotThatRemovesIt(t *testing.T) {
 	s := play(t, `
 		a-c join
 		b behalf

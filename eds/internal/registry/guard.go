@@ -9,13 +9,13 @@ import (
 const (
 	guardLeast  = 3                // endpoints that a service has at least for the guard to mind it
 	guardWindow = 30 * time.Second // silences that belong together
-	guardCalm   = 5 * time.Second  // without a majority missing, before the guard lets go
+	guardCalm   = 5 * time.Second  // without a majority missing, before the guard ends
 )
 
 // Guard is the refusal to take most of a service out because nothing is heard of it.
 type Guard struct {
 	Since time.Time
-	Until time.Time // when it lets go in any case; zero while this server hears nobody
+	Until time.Time // when it ends in any case; zero while this server hears no endpoint
 	Held  int       // endpoints that are served although they are silent, or contradicted
 
 	// Contradicted is how many of Held are alive by a fresh answer, although connections to
@@ -23,14 +23,14 @@ type Guard struct {
 	Contradicted int
 }
 
-// count adds a host that is held. Where the guard itself does not hold, g is as old as the
+// count adds an endpoint that is held. Where the guard itself does not hold, g is as old as the
 // first contradiction.
 func (g *Guard) count(c *candidate) {
 	g.Held++
-	if c.mute.contradicted {
+	if c.silent.contradicted {
 		g.Contradicted++
-		if g.Since.IsZero() || c.wish.since.Before(g.Since) {
-			g.Since = c.wish.since
+		if g.Since.IsZero() || c.proposal.since.Before(g.Since) {
+			g.Since = c.proposal.since
 		}
 	}
 }
@@ -38,37 +38,37 @@ func (g *Guard) count(c *candidate) {
 // Silent reports whether g holds endpoints of which nothing is heard.
 func (g *Guard) Silent() bool { return g != nil && g.Held > g.Contradicted }
 
-// mute is what is remembered of a host for as long as it would go by silence, or by
-// refusals that are not proof.
-type mute struct {
+// silent is what is remembered of an endpoint while silence, or refusals that prove
+// nothing, would remove it.
+type silent struct {
 	contradicted bool      // held since it is alive by a fresh answer, not by the guard
-	went         time.Time // when it went, unless it is held; zero: it does not count
+	went         time.Time // when it was removed, unless it is held; zero: it does not count
 	held         bool      // it is in service nevertheless
-	final        bool      // it is not held again before it was heard
+	final        bool      // not held again before it answers
 }
 
-// newMute is for a host that is mute from now on. Held is held as it is: one that
-// was out of service stays out.
-func newMute(inService bool) *mute {
+// newSilent is for an endpoint that falls silent now. One that was out of service stays out.
+func newSilent(inService bool) *silent {
 	if !inService {
-		return &mute{final: true}
+		return &silent{final: true}
 	}
-	return &mute{held: true}
+	return &silent{held: true}
 }
 
-func (m *mute) isHeld() bool { return m != nil && m.held }
+func (m *silent) isHeld() bool { return m != nil && m.held }
 
-// recent reports whether m went so lately that its silence belongs to one of now.
-func (m *mute) recent(now time.Time) bool { return now.Sub(m.went) < guardWindow }
+// recent reports whether m was removed so recently that its silence and one of now count
+// together.
+func (m *silent) recent(now time.Time) bool { return now.Sub(m.went) < guardWindow }
 
 // holdable reports whether m would be in service if it were held.
-func (m *mute) holdable(now time.Time) bool { return m.held || (!m.final && m.recent(now)) }
+func (m *silent) holdable(now time.Time) bool { return m.held || (!m.final && m.recent(now)) }
 
-// hold keeps m in service, or brings it back if it has only just gone.
-func (m *mute) hold(now time.Time) { m.held = m.holdable(now) }
+// hold keeps m in service, or returns it to service if it was removed just now.
+func (m *silent) hold(now time.Time) { m.held = m.holdable(now) }
 
-// release lets m go.
-func (m *mute) release(now time.Time) {
+// release removes m from service.
+func (m *silent) release(now time.Time) {
 	if m.held {
 		m.held, m.went = false, now
 	}
@@ -84,14 +84,14 @@ type guard struct {
 
 // tally is what the guard judges by.
 type tally struct {
-	serving int     // endpoints that nothing speaks against
-	late    int     // of these, whose last probe timed out
-	mutes   []*mute // who is held or not
+	serving int       // endpoints that nothing speaks against
+	late    int       // of these, whose last probe timed out
+	silents []*silent // who is held or not
 }
 
-// decide says who of the mute is held. Those whose last probe timed out are
+// decide says who of the silent is held. Those whose last probe timed out are
 // counted with them, since silences that begin together are judged together; else
-// half of them would be gone before there was a majority.
+// half of them would be removed before there was a majority.
 func (g *guard) decide(now time.Time, opts Options, t tally) {
 	gone, held, holdable := t.count(now)
 	all := t.serving + gone
@@ -106,15 +106,15 @@ func (g *guard) decide(now time.Time, opts Options, t tally) {
 	case held == 0:
 		g.on = false
 	case !now.Before(g.until):
-		g.letGo(time.Time{}, t.mutes)
+		g.release(time.Time{}, t.silents)
 	case majority:
 		g.calm = time.Time{}
 	case g.calm.IsZero():
 		g.calm = now
 	case now.Sub(g.calm) >= guardCalm:
-		g.letGo(now, t.mutes)
+		g.release(now, t.silents)
 	}
-	for _, m := range t.mutes {
+	for _, m := range t.silents {
 		if g.on {
 			m.hold(now)
 		} else {
@@ -124,7 +124,7 @@ func (g *guard) decide(now time.Time, opts Options, t tally) {
 }
 
 func (t tally) count(now time.Time) (gone, held, holdable int) {
-	for _, m := range t.mutes {
+	for _, m := range t.silents {
 		if m.held {
 			held++
 		}
@@ -138,31 +138,32 @@ func (t tally) count(now time.Time) (gone, held, holdable int) {
 	return gone, held, holdable
 }
 
-// letGo lets those go that are held, for good. They count as gone at the given time.
-func (g *guard) letGo(at time.Time, mutes []*mute) {
+// release removes those that are held from service, for good. They count as removed at
+// the given time.
+func (g *guard) release(at time.Time, silents []*silent) {
 	g.on = false
-	for _, m := range mutes {
+	for _, m := range silents {
 		if m.held {
-			*m = mute{went: at, final: true}
+			*m = silent{went: at, final: true}
 		}
 	}
 }
 
-// confirm lets go at an operator's word; it reports whether anybody is held. What
-// is known to be dead is no silence that others could belong to.
-func (g *guard) confirm(mutes map[probe.Key]*mute) bool {
+// confirm ends the guard at an operator's request. It reports whether any endpoint was
+// held. Endpoints known to be dead do not count as silent ones.
+func (g *guard) confirm(silents map[probe.Key]*silent) bool {
 	g.on = false
 	any := false
-	for _, m := range mutes {
+	for _, m := range silents {
 		if m.held {
 			any = true
-			*m = mute{contradicted: m.contradicted, final: true}
+			*m = silent{contradicted: m.contradicted, final: true}
 		}
 	}
 	return any
 }
 
-// suspend leaves the guard as it is, for as long as nobody is judged.
+// suspend freezes the guard while no endpoint is judged.
 func (g *guard) suspend() { g.until, g.calm = time.Time{}, time.Time{} }
 
 // due is when decide would answer differently though nothing else changes; zero
@@ -177,7 +178,7 @@ func (g *guard) due(now time.Time, t tally) time.Time {
 		due.add(g.calm.Add(guardCalm))
 		return due.at
 	}
-	for _, m := range t.mutes {
+	for _, m := range t.silents {
 		if !m.held {
 			due.add(m.went.Add(guardWindow)) // it counts no more
 		}

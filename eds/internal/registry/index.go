@@ -9,7 +9,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// index holds the candidates of every service from one decision to the next, and
+// index holds the candidates of every service from one Snapshot to the next, and
 // finds out what changed between two.
 type index struct {
 	services map[string]*candidates
@@ -22,7 +22,7 @@ type index struct {
 	manual   bool            // there was a manual list
 
 	overrides []override.Override            // that were there last
-	decisions map[string][]override.Override // of these, for hosts, by service
+	ofHosts   map[string][]override.Override // of these, for endpoints, by service
 }
 
 func newIndex() index { return index{services: make(map[string]*candidates)} }
@@ -63,13 +63,13 @@ func (x *index) update(in *Input, members []*fleet.Member) {
 	x.rank()
 }
 
-// decide finds the services for whose hosts something else was decided.
+// decide finds the services whose endpoints have other overrides than before.
 func (x *index) decide(overrides []override.Override) {
-	before := x.decisions
-	x.overrides, x.decisions = overrides, byService(overrides)
-	for _, names := range []map[string][]override.Override{before, x.decisions} {
+	before := x.ofHosts
+	x.overrides, x.ofHosts = overrides, byService(overrides)
+	for _, names := range []map[string][]override.Override{before, x.ofHosts} {
 		for name := range names {
-			if c := x.services[name]; c != nil && !c.rulings.same(x.decisions[name]) {
+			if c := x.services[name]; c != nil && !c.rulings.same(x.ofHosts[name]) {
 				c.changed = true
 			}
 		}
@@ -77,7 +77,7 @@ func (x *index) decide(overrides []override.Override) {
 }
 
 // still reports whether a candidate, or that there is none, is what m and the
-// evidence make of it. Evidence that nobody looked for is as it was.
+// evidence make of it. Evidence that was not looked up counts as unchanged.
 func (c *candidate) still(m, was *fleet.Member, evidence map[probe.Key]probe.Evidence, looked bool) bool {
 	return m.Equal(was) && (c == nil || !looked || evidence[c.key] == c.evidence)
 }
@@ -112,8 +112,8 @@ func (x *index) get(name string) *candidates {
 	return c
 }
 
-// list brings in the manual lists, and what the probes say of their hosts. There
-// are few of them: all are made anew.
+// list brings in the manual lists, and what the probes say of their endpoints. There
+// are few of them: all are rebuilt.
 func (x *index) list(in *Input) {
 	if x.manual {
 		x.manual = false
@@ -149,7 +149,7 @@ func (x *index) rank() {
 		if !c.changed {
 			continue
 		}
-		c.keep(x.decisions[name])
+		c.keep(x.ofHosts[name])
 		if len(c.ranked) == 0 && c.mode == override.Auto {
 			delete(x.services, name)
 			x.resort = true

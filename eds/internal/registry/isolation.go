@@ -1,7 +1,7 @@
 package registry
 
-// listen notes whether anybody is heard at all. A server that reaches nobody, was
-// itself paused, or hears again only now, believes no silence before everybody
+// listen notes whether any endpoint is heard. A server that reaches no endpoint, was
+// itself paused, or hears again only now, believes no silence before each endpoint
 // had a chance to be heard: over a probe, and then over gossip.
 func (r *Registry) listen(in Input, services []*candidates) {
 	was := r.isolated
@@ -16,24 +16,24 @@ func (r *Registry) listen(in Input, services []*candidates) {
 	if t := since.Add(r.opts.Round); t.After(r.deafUntil) {
 		r.deafUntil = t
 	}
-	if t := since.Add(rejoin); t.After(r.hearsayUntil) {
-		r.hearsayUntil = t
+	if t := since.Add(rejoin); t.After(r.distrustGossipUntil) {
+		r.distrustGossipUntil = t
 	}
 }
 
-// isolated reports whether somebody has fallen silent and nobody is heard. What
-// gossip says of those that are not probed counts only where nobody is: it takes
-// long to notice that everybody is gone.
+// isolated reports whether an endpoint has fallen silent and none is heard. What
+// gossip says of those that are not probed counts only where none is probed: gossip
+// takes long to notice that all are gone.
 func isolated(in Input, services []*candidates) bool {
 	silent, probed, talking := 0, 0, 0
 	for _, c := range services {
 		for _, cand := range c.ranked {
-			switch w := &cand.wish; {
+			switch w := &cand.proposal; {
 			case w.heard:
 				return false
-			case cand.mute != nil:
-				if !cand.mute.holdable(in.Now) {
-					continue // it was gone before
+			case cand.silent != nil:
+				if !cand.silent.holdable(in.Now) {
+					continue // it was removed before
 				}
 				silent++
 				if w.tried {

@@ -214,7 +214,7 @@ func TestIsolation(t *testing.T) {
 	}
 }
 
-func TestAJudgeThatSleptJudgesNobody(t *testing.T) {
+func TestNoVerdictAfterAPause(t *testing.T) {
 	for name, lines := range map[string]string{
 		"silence takes nobody out for a round": fleetOfTen + `
 			keep a-j

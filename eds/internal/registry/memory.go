@@ -8,9 +8,9 @@ import (
 
 // memory is what is remembered of one service.
 type memory struct {
-	guard  guard
-	mutes  map[probe.Key]*mute
-	damped damped
+	guard   guard
+	silents map[probe.Key]*silent
+	damped  damped
 }
 
 // memory returns what is remembered of a service, to add to it.
@@ -27,23 +27,23 @@ func (r *Registry) memory(service string) *memory {
 func (r *Registry) forget(now time.Time) {
 	for name, m := range r.memories {
 		if _, known := r.index.services[name]; !known {
-			m.mutes, m.guard = nil, guard{}
+			m.silents, m.guard = nil, guard{}
 		}
 		m.damped.forget(now)
-		if len(m.mutes) == 0 && len(m.damped) == 0 && !m.guard.on {
+		if len(m.silents) == 0 && len(m.damped) == 0 && !m.guard.on {
 			delete(r.memories, name)
 		}
 	}
 }
 
-// muteOf is what is remembered of a host that is mute now. To be held by the guard, it must
+// silentOf is what is remembered of an endpoint that is silent now. To be held by the guard, it must
 // have been in service when it fell silent. One that is alive by a fresh answer is served
 // even if it was taken out before the answer came, and that removal does not count.
-func (m *memory) muteOf(cand *candidate, inService func() bool) *mute {
-	was := m.mutes[cand.key]
-	if cand.wish.reason != contradicted {
+func (m *memory) silentOf(cand *candidate, inService func() bool) *silent {
+	was := m.silents[cand.key]
+	if cand.proposal.reason != contradicted {
 		if was == nil {
-			return newMute(inService())
+			return newSilent(inService())
 		}
 		was.contradicted = false
 		return was
@@ -52,41 +52,41 @@ func (m *memory) muteOf(cand *candidate, inService func() bool) *mute {
 		if !inService() {
 			m.damped.takeBack(cand.key.Addr)
 		}
-		return &mute{held: true, contradicted: true}
+		return &silent{held: true, contradicted: true}
 	}
 	return was
 }
 
-// findMute notes who of a service is mute, and since when.
-func (r *Registry) findMute(c *candidates) {
+// findSilent notes who of a service is silent, and since when.
+func (r *Registry) findSilent(c *candidates) {
 	m := r.memories[c.name]
 	if c.bad == 0 && m == nil {
 		return
 	}
-	var mutes map[probe.Key]*mute
+	var silents map[probe.Key]*silent
 	for _, cand := range c.ranked {
-		if cand.mute = nil; !cand.wish.reason.mute() {
+		if cand.silent = nil; !cand.proposal.reason.silent() {
 			continue
 		}
 		if m == nil {
 			m = r.memory(c.name)
 		}
-		if mutes == nil {
-			mutes = make(map[probe.Key]*mute)
+		if silents == nil {
+			silents = make(map[probe.Key]*silent)
 		}
 		if cand.superseded {
-			cand.mute = &mute{final: true}
+			cand.silent = &silent{final: true}
 		} else {
-			cand.mute = m.muteOf(cand.candidate, func() bool { _, inService := r.last.host(c.name, cand.key); return inService })
+			cand.silent = m.silentOf(cand.candidate, func() bool { _, inService := r.last.host(c.name, cand.key); return inService })
 		}
-		mutes[cand.key] = cand.mute
+		silents[cand.key] = cand.silent
 	}
 	if m != nil {
-		m.mutes = mutes
+		m.silents = silents
 	}
 }
 
-// hold decides which of a service's mute hosts stay in service.
+// hold decides which of a service's silent endpoints stay in service.
 func (r *Registry) hold(now time.Time, c *candidates, due *soonest) {
 	m := r.memories[c.name]
 	if m == nil {
@@ -96,30 +96,30 @@ func (r *Registry) hold(now time.Time, c *candidates, due *soonest) {
 	t := tally{}
 	for _, cand := range c.ranked {
 		switch {
-		case cand.mute != nil && cand.mute.contradicted && !cand.outranked:
-			if cand.mute.held {
+		case cand.silent != nil && cand.silent.contradicted && !cand.outranked:
+			if cand.silent.held {
 				t.serving++
 			}
-		case cand.mute != nil && r.isolated:
-			cand.mute.hold(now)
-		case cand.mute != nil && (deaf || cand.outranked): // it stays as it is
-		case cand.mute != nil && cand.wish.hearsay && now.Before(r.hearsayUntil): // it stays as it is
-			due.add(r.hearsayUntil)
-			if !cand.mute.held {
-				t.mutes = append(t.mutes, &mute{went: cand.mute.went, final: true}) // it counts
+		case cand.silent != nil && r.isolated:
+			cand.silent.hold(now)
+		case cand.silent != nil && (deaf || cand.outranked): // unchanged
+		case cand.silent != nil && cand.proposal.gossipOnly && now.Before(r.distrustGossipUntil): // unchanged
+			due.add(r.distrustGossipUntil)
+			if !cand.silent.held {
+				t.silents = append(t.silents, &silent{went: cand.silent.went, final: true}) // it counts
 			}
-		case cand.mute != nil:
-			t.mutes = append(t.mutes, cand.mute)
-		case cand.wish.reason == none && !cand.outranked:
+		case cand.silent != nil:
+			t.silents = append(t.silents, cand.silent)
+		case cand.proposal.reason == none && !cand.outranked:
 			t.serving++
-			if cand.wish.late {
+			if cand.proposal.late {
 				t.late++
 			}
 		}
 	}
 	if deaf {
 		m.guard.suspend()
-		if !r.isolated && (len(m.mutes) > 0 || m.guard.on) {
+		if !r.isolated && (len(m.silents) > 0 || m.guard.on) {
 			due.add(r.deafUntil)
 		}
 		return

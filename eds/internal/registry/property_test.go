@@ -15,7 +15,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// The hosts of random scripts: a to f, and second processes at two addresses.
+// The endpoints of random scripts: a to f, and second processes at two addresses.
 var someHosts = []string{"a", "b", "c", "d", "e", "f", "a2", "b2"}
 
 // randomScript plays random events, and the checks after each Decide.
@@ -59,7 +59,7 @@ var (
 	everyVerb     = slices.Concat(factVerbs, harmlessVerbs, []string{"confirm", "manual", "probe", "pin", "unpin", "drain", "exclude", "force", "release"})
 )
 
-// claims returns the hosts of all services that may be served, by service.
+// claims returns the endpoints of all services that may be served, by service.
 func (s *script) claims(svc Service) []*Host {
 	var claims []*Host
 	for i, h := range svc.Hosts {
@@ -72,7 +72,7 @@ func (s *script) claims(svc Service) []*Host {
 
 func forced(h *Host) bool { return h.Override != nil && h.Override.State == override.Force }
 
-func TestNobodyIsServedAgainstAProof(t *testing.T) {
+func TestNoEndpointIsServedAgainstAProof(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		randomScript(t, defaults, everyVerb, func(s *script) {
 			for _, svc := range s.snap.Services {
@@ -90,7 +90,7 @@ func TestNobodyIsServedAgainstAProof(t *testing.T) {
 	})
 }
 
-// proof says why a host must not be served.
+// proof says why an endpoint must not be served.
 func (s *script) proof(h *Host) string {
 	if m := s.members[nameOf(h)]; h.Source == Gossip && m != nil {
 		switch {
@@ -111,9 +111,9 @@ func (s *script) proof(h *Host) string {
 
 // Who has gone is not brought back by an objection, unless it has only just gone, or
 // answers.
-func TestHeldMeansAsItWas(t *testing.T) {
+func TestHeldEndpointsKeepTheirState(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		until := make(map[probe.Key]time.Time) // when a host was last in service
+		until := make(map[probe.Key]time.Time) // when an endpoint was last in service
 		before := &Snapshot{}
 		randomScript(t, defaults, slices.Concat(factVerbs, harmlessVerbs), func(s *script) {
 			for _, svc := range before.Services {
@@ -138,7 +138,7 @@ func TestHeldMeansAsItWas(t *testing.T) {
 }
 
 // With the guard on, at most half of a service is out by silence of half a minute.
-func TestNoMajorityGoesBySilence(t *testing.T) {
+func TestSilenceRemovesNoMajority(t *testing.T) {
 	endless := defaults
 	endless.GuardHold = 1000 * time.Hour
 	rapid.Check(t, func(t *rapid.T) {
@@ -199,7 +199,7 @@ func TestDampingLeavesTheServiceEndpoints(t *testing.T) {
 
 // Other registries are fed the same: one in another order, one more often than
 // it asked for.
-func TestDecideDependsOnNothingButWhatItIsTold(t *testing.T) {
+func TestDecideDependsOnItsInputOnly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		shuffled, eager := New(defaults), New(defaults)
 		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
@@ -232,8 +232,8 @@ func TestDecideDependsOnNothingButWhatItIsTold(t *testing.T) {
 	})
 }
 
-// Due moments come to an end, and what nobody needs any more is forgotten.
-func TestAllIsForgottenInTheEnd(t *testing.T) {
+// Due moments come to an end, and what is not needed any more is forgotten.
+func TestEverythingIsForgottenEventually(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := randomScript(t, defaults, everyVerb)
 		for n := 0; !s.due.IsZero(); n++ {

@@ -61,7 +61,7 @@ func TestTwoRegistrarsOfOneEndpoint(t *testing.T) {
 	}
 }
 
-func TestProcessHasTheLastWordOnItself(t *testing.T) {
+func TestProcessDecidesForItself(t *testing.T) {
 	for name, lines := range map[string]string{
 		"it drains": `
 			2s a draining

@@ -18,7 +18,7 @@ const (
 	DefaultRound     = 3 * time.Second
 )
 
-// rejoin is by when gossip sees everybody again, after this server could not.
+// rejoin is how long gossip takes to see all members again after this server could not.
 const rejoin = 15 * time.Second
 
 // Options says when the registry refuses to believe.
@@ -31,7 +31,7 @@ type Options struct {
 }
 
 // Input is what Decide decides from. Decide keeps Members, and the values in the
-// rest: nobody may write to them afterwards.
+// rest: callers must not modify them afterwards.
 type Input struct {
 	Now       time.Time // never before that of the last call
 	Settled   bool
@@ -50,13 +50,13 @@ type Input struct {
 type Registry struct {
 	opts Options
 
-	last     *Snapshot          // what was decided last
-	index    index              // what it was decided from
+	last     *Snapshot          // the last one
+	index    index              // what the last one was made from
 	memories map[string]*memory // of the services of which more than that matters
 
-	isolated     bool
-	deafUntil    time.Time // until then what is not heard is held
-	hearsayUntil time.Time // until then gossip's word that a member is dead is not believed
+	isolated            bool
+	deafUntil           time.Time // until then what is not heard is held
+	distrustGossipUntil time.Time // until then a member that only gossip calls dead is not removed
 }
 
 // New returns a Registry that has seen nothing.
@@ -64,16 +64,16 @@ func New(opts Options) *Registry {
 	return &Registry{opts: opts, last: &Snapshot{}, index: newIndex(), memories: make(map[string]*memory)}
 }
 
-// Confirm says that an operator knows the silent hosts of a service to be dead:
+// Confirm says that an operator knows the silent endpoints of a service to be dead:
 // those that are held now go at the next Decide. It reports whether there are any.
 func (r *Registry) Confirm(service string) bool {
 	m := r.memories[service]
-	return m != nil && m.guard.confirm(m.mutes)
+	return m != nil && m.guard.confirm(m.silents)
 }
 
 // Decide makes the Snapshot for this moment, and says when it is to be called
 // again even if nothing changes; zero for never. A member that gossip has forgotten is
-// dropped with the decision that takes it out: the rest is decided without it, so that
+// dropped with the Snapshot that removes it: the rest is decided without it, so that
 // nothing depends on how often Decide is called.
 func (r *Registry) Decide(in Input) (*Snapshot, time.Time) {
 	snap, due := r.decide(in)
@@ -88,7 +88,7 @@ func (r *Registry) decide(in Input) (*Snapshot, time.Time) {
 	r.index.update(&in, snap.Members)
 	services := r.index.sorted
 	for _, c := range services {
-		r.findMute(c)
+		r.findSilent(c)
 	}
 	r.listen(in, services)
 	snap.Isolated = r.isolated
@@ -108,7 +108,7 @@ func (r *Registry) decide(in Input) (*Snapshot, time.Time) {
 
 // keepServed sorts the members, and adds those that gossip gave up so long ago
 // that it has forgotten them, but that are still served: because they answer, or
-// because this server has heard nobody for longer than gossip remembers.
+// because this server has heard no endpoint for longer than gossip remembers.
 func (r *Registry) keepServed(members []*fleet.Member) []*fleet.Member {
 	if !sorted(members, r.last.Members) {
 		members = slices.Clone(members)
@@ -152,14 +152,14 @@ func missing(was, now []*fleet.Member) (gone []*fleet.Member) {
 	return gone
 }
 
-// countRemovals tells damping who goes now against its will. One that is alive by a fresh
+// countRemovals reports to damping which endpoints are removed now without having asked. One that is alive by a fresh
 // answer does not flap: another process at its address, or an operator, takes it out.
 func (r *Registry) countRemovals(now time.Time, c *candidates) {
 	if c.bad == 0 {
 		return
 	}
 	for _, cand := range c.ranked {
-		if !cand.wish.reason.against() || cand.wish.reason == contradicted || cand.mute.isHeld() || cand.forced || cand.yields() && cand.superseded {
+		if !cand.proposal.reason.against() || cand.proposal.reason == contradicted || cand.silent.isHeld() || cand.forced || cand.yields() && cand.superseded {
 			continue
 		}
 		if was, _ := r.last.host(c.name, cand.key); was.Served {
@@ -200,7 +200,7 @@ func (c *candidates) decide(now time.Time, m *memory, due *soonest) Service {
 		cand := &c.ranked[i]
 		if m != nil || !c.plain || !cand.judged {
 			o := cand.judge(now, m, due)
-			if cand.judged = true; o.served || !cand.wish.hidden {
+			if cand.judged = true; o.served || !cand.proposal.hidden {
 				cand.show(o)
 			} else {
 				cand.host = nil
@@ -225,18 +225,18 @@ func (c *candidates) decide(now time.Time, m *memory, due *soonest) Service {
 	return s
 }
 
-// judge says whether c is served. Damping goes on counting for one that is forced,
-// for when nobody forces it any more.
+// judge says whether c is served. Damping continues to count for one that is forced,
+// for the time when it is not forced any more.
 func (c *candidate) judge(now time.Time, m *memory, due *soonest) outcome {
 	if c.outranked {
 		return outcome{}
 	}
 	o := outcome{served: true}
 	switch {
-	case c.wish.reason == none && m != nil && !c.unasked():
+	case c.proposal.reason == none && m != nil && !c.unasked():
 		o = m.damped.apply(now, c.key.Addr, due)
-	case c.wish.reason != none:
-		held := c.mute.isHeld()
+	case c.proposal.reason != none:
+		held := c.silent.isHeld()
 		o = outcome{served: held, held: held}
 		if m != nil {
 			m.damped.bad(c.key.Addr)

@@ -11,18 +11,18 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// ruling is what operators decided for one host. A decision may name the process by
+// ruling is what operators set for one endpoint. An override may name the process by
 // its uuid and another one its address: where both say something the later counts.
 type ruling struct {
 	state  override.State
 	weight uint32
 	tags   map[string]string
-	by     *override.Override // the one that decided state; without a state the latest
+	by     *override.Override // the one that set state; without a state the latest
 
 	made [2]*override.Override // what it was made of
 }
 
-// newRuling makes one ruling of the decisions about an address and a process, either
+// newRuling makes one ruling of the overrides about an address and a process, either
 // of which may be nil.
 func newRuling(addr, id *override.Override) *ruling {
 	a, b := addr, id
@@ -47,15 +47,15 @@ func newRuling(addr, id *override.Override) *ruling {
 	return r
 }
 
-// out reports whether the host is not to be served; r may be nil.
+// out reports whether the endpoint is not to be served; r may be nil.
 func (r *ruling) out() bool {
 	return r != nil && (r.state == override.Drain || r.state == override.Exclude)
 }
 
-// force reports whether the host is to be served in any case; r may be nil.
+// force reports whether the endpoint is to be served in any case; r may be nil.
 func (r *ruling) force() bool { return r != nil && r.state == override.Force }
 
-// apply puts what r decided in place of what h says of itself; r may be nil.
+// apply replaces fields of h by what r sets; r may be nil.
 func (r *ruling) apply(h Host) Host {
 	if r == nil {
 		return h
@@ -97,25 +97,25 @@ func retag(e fleet.Endpoint, decided map[string]string) fleet.Endpoint {
 	return e
 }
 
-// rulings finds the decisions about the hosts of one service. The zero value has none.
+// rulings finds the overrides about the endpoints of one service. The zero value has none.
 type rulings struct {
 	made   []override.Override // of what: those with a host, sorted by it
 	byID   map[string]*override.Override
 	byAddr map[netip.AddrPort]*override.Override
 }
 
-// update takes in what is another decision than before. What is not stays at its
+// update takes in which overrides changed. What did not change stays at its
 // place in memory, so that a ruling made of it need not be made again. It reports whether there was any.
-func (r *rulings) update(decisions []override.Override) bool {
-	if r.same(decisions) {
+func (r *rulings) update(overrides []override.Override) bool {
+	if r.same(overrides) {
 		return false
 	}
 	if r.byID == nil {
 		r.byID, r.byAddr = make(map[string]*override.Override), make(map[netip.AddrPort]*override.Override)
 	}
 	old := r.made
-	for i := range decisions {
-		d := &decisions[i]
+	for i := range overrides {
+		d := &overrides[i]
 		for len(old) > 0 && old[0].Host < d.Host {
 			r.set(old[0].Host, nil)
 			old = old[1:]
@@ -131,11 +131,11 @@ func (r *rulings) update(decisions []override.Override) bool {
 	for _, gone := range old {
 		r.set(gone.Host, nil)
 	}
-	r.made = decisions
+	r.made = overrides
 	return true
 }
 
-// set notes the decision about a host; nil for none any more.
+// set notes the override about an endpoint; nil for none any more.
 func (r *rulings) set(host string, d *override.Override) {
 	addr, err := netip.ParseAddrPort(host)
 	switch {
@@ -150,7 +150,7 @@ func (r *rulings) set(host string, d *override.Override) {
 	}
 }
 
-// of returns what was decided for cand by itself, or nil: what it has, where that
+// of returns the ruling for cand alone, or nil: what it has, where that
 // still holds.
 func (r *rulings) of(cand *candidate) *ruling {
 	made := [2]*override.Override{r.byAddr[cand.key.Addr], r.byID[cand.key.ID]}
@@ -160,16 +160,16 @@ func (r *rulings) of(cand *candidate) *ruling {
 	return newRuling(made[0], made[1])
 }
 
-// same reports whether r was made of these decisions.
-func (r *rulings) same(decisions []override.Override) bool {
-	if len(r.made) == len(decisions) && (len(decisions) == 0 || &r.made[0] == &decisions[0]) {
+// same reports whether r was made of these overrides.
+func (r *rulings) same(overrides []override.Override) bool {
+	if len(r.made) == len(overrides) && (len(overrides) == 0 || &r.made[0] == &overrides[0]) {
 		return true
 	}
-	return slices.EqualFunc(r.made, decisions, func(a, b override.Override) bool { return a.Host == b.Host && a.Stamp == b.Stamp })
+	return slices.EqualFunc(r.made, overrides, func(a, b override.Override) bool { return a.Host == b.Host && a.Stamp == b.Stamp })
 }
 
-// byService parts the decisions for hosts by service. They are sorted by service,
-// lists before hosts.
+// byService parts the overrides for endpoints by service. They are sorted by service,
+// lists before endpoints.
 func byService(all []override.Override) map[string][]override.Override {
 	parts := make(map[string][]override.Override)
 	for len(all) > 0 {

@@ -12,7 +12,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-func TestADecisionForAHostComesFirst(t *testing.T) {
+func TestOverrideForAHostComesFirst(t *testing.T) {
 	for name, lines := range map[string]string{
 		"drain takes it out, and back": `
 			a b join
@@ -133,14 +133,14 @@ func TestADecisionForAHostComesFirst(t *testing.T) {
 			want served b
 			force at a
 			want served a b`,
-		"a decision for the process counts for its address in a list": `
+		"an override for the process counts for its address in a list": `
 			a b join
 			pin a b
 			exclude a
 			want served b
 			release a
 			want served a b`,
-		"pin over merge over automatic still holds without decisions": `
+		"pin over merge over automatic still holds without overrides": `
 			a b join
 			manual c
 			want served a b c
@@ -153,7 +153,7 @@ func TestADecisionForAHostComesFirst(t *testing.T) {
 	}
 }
 
-func TestADecisionNamesAProcessOrAnAddress(t *testing.T) {
+func TestOverrideNamesAProcessOrAnAddress(t *testing.T) {
 	for name, lines := range map[string]string{
 		"one for the process ends with it": `
 			a b join
@@ -244,7 +244,7 @@ func TestWeightAndTagsAreReplacedWhereDecided(t *testing.T) {
 	}
 }
 
-func TestADecisionNeverMakesMoreTagsThanEnvoyIsGiven(t *testing.T) {
+func TestOverrideNeverMakesMoreTagsThanEnvoyIsGiven(t *testing.T) {
 	own, decided := make(map[string]string), make(map[string]string)
 	for i := range fleet.MaxTags {
 		own["own"+string(rune('a'+i))], decided["decided"+string(rune('a'+i))] = "x", "y"
@@ -255,7 +255,7 @@ func TestADecisionNeverMakesMoreTagsThanEnvoyIsGiven(t *testing.T) {
 	}
 }
 
-func TestTheDecisionShownIsTheOneOfTheState(t *testing.T) {
+func TestOverrideShownIsTheOneOfTheState(t *testing.T) {
 	at := func(wall int64, o override.Override) *override.Override {
 		o.Stamp.Wall = wall
 		return &o
@@ -268,7 +268,7 @@ func TestTheDecisionShownIsTheOneOfTheState(t *testing.T) {
 	}
 }
 
-func TestWhatOperatorsDecidedHolds(t *testing.T) {
+func TestOverridesHold(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		randomScript(t, defaults, everyVerb, func(s *script) {
 			for _, svc := range s.snap.Services {
@@ -287,8 +287,8 @@ func TestWhatOperatorsDecidedHolds(t *testing.T) {
 	})
 }
 
-// What 10,000 decisions add to a change of one of 10,000 members.
-func BenchmarkDecideWithDecisions(b *testing.B) {
+// What 10,000 overrides add to a change of one of 10,000 members.
+func BenchmarkDecideWithOverrides(b *testing.B) {
 	in := manyMembers(10_000, func(int) string { return "myservice" })
 	for i := range in.Members {
 		o := override.Override{Key: override.Key{Service: "myservice", Host: in.Members[i].ID.String()}, Stamp: override.Stamp{Wall: int64(i + 1)}, Weight: uint32(i%100 + 1)}
@@ -304,7 +304,7 @@ func BenchmarkDecideWithDecisions(b *testing.B) {
 		o.Stamp.Wall += 1 << 20
 		o.Weight = o.Weight%100 + 1
 	}
-	for name, change := range map[string]func(*Input, int){"one member changes": oneWeight, "one decision changes": one} {
+	for name, change := range map[string]func(*Input, int){"one member changes": oneWeight, "one override changes": one} {
 		b.Run(name, func(b *testing.B) {
 			r, in := New(defaults), in
 			r.Decide(in)

@@ -79,7 +79,7 @@ func (s *script) operator(verb string, names []string) {
 
 var states = map[string]*override.State{"drain": new(override.Drain), "exclude": new(override.Exclude), "force": new(override.Force), "release": new(override.State(""))}
 
-// rule makes or takes back decisions for single hosts.
+// rule makes or takes back overrides for single endpoints.
 func (s *script) rule(state override.State, words []string) {
 	nameHost := func(name string) string { return idOf(name).String() }
 	if words[0] == "at" {

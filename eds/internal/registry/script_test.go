@@ -29,7 +29,7 @@ import (
 //	HOSTS good | answer | late | failing | silent | hanging | refused | dead | contradicted | replaced | untried
 //	HOSTS of SERVICE     they join that service, instead of "s"
 //	manual HOSTS, probe HOSTS, pin HOSTS, unpin                               operator
-//	drain | exclude | force | release [at] HOSTS    a decision for the process, or at its address
+//	drain | exclude | force | release [at] HOSTS    an override for the process, or at its address
 //	confirm, woke
 //	keep HOSTS           from now on, none of them ever leaves; without hosts: no more
 //	want served HOSTS    exactly these of all services; "nobody" is none
@@ -163,7 +163,7 @@ func (s *script) decide() {
 	}
 }
 
-// inForce are the decisions in the order in which a store has them.
+// inForce are the overrides in the order in which a store has them.
 func (s *script) inForce() []override.Override {
 	var list []override.Override
 	if s.mode != "" {

@@ -1,6 +1,6 @@
 // Package registry decides which endpoints serve: from what gossip reports, what
-// operators decided and what the probes saw, to an immutable Snapshot. It reads no
-// clock, starts no goroutine and does no I/O, so that every rule can be told as a
+// operators set and what the probes saw, to an immutable Snapshot. It reads no
+// clock, starts no goroutine and does no I/O, so that every rule can be tested as a
 // table of events.
 package registry
 
@@ -19,17 +19,17 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// Source says who put a host on the list.
+// Source says who put an endpoint on the list.
 type Source string
 
-// The sources of a host.
+// The sources of an endpoint.
 const (
 	Gossip Source = "gossip"
 	Manual Source = "manual"
 )
 
 // Snapshot is everything this EDS server holds true at one moment. It is
-// immutable: any goroutine may read it for as long as it likes, nobody writes.
+// immutable: any goroutine may read it for as long as it likes.
 type Snapshot struct {
 	// Settled is false while gossip may still know less than the truth; until then
 	// nothing in Services may be handed to an Envoy.
@@ -38,12 +38,12 @@ type Snapshot struct {
 	// Revision is the override store's revision that went in.
 	Revision uint64
 
-	// Isolated is true while somebody has fallen silent and nobody is heard:
+	// Isolated is true while an endpoint has fallen silent and none is heard:
 	// everything stays as it was, without limit.
 	Isolated bool
 
 	Services []Service       // sorted by name
-	Members  []*fleet.Member // sorted by id, quarantined and gone ones too
+	Members  []*fleet.Member // sorted by id, including quarantined and departed ones
 }
 
 // Service is one EDS resource: what is served under a name, and what is not and why.
@@ -62,18 +62,18 @@ type Service struct {
 // was is the same from one Snapshot to the next.
 type Host struct {
 	fleet.Endpoint
-	ID      string // the member's uuid; "" for a manual host
+	ID      string // the member's uuid; "" for a manual endpoint
 	Source  Source
-	Probe   bool      // a manual host that the operator wants probed
+	Probe   bool      // a manual endpoint that the operator wants probed
 	State   string    // StateHealthy and its like
 	Served  bool      // in the assignment
 	Held    bool      // served only because guard or isolation say so
 	Until   time.Time // with StateDamped: when it is served again
 	Since   time.Time // of State, by this server's clock
-	Started time.Time // of the member's process; zero for a manual host
+	Started time.Time // of the member's process; zero for a manual endpoint
 
-	// Override is what an operator decided for this host; nil for nothing. Weight and
-	// tags are what it says, and State is the host's own.
+	// Override is what an operator set for this endpoint; may be nil. Weight and
+	// tags are what it says, and State is the endpoint's own.
 	Override *override.Override
 }
 
@@ -99,7 +99,7 @@ func (s *Snapshot) InService(heard bool) map[uuid.UUID]bool {
 	ids := make(map[uuid.UUID]bool)
 	for _, svc := range s.Services {
 		for _, h := range svc.Hosts {
-			if id, err := uuid.Parse(h.ID); err == nil && h.Served && !(heard && h.Held) { // a manual host has no member
+			if id, err := uuid.Parse(h.ID); err == nil && h.Served && !(heard && h.Held) { // a manual endpoint has no member
 				ids[id] = true
 			}
 		}
@@ -121,15 +121,15 @@ func (s *Snapshot) host(service string, key probe.Key) (h Host, inService bool) 
 	return Host{}, false
 }
 
-// Same reports whether s and o are one decision, taken over from one Snapshot to
+// Same reports whether s and o are the same, taken over from one Snapshot to
 // the next since nothing asked for another. Two that are not the same may still
 // say the same.
 func (s Service) Same(o Service) bool {
 	return len(s.Hosts) > 0 && len(s.Hosts) == len(o.Hosts) && &s.Hosts[0] == &o.Hosts[0] && s.Mode == o.Mode && s.Guard == o.Guard
 }
 
-// Served returns the hosts of s that are in its assignment, in order, one for each
-// address. They are those of s: nobody writes to them.
+// Served returns the endpoints of s that are in its assignment, in order, one for each
+// address. They are those of s: do not modify them.
 func (s Service) Served() []*Host {
 	return slices.AppendSeq(make([]*Host, 0, len(s.Hosts)), s.EachServed())
 }
@@ -166,8 +166,8 @@ func (s Service) Known() int {
 	return n
 }
 
-// At returns the hosts that claim an address, the one that has it first. They are
-// those of s: nobody writes to them.
+// At returns the endpoints that claim an address, the one that has it first. They are
+// those of s: do not modify them.
 func (s Service) At(addr netip.AddrPort) []*Host {
 	i := sort.Search(len(s.Hosts), func(i int) bool { return s.Hosts[i].Addr.Compare(addr) >= 0 })
 	end := i

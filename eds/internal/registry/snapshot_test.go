@@ -42,7 +42,7 @@ func TestHostsAreFoundByTheirAddress(t *testing.T) {
 	}
 }
 
-func TestKnownEndpointsAreThoseOfWhichItIsClearWhatBecameOfThem(t *testing.T) {
+func TestKnownEndpointsAreThoseWithAClearState(t *testing.T) {
 	at := func(i byte, state string, served bool) *Host {
 		h := &Host{State: state, Served: served}
 		h.Addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, i}), 80)

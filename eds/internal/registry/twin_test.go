@@ -2,8 +2,8 @@ package registry
 
 import "reflect"
 
-// twin is a Registry that is told everything that another one is told, and that
-// makes everything anew each time: it says whether the other one missed a change.
+// twin is a Registry that receives everything that another one receives, and that
+// rebuilds everything each time: it shows whether the other one missed a change.
 type twin struct{ *Registry }
 
 func (w twin) agree(s *script) {

@@ -18,7 +18,7 @@ import (
 const (
 	atOnce     = 512                    // challenges under way; each is bounded by the profile's probe timeout
 	asideMost  = 128                    // and beside them, those of members that have not answered several
-	several    = 3                      // challenges: whoever does not exist must not keep others waiting
+	several    = 3                      // challenges: a process that does not exist must not keep others waiting
 	firstRetry = 100 * time.Millisecond // after a challenge that was not answered; doubles up to lastRetry
 	lastRetry  = 5 * time.Second
 	roundsMost = 10 * time.Second
@@ -61,7 +61,7 @@ type Voucher struct {
 	revision uint64 // of states
 }
 
-// watch is what Watch was last told.
+// watch is what Watch last received.
 type watch struct {
 	members   []*fleet.Member
 	inService func() map[uuid.UUID]bool
@@ -81,8 +81,8 @@ func New(ask func(context.Context, *fleet.Member) bool, known []*fleet.Member) *
 // Watch makes members those that are to be proven, in place of those before. What
 // is known of those that stay is kept. Of the others only the proofs of those are kept
 // that are in service still: a pool that was out of sight for long must not be out of
-// service when it is back, but what somebody recorded who is gone must not have that
-// member served at once. inService is called when that matters, not by Watch.
+// service when it is back, but a recorded message of a member that left must not
+// have it served at once. inService is called when that matters, not by Watch.
 func (v *Voucher) Watch(members []*fleet.Member, inService func() map[uuid.UUID]bool) {
 	v.watched.Put(watch{members, inService})
 }
@@ -170,7 +170,7 @@ func (v *Voucher) prove(ctx context.Context, m *fleet.Member) {
 	}
 }
 
-// note keeps what is known of m, unless nobody wants to know any more.
+// note keeps what is known of m, unless m is not watched any more.
 func (v *Voucher) note(ctx context.Context, m *fleet.Member, s State) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -57,7 +57,7 @@ func play(t *testing.T, known []*fleet.Member, f func(*Voucher, *crowd)) {
 	})
 }
 
-func TestAMemberIsAskedUntilItHasAnswered(t *testing.T) {
+func TestMemberIsAskedUntilItHasAnswered(t *testing.T) {
 	play(t, nil, func(v *Voucher, c *crowd) {
 		here, late, gone := member(1), member(2), member(3)
 		c.there[here.ID] = true
@@ -93,7 +93,7 @@ func TestAMemberIsAskedUntilItHasAnswered(t *testing.T) {
 	})
 }
 
-func TestAProofIsOfOneAddress(t *testing.T) {
+func TestProofIsOfOneAddress(t *testing.T) {
 	m := member(1)
 	play(t, []*fleet.Member{new(m)}, func(v *Voucher, c *crowd) {
 		v.Watch([]*fleet.Member{new(m)}, nobody)
@@ -109,7 +109,7 @@ func TestAProofIsOfOneAddress(t *testing.T) {
 	})
 }
 
-func TestWhoIsGoneIsForgottenButForProofsOfWhoIsInService(t *testing.T) {
+func TestDepartedMembersAreForgottenExceptProofsOfThoseInService(t *testing.T) {
 	play(t, nil, func(v *Voucher, c *crowd) {
 		var all []*fleet.Member
 		serving := make(map[uuid.UUID]bool)
@@ -144,7 +144,7 @@ func TestWhoIsGoneIsForgottenButForProofsOfWhoIsInService(t *testing.T) {
 }
 
 // However many do not exist, who does is asked in time.
-func TestWhoNeverAnswersKeepsNobodyWaiting(t *testing.T) {
+func TestMembersThatNeverAnswerDelayNoOther(t *testing.T) {
 	play(t, nil, func(v *Voucher, c *crowd) {
 		var all []*fleet.Member
 		for i := range 10 * atOnce {

@@ -15,16 +15,16 @@ const (
 	kindDigest    kind = 1 // the sums of all buckets, eight bytes each
 	kindStamps    kind = 2 // what the sender holds in some buckets, and the same is wanted back when something is missing
 	kindAnswer    kind = 3 // the same, as an answer
-	kindDecisions kind = 4 // override.Encode
+	kindOverrides kind = 4 // override.Encode
 	kindAsk       kind = 5 // kindDigest, to be answered by the same if the sums are
 )
 
 const (
-	chunkSize = 32 << 10 // bytes of decisions in one message; one alone may be longer
+	chunkSize = 32 << 10 // bytes of overrides in one message; one alone may be longer
 	stampSize = 8 + 8 + 4 + 16
 )
 
-var errShort = errors.New("message is cut short")
+var errShort = errors.New("message is truncated")
 
 func encodeDigest(k kind, d override.Digest) []byte {
 	b := append(make([]byte, 0, 1+8*len(d)), byte(k))
@@ -37,7 +37,7 @@ func encodeDigest(k kind, d override.Digest) []byte {
 func decodeDigest(b []byte) (override.Digest, error) {
 	var d override.Digest
 	if len(b) != 8*len(d) {
-		return d, fmt.Errorf("digest is %d bytes long", len(b))
+		return d, fmt.Errorf("digest is %d bytes: want %d", len(b), 8*len(d))
 	}
 	for i := range d {
 		d[i] = binary.BigEndian.Uint64(b[8*i:])
@@ -64,7 +64,7 @@ func differing(sums [2]override.Digest) (set buckets) {
 // stamps says what a server holds in some buckets.
 type stamps struct {
 	in   buckets
-	held map[string]override.Stamp // by the decision's id
+	held map[string]override.Stamp // by the override's id
 }
 
 func (s stamps) encode(k kind) []byte {
@@ -103,7 +103,7 @@ func stampsOf(in buckets, held []override.Override) stamps {
 	return s
 }
 
-// chunks writes decisions as messages.
+// chunks writes overrides as messages.
 func chunks(list []override.Override) ([][]byte, error) {
 	var messages [][]byte
 	for len(list) > 0 {
@@ -117,7 +117,7 @@ func chunks(list []override.Override) ([][]byte, error) {
 	return messages, nil
 }
 
-// chunk writes the first n decisions as a message.
+// chunk writes the first n overrides as a message.
 func chunk(list []override.Override) (b []byte, n int, err error) {
 	size := 0
 	for n < len(list) && (n == 0 || size < chunkSize) {
@@ -128,7 +128,7 @@ func chunk(list []override.Override) (b []byte, n int, err error) {
 		n--
 	}
 	v, err := override.Encode(list[:n])
-	return append([]byte{byte(kindDecisions)}, v...), n, err
+	return append([]byte{byte(kindOverrides)}, v...), n, err
 }
 
 // roughly is how long o is when written, in bytes.

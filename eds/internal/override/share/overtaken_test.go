@@ -9,10 +9,9 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/override"
 )
 
-// Two servers that were apart have each decided about the same. The later decision may
-// come together with what the other one holds: that the earlier one was made is told
-// all the same.
-func TestADecisionThatIsOvertakenByWhatComesWithItIsTold(t *testing.T) {
+// Two partitioned servers each store an override for the same host. The later one may
+// arrive together with what the other server holds: the earlier one is reported anyway.
+func TestOverrideOvertakenInTheSameMessageIsSent(t *testing.T) {
 	dbs := databases(t, 2)
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t}
@@ -24,13 +23,13 @@ func TestADecisionThatIsOvertakenByWhatComesWithItIsTold(t *testing.T) {
 		made, _ := earlier.InForce()
 		in := differing([2]override.Digest{earlier.Digest(), later.Digest()})
 		held := later.Held(in.has)
-		decisions, err := chunks(held)
+		overrides, err := chunks(held)
 		if err != nil {
 			t.Fatal(err)
 		}
 		p := &peer{member: new(later.member)}
 		earlier.sharer.peers[later.member.ID] = p
-		for _, b := range append(decisions, stampsOf(in, held).encode(kindAnswer)) {
+		for _, b := range append(overrides, stampsOf(in, held).encode(kindAnswer)) {
 			earlier.sharer.Receive(&later.member, b)
 		}
 		earlier.sharer.read(time.Now())
@@ -39,10 +38,10 @@ func TestADecisionThatIsOvertakenByWhatComesWithItIsTold(t *testing.T) {
 		}
 		told := slices.ContainsFunc(p.queue, func(b []byte) bool {
 			list, err := override.Decode(b[1:])
-			return kind(b[0]) == kindDecisions && err == nil && len(list) == 1 && list[0].Stamp == made[0].Stamp
+			return kind(b[0]) == kindOverrides && err == nil && len(list) == 1 && list[0].Stamp == made[0].Stamp
 		})
 		if !told {
-			t.Errorf("the earlier decision is not told, of %d messages", len(p.queue))
+			t.Errorf("the earlier override is not told, of %d messages", len(p.queue))
 		}
 	})
 }

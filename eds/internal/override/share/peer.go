@@ -14,15 +14,15 @@ import (
 // The bounds of what waits for one server. What is dropped, comparing finds.
 const (
 	queueBytes = 16 << 20
-	queueFresh = 4096 // decisions
+	queueFresh = 4096 // overrides
 )
 
 // peer is another EDS server. It is sent one message at a time, so that one that
-// does not answer holds up nobody else.
+// does not answer delays no other.
 type peer struct {
 	member *fleet.Member
 	busy   bool                // something is being sent
-	fresh  []override.Override // decided here just now; they go first
+	fresh  []override.Override // made here just now; they are sent first
 	queue  [][]byte
 	size   int  // bytes in queue
 	agreed bool // it held the same once
@@ -98,11 +98,11 @@ func (s *Sharer) send(ctx context.Context, sending *sync.WaitGroup, p *peer) {
 	})
 }
 
-// done notes that a message was sent. What did not arrive comes again by comparing.
+// done notes that a message was sent. What did not arrive is sent again after a comparison.
 func (s *Sharer) done(r result) {
 	p := s.peers[r.to]
 	if r.err != nil {
-		s.Logger.Debug("an eds server was not told of a decision", "server", r.to, "error", r.err)
+		s.Logger.Debug("could not send an override to an EDS server", "server", r.to, "err", r.err)
 	}
 	if p == nil {
 		return

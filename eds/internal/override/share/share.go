@@ -1,5 +1,5 @@
-// Package share keeps the decisions of several EDS servers alike. What is decided
-// at one goes to each other one at once; and each pair compares sums of all that
+// Package share replicates overrides among EDS servers. What is set at one server is
+// sent to each other one at once; and each pair compares sums of all that
 // they hold when they meet and every second, and sends what the other one lacks.
 // The rule of who wins is override's; a message that is lost costs a second.
 package share
@@ -43,7 +43,7 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Sharer shares the decisions of one EDS server.
+// Sharer shares the overrides of one EDS server.
 type Sharer struct {
 	Options
 	members latest.Value[[]*fleet.Member]
@@ -75,14 +75,14 @@ func New(opts Options) *Sharer {
 	}
 }
 
-// Members tells who is in the pool. It never blocks; it has one caller at a time,
-// and nobody may write to the slice afterwards.
+// Members receives who is in the pool. It never blocks; it has one caller at a time,
+// and the slice must not be modified afterwards.
 func (s *Sharer) Members(members []*fleet.Member) {
 	s.members.Put(members)
 }
 
 // Receive takes a message from another EDS server, and keeps it. It never blocks:
-// what is too much is dropped, and comes again. Any goroutine may call it.
+// what is too much is dropped, and sent again. Any goroutine may call it.
 func (s *Sharer) Receive(from *fleet.Member, b []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,7 +127,7 @@ func (s *Sharer) Run(ctx context.Context) {
 	}
 }
 
-// Behind reports whether some EDS server in the pool may know decisions that this
+// Behind reports whether some EDS server in the pool may know overrides that this
 // one has never seen. Any goroutine may call it.
 func (s *Sharer) Behind() bool { return s.behind.Load() > 0 }
 
@@ -169,42 +169,42 @@ func (s *Sharer) sums(p *peer) {
 	p.push(encodeDigest(k, s.Store.Digest()))
 }
 
-// spread sends what was decided here to everybody.
+// spread sends what was set here to all servers.
 func (s *Sharer) spread(made []override.Override) {
 	for _, p := range s.peers {
 		p.made(made)
 	}
 }
 
-// read looks at everything that has arrived: decisions in one write, before sums are
+// read looks at everything that has arrived: overrides in one write, before sums are
 // compared; but what other servers hold before that, since what was made here and is
-// overtaken by these decisions is told to those that never heard of it.
+// overtaken by these overrides is sent to servers that never received it.
 func (s *Sharer) read(now time.Time) {
 	s.mu.Lock()
 	inbox := s.inbox
 	s.inbox, s.size = nil, 0
 	s.mu.Unlock()
-	var decisions []override.Override
+	var overrides []override.Override
 	var others []letter
 	for _, l := range inbox {
 		if holds(l) {
 			s.warn(now, l.from, s.answer(now, l))
 			continue
 		}
-		if len(l.b) == 0 || kind(l.b[0]) != kindDecisions {
+		if len(l.b) == 0 || kind(l.b[0]) != kindOverrides {
 			others = append(others, l)
 			continue
 		}
 		list, err := override.Decode(l.b[1:])
 		s.warn(now, l.from, err)
-		decisions = append(decisions, list...)
+		overrides = append(overrides, list...)
 	}
-	if len(decisions) > 0 {
+	if len(overrides) > 0 {
 		defer s.recompare(inbox)
-		news, err := s.Store.Merge(decisions)
+		news, err := s.Store.Merge(overrides)
 		s.warn(now, inbox[0].from, err)
 		if len(news) > 0 {
-			s.Logger.Info("decisions came from another eds server", "decisions", len(news))
+			s.Logger.Info("overrides received from another EDS server", "overrides", len(news))
 		}
 	}
 	for _, l := range others {
@@ -212,12 +212,12 @@ func (s *Sharer) read(now time.Time) {
 	}
 }
 
-// holds reports whether a message tells what its sender holds.
+// holds reports whether a message says what its sender holds.
 func holds(l letter) bool {
 	return len(l.b) > 0 && (kind(l.b[0]) == kindStamps || kind(l.b[0]) == kindAnswer)
 }
 
-// recompare finds out at once whether those that decisions came from hold the same
+// recompare finds out at once whether those that overrides came from hold the same
 // now, if that was never so.
 func (s *Sharer) recompare(inbox []letter) {
 	for _, l := range inbox {
@@ -227,7 +227,7 @@ func (s *Sharer) recompare(inbox []letter) {
 	}
 }
 
-// answer does what a message other than decisions asks for.
+// answer does what a message other than overrides asks for.
 func (s *Sharer) answer(now time.Time, l letter) error {
 	p := s.peers[l.from.ID]
 	if p == nil || len(l.b) == 0 { // it sees us before we see it, and will come again
@@ -274,8 +274,8 @@ func (s *Sharer) help(p *peer, theirs stamps, ask bool) error {
 	return err
 }
 
-// compare says which of the decisions held another server lacks, and whether it has
-// some that are to be had. One that was made here and overtaken there is told too:
+// compare says which of the overrides held another server lacks, and whether it has
+// some that are to be had. One that was made here and overtaken there is sent too:
 // the other server's audit has it then.
 func compare(held []override.Override, theirs map[string]override.Stamp, self uuid.UUID) (lacks []override.Override, wants bool) {
 	same := 0
@@ -305,5 +305,5 @@ func (s *Sharer) warn(now time.Time, from *fleet.Member, err error) {
 		clear(s.warned) // it stays small
 		s.warned[err.Error()] = now
 	}
-	s.Logger.Log(context.Background(), level, "decisions of another eds server are not taken", "server", from.ID, "error", err)
+	s.Logger.Log(context.Background(), level, "ignoring overrides from another EDS server", "server", from.ID, "err", err)
 }

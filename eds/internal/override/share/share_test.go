@@ -111,7 +111,7 @@ func (w *world) traffic() (sent, size int) {
 	return w.sent, w.size
 }
 
-// meet has everybody see everybody, or nobody.
+// meet connects all servers with each other, or none.
 func (w *world) meet(see bool) {
 	w.mu.Lock()
 	w.cut = !see
@@ -129,7 +129,7 @@ func (w *world) meet(see bool) {
 	}
 }
 
-// decide makes n decisions, by a name that nobody else uses.
+// decide stores n overrides under a unique name.
 func (s *server) decide(t *testing.T, name string, n int) {
 	t.Helper()
 	for i := range n {
@@ -144,7 +144,7 @@ func (s *server) decide(t *testing.T, name string, n int) {
 	}
 }
 
-// agree waits until all servers hold the same n decisions in force, and returns how
+// agree waits until all servers hold the same n overrides in force, and returns how
 // long that took.
 func (w *world) agree(n int, limit time.Duration) time.Duration {
 	w.t.Helper()
@@ -160,13 +160,13 @@ func (w *world) agree(n int, limit time.Duration) time.Duration {
 			return time.Since(start)
 		}
 		if time.Since(start) > limit {
-			w.t.Fatalf("after %s they hold the same: %t, the first %d decisions, want %d", limit, same, len(list), n)
+			w.t.Fatalf("after %s they hold the same: %t, the first %d overrides, want %d", limit, same, len(list), n)
 		}
 		time.Sleep(limit / 1000)
 	}
 }
 
-func TestADecisionIsAtEveryServerAtOnce(t *testing.T) {
+func TestOverrideReachesEveryServerAtOnce(t *testing.T) {
 	play(t, 3, func(w *world) {
 		w.meet(true)
 		time.Sleep(100 * time.Millisecond)
@@ -179,12 +179,12 @@ func TestADecisionIsAtEveryServerAtOnce(t *testing.T) {
 		before, bytes := w.traffic()
 		time.Sleep(10 * time.Second)
 		if sent, size := w.traffic(); sent-before > 33 || size-bytes > 33*3000 { // three pairs, a digest each second
-			t.Errorf("in 10 s without a decision %d messages of %d bytes were sent", sent-before, size-bytes)
+			t.Errorf("in 10 s without an override %d messages of %d bytes were sent", sent-before, size-bytes)
 		}
 	})
 }
 
-func TestServersThatWereApartAgreeAsSoonAsTheyMeet(t *testing.T) {
+func TestPartitionedServersAgreeAfterReconnecting(t *testing.T) {
 	play(t, 2, func(w *world) {
 		w.meet(false)
 		a, b := w.servers[0], w.servers[1]
@@ -208,7 +208,7 @@ func TestServersThatWereApartAgreeAsSoonAsTheyMeet(t *testing.T) {
 	})
 }
 
-func TestOneThatSeesTheOtherFirstWaitsForIt(t *testing.T) {
+func TestServerThatSeesTheOtherFirstWaitsForIt(t *testing.T) {
 	play(t, 2, func(w *world) {
 		a, b := w.servers[0], w.servers[1]
 		a.decide(t, "a", 1)
@@ -230,7 +230,7 @@ func TestOneThatSeesTheOtherFirstWaitsForIt(t *testing.T) {
 	})
 }
 
-func TestANewServerLearnsAllDecisionsThoughMessagesAreLost(t *testing.T) {
+func TestNewServerLearnsAllOverridesThoughMessagesAreLost(t *testing.T) {
 	const many = 2000
 	play(t, 2, func(w *world) {
 		s := w.servers[0]
@@ -263,7 +263,7 @@ func TestANewServerLearnsAllDecisionsThoughMessagesAreLost(t *testing.T) {
 	})
 }
 
-func TestOneThatIsDeafDelaysNobody(t *testing.T) {
+func TestUnresponsiveServerDelaysNoOther(t *testing.T) {
 	play(t, 3, func(w *world) {
 		w.meet(true)
 		time.Sleep(100 * time.Millisecond)
@@ -283,7 +283,7 @@ func TestOneThatIsDeafDelaysNobody(t *testing.T) {
 func FuzzMessages(f *testing.F) {
 	f.Add(encodeDigest(kindDigest, override.Digest{1, 2}))
 	f.Add(stampsOf(buckets{1}, []override.Override{{ID: "0123456789abcdef", Stamp: override.Stamp{Wall: 1, Count: 2, Server: uuid.UUID{3}}}}).encode(kindStamps))
-	f.Add([]byte{byte(kindDecisions), '[', ']'})
+	f.Add([]byte{byte(kindOverrides), '[', ']'})
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) == 0 {

@@ -2,9 +2,9 @@ package registry
 
 import "testing"
 
-// What one host's own facts amount to, one service of three so that the guard
+// What one endpoint's own facts amount to, one service of three so that the guard
 // would mind.
-func TestWhoServesByTheFacts(t *testing.T) {
+func TestWhichEndpointsServe(t *testing.T) {
 	for name, lines := range map[string]string{
 		"a new member is served before it was probed": `
 			a join

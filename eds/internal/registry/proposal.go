@@ -7,7 +7,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// The states of a host, as the API shows them.
+// The states of an endpoint, as the API shows them.
 const (
 	StateHealthy   = "healthy"
 	StateUnhealthy = "unhealthy" // it says so itself, or its answers do
@@ -16,47 +16,47 @@ const (
 	StateRefusing  = "refusing"  // its port refuses while its gossip port accepts
 	StateHanging   = "hanging"   // its port is silent while its gossip answers
 	StateSilent    = "silent"    // nothing of it answers
-	StateDamped    = "damped"    // it is back, but has come and gone too often
+	StateDamped    = "damped"    // it serves again, but has changed too often
 
-	// StateContradicted is of a host whose ports refuse connections while its process
-	// answers: something between this server and the host refuses them.
+	// StateContradicted is of an endpoint whose ports refuse connections while its process
+	// answers: something between this server and the endpoint refuses them.
 	StateContradicted = "contradicted"
 )
 
-// reason says what takes a host out; it decides who may object.
+// reason says why an endpoint would be removed; it decides which rules may keep it.
 type reason int
 
 const (
 	none         reason = iota
 	graceful            // it asked for it
-	proven              // by its own word, its answers, or a refusal
+	proven              // by its own report, its answers, or a refusal
 	silence             // nothing was heard, which proves nothing
 	refusing            // its port refuses but its gossip port accepts
 	contradicted        // what speaks against it is contradicted by a fresh answer
 )
 
-// against reports whether the host goes against its will.
+// against reports whether the endpoint would be removed without having asked for it.
 func (r reason) against() bool { return r > graceful }
 
-// mute reports whether the host may be held.
-func (r reason) mute() bool { return r >= silence }
+// silent reports whether the endpoint may be held.
+func (r reason) silent() bool { return r >= silence }
 
-// wish is what one host's own facts ask for, before anybody objects.
-type wish struct {
-	state   string
-	reason  reason // none: serve it
-	since   time.Time
-	hidden  bool // not worth showing unless it is served
-	hearsay bool // only gossip says that it is gone
+// proposal is what one endpoint's own facts ask for, before guard, damping and overrides.
+type proposal struct {
+	state      string
+	reason     reason // none: serve it
+	since      time.Time
+	hidden     bool // not worth showing unless it is served
+	gossipOnly bool // only gossip says that it is dead
 
 	tried bool // some probe had an outcome
 	late  bool // its last probe timed out
-	heard bool // its last probe was answered, be it with a refusal
+	heard bool // its last probe was answered, possibly with a refusal
 }
 
 // probed is what the probes ask for.
-func probed(e probe.Evidence) wish {
-	w := wish{state: StateHealthy, since: e.Since, tried: e.Tried, late: e.Late}
+func probed(e probe.Evidence) proposal {
+	w := proposal{state: StateHealthy, since: e.Since, tried: e.Tried, late: e.Late}
 	w.heard = e.Tried && !e.Late && e.Verdict != probe.Silent && e.Verdict != probe.Hanging
 	switch e.Verdict {
 	case probe.Replaced:
@@ -78,11 +78,11 @@ func probed(e probe.Evidence) wish {
 	return w
 }
 
-// wishOf weighs what a member says, what gossip says of it and what its probes
-// saw. Its own word to go comes first. An answer with its uuid outranks gossip:
+// proposalOf weighs what a member says, what gossip says of it and what its probes
+// saw. Its own request to leave comes first. An answer with its uuid outranks gossip:
 // that it cannot be heard of does not mean that it does not serve. So does a program
 // that outlives the process that reported for it, or that registered it.
-func wishOf(m *fleet.Member, e probe.Evidence) wish {
+func proposalOf(m *fleet.Member, e probe.Evidence) proposal {
 	w := probed(e)
 	lost := m.Liveness == fleet.Dead
 	switch {
@@ -94,7 +94,7 @@ func wishOf(m *fleet.Member, e probe.Evidence) wish {
 		w.state, w.reason, w.since, w.hidden = StateUnhealthy, proven, m.Since, lost
 	case w.reason != none:
 	case lost && !outlives(m, e):
-		w.state, w.reason, w.since, w.hearsay, w.hidden = StateSilent, silence, m.Since, true, !e.Tried
+		w.state, w.reason, w.since, w.gossipOnly, w.hidden = StateSilent, silence, m.Since, true, !e.Tried
 	case m.Since.After(w.since):
 		w.since = m.Since
 	}
