@@ -138,7 +138,7 @@ func (w wire) member() (Member, error) {
 			return m, fmt.Errorf("address %q is not ip:port", w.Addr)
 		}
 		if addr.String() != w.Addr {
-			return m, fmt.Errorf("address %q is spelled %s", w.Addr, addr)
+			return m, fmt.Errorf("address %q is not in canonical form: want %s", w.Addr, addr)
 		}
 		m.Service = w.Service
 		m.Endpoint = Endpoint{
@@ -152,7 +152,7 @@ func (w wire) member() (Member, error) {
 		if err != nil {
 			return m, err
 		}
-		timeout, err := checkTime("time-out", w.Timeout, time.Millisecond)
+		timeout, err := checkTime("timeout", w.Timeout, time.Millisecond)
 		if err != nil {
 			return m, err
 		}
@@ -177,12 +177,12 @@ func (m Member) check() error {
 	switch m.Role {
 	case RoleEDS:
 		if h := m.Endpoint.Health; h != "" && h != Draining {
-			return fmt.Errorf("state %q of an eds server is neither empty nor draining", h)
+			return fmt.Errorf("state %q of an EDS server: want draining or none", h)
 		}
 		return nil
 	case RoleUpstream:
 	default:
-		return fmt.Errorf("role %q is none of upstream, eds", m.Role)
+		return fmt.Errorf("role %q: want upstream or eds", m.Role)
 	}
 	return errors.Join(CheckService(m.Service), m.Endpoint.Check(), m.Probe.check())
 }
@@ -203,10 +203,10 @@ func checkTime(what string, ms int64, least time.Duration) (time.Duration, error
 
 func (p Probe) check() error {
 	if p.Interval%time.Millisecond != 0 || p.Timeout%time.Millisecond != 0 {
-		return errors.New("interval and time-out of the health check must be whole milliseconds")
+		return errors.New("interval and timeout of the health check: want whole milliseconds")
 	}
 	_, interval := checkTime("interval", p.Interval.Milliseconds(), MinInterval)
-	_, timeout := checkTime("time-out", p.Timeout.Milliseconds(), time.Millisecond)
+	_, timeout := checkTime("timeout", p.Timeout.Milliseconds(), time.Millisecond)
 	if err := errors.Join(interval, timeout); err != nil {
 		return err
 	}
@@ -215,14 +215,14 @@ func (p Probe) check() error {
 		return nil
 	case ProbeHTTP:
 		if !strings.HasPrefix(p.Path, "/") || strings.ContainsFunc(p.Path, func(r rune) bool { return r <= 0x20 || r >= 0x7f }) {
-			return fmt.Errorf("health path %q must begin with a slash and hold no spaces", p.Path)
+			return fmt.Errorf("health path %q must begin with a slash and contain no spaces", p.Path)
 		}
 		if _, err := url.ParseRequestURI(p.Path); err != nil {
 			return fmt.Errorf("health path %q cannot be requested: %w", p.Path, errors.Unwrap(err))
 		}
 		return nil
 	default:
-		return fmt.Errorf("probe %q is none of http, tcp, none", p.Kind)
+		return fmt.Errorf("probe %q: want http, tcp or none", p.Kind)
 	}
 }
 

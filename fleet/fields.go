@@ -30,7 +30,7 @@ func unknownFields(object []byte) (string, error) {
 			unknown = append(unknown, string(field))
 			i := slices.IndexFunc(knownFields, func(known string) bool { return strings.EqualFold(known, name) })
 			if i >= 0 {
-				return fmt.Errorf("field %q differs from %q by case alone", name, knownFields[i])
+				return fmt.Errorf("field %q differs from %q only in case", name, knownFields[i])
 			}
 		}
 		if name == "k" && value[0] == '{' { // anything else is refused for its type

@@ -47,7 +47,7 @@ func CheckAddr(addr netip.AddrPort) error {
 	case !ip.IsValid():
 		return errors.New("address is not an IP address")
 	case ip.IsUnspecified():
-		return fmt.Errorf("address %s means every interface, give the one that clients can reach", ip)
+		return fmt.Errorf("address %s means every interface: want one that clients can reach", ip)
 	case ip.IsMulticast():
 		return fmt.Errorf("address %s is a multicast address", ip)
 	case ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
@@ -57,7 +57,7 @@ func CheckAddr(addr netip.AddrPort) error {
 	case ip.Is4In6():
 		return fmt.Errorf("address %s is an IPv4 address in IPv6 form, write %s", ip, ip.Unmap())
 	case addr.Port() == 0:
-		return errors.New("port is 0, give 1 to 65535")
+		return errors.New("port is 0: want 1 to 65535")
 	}
 	return nil
 }
@@ -65,7 +65,7 @@ func CheckAddr(addr netip.AddrPort) error {
 // CheckWeight reports why w cannot be a load balancing weight.
 func CheckWeight(w uint32) error {
 	if w < 1 || w > MaxWeight {
-		return fmt.Errorf("weight is %d, give 1 to %d", w, MaxWeight)
+		return fmt.Errorf("weight is %d: want 1 to %d", w, MaxWeight)
 	}
 	return nil
 }
@@ -76,7 +76,7 @@ func (e Endpoint) Check() error {
 	switch e.Health {
 	case Healthy, Unhealthy, Draining:
 	default:
-		errs = append(errs, fmt.Errorf("state %q is none of healthy, unhealthy, draining", e.Health))
+		errs = append(errs, fmt.Errorf("state %q: want healthy, unhealthy or draining", e.Health))
 	}
 	return errors.Join(append(errs, CheckTags(e.Tags))...)
 }
@@ -94,7 +94,7 @@ func CheckTags(tags map[string]string) error {
 			return errors.New("a tag has an empty name")
 		}
 		if slices.Contains(reservedTags, k) {
-			return fmt.Errorf("tag %q has an option of its own", k)
+			return fmt.Errorf("tag %q is reserved: set it by its own option", k)
 		}
 		if err := errors.Join(CheckText("tag name", k), CheckText("tag "+k, v)); err != nil {
 			return err

@@ -85,12 +85,12 @@ func (r *Registration) watch() {
 func (r *Registration) comeBack(pool *gossip.Pool, what remedy) {
 	switch what {
 	case announce:
-		r.opts.log.Warn("another member holds this one for dead, announcing it anew", "id", r.ID())
+		r.opts.log.Warn("another member considers this one dead: announcing it again", "id", r.ID())
 		if err := pool.Reannounce(); err != nil {
-			r.opts.log.Warn("could not announce this member anew", "error", err)
+			r.opts.log.Warn("could not announce this member again", "err", err)
 		}
 	case renew:
-		r.opts.log.Warn("another member still holds this one for dead, starting again under a new id", "id", r.ID())
+		r.opts.log.Warn("another member still considers this one dead: rejoining under a new id", "id", r.ID())
 		r.renew()
 	}
 }
@@ -101,12 +101,12 @@ func (r *Registration) renew() {
 		err := r.replace()
 		switch {
 		case err == nil:
-			r.opts.log.Warn("started again under a new id", "id", r.ID(), "gossip", r.Member().Gossip)
+			r.opts.log.Warn("rejoined under a new id", "id", r.ID(), "gossip", r.Member().Gossip)
 			return
 		case errors.Is(err, ErrClosed):
 			return
 		}
-		r.opts.log.Error("could not start gossip again, still trying", "error", err)
+		r.opts.log.Error("could not restart gossip: retrying", "err", err)
 		select {
 		case <-r.done:
 			return

@@ -75,7 +75,7 @@ func sourceTo(ctx context.Context, addr netip.AddrPort) (netip.AddrPort, error) 
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "udp", addr.String())
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("find an address to gossip at, pass one if there is none towards %s: %w", addr.Addr(), err)
+		return netip.AddrPort{}, fmt.Errorf("no gossip address found, since this machine has no route to %s: set option WithGossip: %w", addr.Addr(), err)
 	}
 	defer conn.Close()
 	source, err := listenAddr(conn.LocalAddr())

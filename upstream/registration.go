@@ -81,7 +81,7 @@ func register(ctx context.Context, addr net.Addr, svc Service, opts options) (*R
 		return nil, fmt.Errorf("register service %q: %w", svc.Name, err)
 	}
 	if len(opts.seeds) == 0 {
-		opts.log.Warn("no seed to join through: alone until another member joins through this one", "gossip", r.Member().Gossip)
+		opts.log.Warn("no seed to join through: alone in the pool until another member joins", "gossip", r.Member().Gossip)
 	}
 	return r, nil
 }

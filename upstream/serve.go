@@ -41,7 +41,7 @@ func ListenAndServe(ctx context.Context, srv *http.Server, svc Service, opts ...
 // registration has failed, or when something had to be cut off.
 func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
 	if r.ln == nil {
-		return errors.Join(errors.New("an endpoint that another process serves has no listener to serve"), r.Close())
+		return errors.Join(errors.New("registration has no listener to serve: another process serves its endpoint"), r.Close())
 	}
 	next := srv.Handler
 	if next == nil {
@@ -69,13 +69,13 @@ func (r *Registration) stop(ctx context.Context, srv *http.Server, open *conns) 
 	clients, drained := r.drain(ctx)
 	switch {
 	case errors.Is(drained, ErrNotDrained):
-		r.opts.log.Warn("stopping all the same", "error", drained)
+		r.opts.log.Warn("drain incomplete: stopping anyway", "err", drained)
 		drained = nil
 	case errors.Is(drained, ErrClosed): // by the caller, who wants no drain then
 		drained = nil
 	case drained != nil:
 		// Between two pools, say. Probes can see that it drains.
-		r.opts.log.Warn("the pool cannot be told, serving a while longer", "error", drained, "for", r.opts.drainTimeout)
+		r.opts.log.Warn("could not announce draining: serving until the drain timeout", "err", drained, "timeout", r.opts.drainTimeout)
 		pause(ctx, r.opts.drainTimeout)
 	default:
 		r.opts.log.Info("drained", "service", r.Member().Service)

@@ -63,7 +63,7 @@ func endpointAddr(ln net.Addr, advertise netip.AddrPort) (netip.AddrPort, error)
 		return netip.AddrPortFrom(advertise.Addr().Unmap(), cmp.Or(advertise.Port(), bound.Port())), nil
 	}
 	if bound.Addr().IsUnspecified() {
-		return netip.AddrPort{}, fmt.Errorf("listener on %s is on every interface: pass WithAdvertise with the address at which clients reach it", bound)
+		return netip.AddrPort{}, fmt.Errorf("listener on %s is on every interface: set option WithAdvertise to the address at which clients reach it", bound)
 	}
 	return bound, nil
 }

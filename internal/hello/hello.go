@@ -60,7 +60,7 @@ func Run(ctx context.Context, opts Options) error {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", opts.Listen.String())
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("listen at %s: another process has port %d: stop it, or take another port: %w", opts.Listen, opts.Listen.Port(), err)
+		return fmt.Errorf("listen at %s: another process uses port %d: stop it, or choose another port: %w", opts.Listen, opts.Listen.Port(), err)
 	}
 	if err != nil {
 		return fmt.Errorf("listen at %s: %w", opts.Listen, err)

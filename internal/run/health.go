@@ -46,14 +46,14 @@ func ParseHealth(s string, addr netip.AddrPort) (Health, error) {
 	case s == "grpc":
 		return Health{checkGRPC(addr), goByWord}, nil
 	case isExec && strings.TrimSpace(command) == "":
-		return Health{}, errors.New("exec: is not followed by a command")
+		return Health{}, errors.New(`health check "exec:" names no command: want exec:COMMAND`)
 	case isExec:
 		return Health{checkExec(command), goByWord}, nil
 	case strings.HasPrefix(s, "/"):
 		return Health{checkHTTP("http://" + addr.String() + s), fleet.Probe{Kind: fleet.ProbeHTTP, Path: s}}, nil
 	}
 	if u, err := url.Parse(s); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return Health{}, fmt.Errorf("%q is none of /path, a URL, tcp, grpc, exec:COMMAND", s)
+		return Health{}, fmt.Errorf("health check %q: want /path, a URL, tcp, grpc or exec:COMMAND", s)
 	}
 	return Health{checkHTTP(s), goByWord}, nil
 }
@@ -115,7 +115,7 @@ func checkGRPC(addr netip.AddrPort) func(context.Context) error {
 			return err
 		}
 		if resp.Status != healthgrpc.HealthCheckResponse_SERVING {
-			return fmt.Errorf("%s says %s", addr, resp.Status)
+			return fmt.Errorf("%s reports %s", addr, resp.Status)
 		}
 		return nil
 	}

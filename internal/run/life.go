@@ -100,7 +100,7 @@ func (l *life) advance(to phase) {
 		l.patience.Reset(l.opts.StopTimeout)
 	case to == killed:
 		l.unwatch()
-		l.opts.Logger.Warn("killing the program, it has not stopped yet", "pid", l.pid())
+		l.opts.Logger.Warn("program is still running: killing it", "pid", l.pid())
 		l.kill()
 	}
 }
@@ -109,7 +109,7 @@ func (l *life) endDrain(err error) {
 	switch {
 	case l.phase != draining:
 	case err != nil:
-		l.opts.Logger.Warn("drained in part", "error", err)
+		l.opts.Logger.Warn("drain incomplete: stopping anyway", "err", err)
 	default:
 		l.opts.Logger.Info("drained", "service", l.opts.Service.Name)
 	}
@@ -137,7 +137,7 @@ func (l *life) judge(ctx context.Context, result error) {
 func (l *life) tooLate() {
 	err := fmt.Errorf("the health check has not passed within %s of the program's start: %w", l.opts.StartTimeout, l.last)
 	if l.opts.RestartOnFailure && l.member != nil {
-		l.opts.Logger.Warn("program hangs", "error", err)
+		l.opts.Logger.Warn("program did not become healthy in time: restarting it", "err", err)
 		l.hung = true
 	} else {
 		l.fault = err

@@ -38,7 +38,7 @@ func (p *place) tell(ctx context.Context, healthy bool, why error) error {
 	if healthy {
 		log.Info("healthy")
 	} else {
-		log.Warn("unhealthy", "error", why)
+		log.Warn("unhealthy", "err", why)
 	}
 	if p.member != nil {
 		p.publish(healthy)
@@ -53,7 +53,7 @@ func (p *place) tell(ctx context.Context, healthy bool, why error) error {
 	p.publishing.Go(func() {
 		for healthy := range p.word {
 			if err := p.member.SetHealthy(healthy); err != nil && !errors.Is(err, upstream.ErrClosed) {
-				log.Warn("could not publish the health", "error", err)
+				log.Warn("could not announce the health", "err", err)
 			}
 		}
 	})

@@ -34,7 +34,7 @@ func (e *Endpoint) follow(ctx context.Context, p *place) (err error) {
 	starting := time.NewTimer(e.StartTimeout)
 	defer starting.Stop()
 	var health tally
-	last := errors.New("no check has ended")
+	last := errors.New("no health check has finished yet")
 	for {
 		select {
 		case result := <-results:
@@ -56,7 +56,7 @@ func (e *Endpoint) follow(ctx context.Context, p *place) (err error) {
 			}
 			e.Logger.Info("draining", "service", e.Service.Name)
 			if err := p.member.Drain(context.WithoutCancel(ctx)); err != nil {
-				e.Logger.Warn("drained in part", "error", err)
+				e.Logger.Warn("drain incomplete: stopping anyway", "err", err)
 				return nil
 			}
 			e.Logger.Info("drained", "service", e.Service.Name)

@@ -109,7 +109,7 @@ func (o *Options) prepare() error {
 	case len(o.Program) == 0 || o.Program[0] == "":
 		return errors.New("no program to run")
 	case o.StopTimeout < 0:
-		return errors.New("the stop timeout is negative, give more than 0")
+		return errors.New("the stop timeout is negative: want more than 0")
 	}
 	// The program is asked here alone, at its operator's interval: it may serve one
 	// connection at a time. EDS servers ask this process.
@@ -131,9 +131,9 @@ func (e *Endpoint) prepare() error {
 	case e.Health.Check == nil:
 		return errors.New("no health check")
 	case e.HealthInterval < 0 || e.HealthTimeout < 0:
-		return errors.New("the interval or the timeout of the health check is negative, give more than 0")
+		return errors.New("the interval or the timeout of the health check is negative: want more than 0")
 	case e.StartTimeout < 0:
-		return errors.New("the start timeout is negative, give more than 0")
+		return errors.New("the start timeout is negative: want more than 0")
 	}
 	if err := upstream.CheckEndpoint(e.Address, e.Service, e.options()...); err != nil {
 		return fmt.Errorf("service %q at %s: %w", e.Service.Name, e.Address, err)

@@ -43,7 +43,7 @@ func (s *supervisor) run(ctx context.Context) (code int, err error) {
 	}
 	defer func() {
 		if err := s.leave(); err != nil {
-			s.opts.Logger.Warn("could not leave the pool", "error", err) // the code is the program's
+			s.opts.Logger.Warn("could not leave the pool", "err", err) // the code is the program's
 		}
 	}()
 	for {
@@ -52,7 +52,7 @@ func (s *supervisor) run(ctx context.Context) (code int, err error) {
 			return codeOf(err), err
 		}
 		s.opts.Logger.Info("program started", "program", s.opts.Program[0], "pid", p.pid())
-		l := &life{supervisor: s, process: p, last: errors.New("it is still under way")}
+		l := &life{supervisor: s, process: p, last: errors.New("the first health check has not finished yet")}
 		ended := l.run(ctx)
 		s.bury(p, ended)
 		if l.fault != nil {
@@ -84,7 +84,7 @@ const takenEvery = time.Second
 // started and that has left its group, say. It returns early when the supervisor stops.
 func (s *supervisor) awaitRestart(ctx context.Context, ranWell time.Duration) error {
 	wait := s.pause.after(ranWell)
-	s.opts.Logger.Warn("program is started again", "in", wait)
+	s.opts.Logger.Warn("restarting the program", "in", wait)
 	for warned := false; ; wait = takenEvery {
 		if err := s.sleep(ctx, wait); err != nil || s.stopping(ctx) {
 			return err
@@ -94,7 +94,7 @@ func (s *supervisor) awaitRestart(ctx context.Context, ranWell time.Duration) er
 			return nil
 		}
 		if !warned {
-			s.opts.Logger.Warn("program waits for its address before it is started again", "error", err)
+			s.opts.Logger.Warn("address is still in use: waiting to restart the program", "err", err)
 			warned = true
 		}
 	}
