@@ -17,7 +17,7 @@ import (
 // started is a start time as the codec carries it: UTC, whole milliseconds.
 var started = time.UnixMilli(1_753_000_000_123).UTC()
 
-// full is a member that says everything a member can say.
+// full is a member with every field set.
 func full() fleet.Member {
 	return fleet.Member{
 		Role: fleet.RoleUpstream, Started: started, Version: fleet.FormatVersion,
@@ -31,7 +31,7 @@ func full() fleet.Member {
 	}
 }
 
-// plain is a member that says as little as it can.
+// plain is a member with only the required fields.
 func plain() fleet.Member {
 	m := full()
 	m.Endpoint = fleet.Endpoint{Addr: m.Endpoint.Addr, Weight: fleet.DefaultWeight, Health: fleet.Healthy}
@@ -39,7 +39,7 @@ func plain() fleet.Member {
 	return m
 }
 
-func TestMetadataIsReadAsItWasWritten(t *testing.T) {
+func TestMetadataRoundTrip(t *testing.T) {
 	tcp := full()
 	tcp.Probe = fleet.Probe{Kind: fleet.ProbeTCP}
 	v6 := plain()
@@ -52,7 +52,7 @@ func TestMetadataIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-func TestDefaultsTakeNoRoom(t *testing.T) {
+func TestDefaultsAreNotEncoded(t *testing.T) {
 	b, err := fleet.Encode(plain())
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func TestDefaultsTakeNoRoom(t *testing.T) {
 	}
 }
 
-func TestWhatObserversKnowIsNotSent(t *testing.T) {
+func TestFieldsSetByObserversAreNotEncoded(t *testing.T) {
 	m := full()
 	want, err := fleet.Encode(m)
 	if err != nil {
@@ -93,7 +93,7 @@ func padded(t *testing.T, m fleet.Member, n int) fleet.Member {
 	return m
 }
 
-func TestEncodeFitsTheRoomOrRefuses(t *testing.T) {
+func TestEncodeRefusesMoreThanMaxMeta(t *testing.T) {
 	m := padded(t, plain(), fleet.MaxMeta)
 	b, err := fleet.Encode(m)
 	if err != nil || len(b) != fleet.MaxMeta {

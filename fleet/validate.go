@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// The limits of what an endpoint may say of itself.
+// The limits of an endpoint's fields.
 const (
 	MaxServiceName = 200   // bytes
 	MaxWeight      = 65535 // Envoy sums the weights of a locality in 32 bits
@@ -81,7 +81,7 @@ func (e Endpoint) Check() error {
 	return errors.Join(append(errs, CheckTags(e.Tags))...)
 }
 
-// reservedTags have a field of their own; as free tags they would say it twice.
+// reservedTags are metadata keys that rollcall sets from other fields.
 var reservedTags = []string{"az", "region", "canary", "load_balancing_weight"}
 
 // CheckTags reports why tags cannot become subset metadata.
@@ -103,7 +103,8 @@ func CheckTags(tags map[string]string) error {
 	return nil
 }
 
-// CheckText refuses what is longer than MaxServiceName, and what a protobuf string, a log line or a terminal cannot carry.
+// CheckText rejects text that is longer than MaxServiceName, or that a protobuf string, a log line or a terminal cannot
+// represent.
 func CheckText(what, s string) error {
 	if len(s) > MaxServiceName {
 		return fmt.Errorf("%s is %d bytes long, at most %d are allowed", what, len(s), MaxServiceName)
@@ -114,6 +115,6 @@ func CheckText(what, s string) error {
 	return nil
 }
 
-// unprintable holds for control characters, and for those that break lines, turn
-// the writing direction or show nothing, with which one name can pass for another.
+// unprintable reports control characters, and characters that break lines, change the writing
+// direction or are invisible, with which one name could look like another.
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
