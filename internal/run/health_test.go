@@ -55,7 +55,7 @@ func TestAHealthCheckThatIsNoneIsRefused(t *testing.T) {
 	}
 }
 
-// check asks once what s says of addr; "" is healthy.
+// check runs the check s of addr once; "" is healthy.
 func check(t *testing.T, s string, addr netip.AddrPort) string {
 	t.Helper()
 	h, err := run.ParseHealth(s, addr)

@@ -10,7 +10,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
 
-// registration is what this package uses of an [upstream.Registration].
+// registration is the part of [upstream.Registration] that this package uses.
 type registration interface {
 	SetHealthy(bool) error
 	Drain(context.Context) error
@@ -19,21 +19,21 @@ type registration interface {
 	Close() error
 }
 
-// place is the endpoint's place in the pool, which it has once it was healthy. Its
-// methods are its owner's alone.
-type place struct {
+// membership registers the endpoint once it is healthy, and publishes its health. Only its
+// owner's goroutine may call its methods, except servers.
+type membership struct {
 	endpoint *Endpoint
 	register func(context.Context) (registration, error)
 
-	member     registration // nil until there is one
+	member     registration // nil until registered
 	registered atomic.Pointer[registration]
-	word       chan bool // capacity one: the latest word on its health
+	latest     chan bool // capacity one: the newest health, not yet announced
 	publishing sync.WaitGroup
 }
 
-// tell registers the endpoint when it is first healthy, and publishes its health
-// from then on. why is what the check said.
-func (p *place) tell(ctx context.Context, healthy bool, why error) error {
+// update registers the endpoint when it is healthy for the first time, and publishes its
+// health after that. why is the result of the check.
+func (p *membership) update(ctx context.Context, healthy bool, why error) error {
 	log := p.endpoint.Logger.With("service", p.endpoint.Service.Name, "address", p.endpoint.Address)
 	if healthy {
 		log.Info("healthy")
@@ -48,10 +48,10 @@ func (p *place) tell(ctx context.Context, healthy bool, why error) error {
 	if err != nil {
 		return err
 	}
-	p.member, p.word = member, make(chan bool, 1)
+	p.member, p.latest = member, make(chan bool, 1)
 	p.registered.Store(&member)
 	p.publishing.Go(func() {
-		for healthy := range p.word {
+		for healthy := range p.latest {
 			if err := p.member.SetHealthy(healthy); err != nil && !errors.Is(err, upstream.ErrClosed) {
 				log.Warn("could not announce the health", "err", err)
 			}
@@ -60,21 +60,21 @@ func (p *place) tell(ctx context.Context, healthy bool, why error) error {
 	return nil
 }
 
-// publish does not wait for the announcement, as SetHealthy does.
-func (p *place) publish(healthy bool) {
+// publish does not wait for the announcement, unlike SetHealthy.
+func (p *membership) publish(healthy bool) {
 	if p.member == nil {
 		return
 	}
 	select {
-	case <-p.word: // overtaken
+	case <-p.latest: // replaced by the newer value
 	default:
 	}
-	p.word <- healthy
+	p.latest <- healthy
 }
 
-// servers is how many EDS servers check the endpoint themselves: one at least, which may
-// not be known yet. Any goroutine may call it.
-func (p *place) servers() int {
+// servers is the number of EDS servers that check the endpoint too: 0 if they may not, else
+// at least 1, since one may not be known yet. Any goroutine may call it.
+func (p *membership) servers() int {
 	if k := p.endpoint.Health.Probe.Kind; k != fleet.ProbeHTTP && k != fleet.ProbeTCP {
 		return 0
 	}
@@ -84,20 +84,20 @@ func (p *place) servers() int {
 	return 1
 }
 
-// failed receives an error when the registration cannot go on.
-func (p *place) failed() <-chan error {
+// failed receives an error when the registration has failed for good.
+func (p *membership) failed() <-chan error {
 	if p.member == nil {
 		return nil
 	}
 	return p.member.Failed()
 }
 
-// leave is the last call.
-func (p *place) leave() error {
+// leave closes the registration. No other method may be called after it.
+func (p *membership) leave() error {
 	if p.member == nil {
 		return nil
 	}
-	close(p.word)
+	close(p.latest)
 	p.publishing.Wait()
 	return p.member.Close()
 }
