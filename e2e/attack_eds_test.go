@@ -123,14 +123,14 @@ func TestADrainWaitsForNoImpostor(t *testing.T) {
 				h.logs(u.Process, "member is quarantined", id)
 				h.logs(u.Process, "ignored a message", unsigned)
 			} else {
-				h.logs(u.Process, "serving through 77 Envoys", id)
+				h.logs(u.Process, `msg="endpoint in service" envoys=77 `, id)
 			}
 			h.envoy(envoy.GRPC)
 			h.serves(u)
 
 			must(t, 0, u.Stop(within(t, patience)))
 			log := u.Log()
-			waited := strings.Contains(log, "stopping all the same") && strings.Contains(log, id+" has not answered")
+			waited := strings.Contains(log, "drain incomplete: stopping anyway") && strings.Contains(log, id+" has not answered")
 			drained := strings.Contains(log, "msg=drained")
 			if waited == wary || drained != wary {
 				t.Errorf("it waited for the impostor: %t, it drained: %t:\n%s", waited, drained, log)
@@ -168,7 +168,7 @@ func TestNobodySaysInAnEDSServersNameThatADrainIsOver(t *testing.T) {
 			}
 			must(t, 0, u.Stop(within(t, patience)))
 			log := u.Log()
-			waited := strings.Contains(log, "stopping all the same") && strings.Contains(log, server.ID.String()+" has not answered")
+			waited := strings.Contains(log, "drain incomplete: stopping anyway") && strings.Contains(log, server.ID.String()+" has not answered")
 			if drained := strings.Contains(log, "msg=drained"); waited != wary || drained == wary {
 				t.Errorf("it waited for the EDS server: %t, it drained: %t:\n%s", waited, drained, log)
 			}

@@ -39,7 +39,7 @@ func TestDrainWhileAnEDSServerHangsLosesNothing(t *testing.T) {
 	second, third := p.upstream(seeds...), p.upstream(seeds...)
 	p.envoyOfBoth(envoy.GRPC)
 	p.hasHosts(first, second, third)
-	logs(t, first.Process, "serving through 1 Envoy")
+	logs(t, first.Process, `msg="endpoint in service" envoys=1`)
 	load := p.load()
 	hung := p.fedBy()
 	must(t, 0, p.eds[hung].Signal(syscall.SIGSTOP))

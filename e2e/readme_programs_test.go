@@ -45,7 +45,7 @@ func TestReadmePrograms(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	logs(t, own, "serving through 1 Envoys")
+	logs(t, own, "endpoint in service envoys=1 ")
 	must(t, 0, syscall.Kill(-own.PID(), syscall.SIGINT)) // Ctrl-C
 	_ = own.Wait(within(t, patience))                    // go run calls it a failure to be interrupted
 	if log := own.Log(); !strings.Contains(log, "drained") || strings.Contains(log, "ERROR") {

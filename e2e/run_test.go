@@ -156,7 +156,7 @@ func TestAnOrphanThatHasThePortIsNotTakenForTheProgramStartedAgain(t *testing.T)
 		_ = syscall.Kill(pid("server"), syscall.SIGKILL)
 	})
 	must(t, 0, syscall.Kill(pid("program"), syscall.SIGKILL))
-	h.logs(p, "level=WARN", "program waits for its address before it is started again", "another process answers at 127.0.0.1:"+port)
+	h.logs(p, "level=WARN", "address is still in use: waiting to restart the program", "another process answers at 127.0.0.1:"+port)
 	load := h.load()
 	time.Sleep(3 * time.Second)
 	for _, a := range load.Stop() {

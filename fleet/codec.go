@@ -12,18 +12,18 @@ import (
 	"unicode/utf8"
 )
 
-// MaxMeta is how many bytes of metadata memberlist carries (memberlist.MetaMaxSize);
-// it panics over that, so the size is checked here.
+// MaxMeta is the size limit of metadata in bytes (memberlist.MetaMaxSize). memberlist
+// panics above it, so the size is checked here.
 const MaxMeta = 512
 
-// FormatVersion is the metadata format that this code writes. Decode refuses any
-// other one, and ignores fields that it does not know within this one.
+// FormatVersion is the metadata format that this code writes. Decode rejects every
+// other version, and ignores unknown fields within this one.
 const FormatVersion = 1
 
-// wire is the metadata as sent: a JSON object with one-letter names, since the
-// room is small and a packet capture should still be readable. docs/wire.md has
-// what each field may take. A new field goes to the end, before the signature,
-// and its name must not differ from another one by case alone: see Member.Unknown.
+// wire is the encoded metadata: a JSON object with one-letter names, which saves space and
+// stays readable in a packet capture. docs/wire.md lists the size of each field. Add a new
+// field at the end, before the signature, with a name that does not differ from another
+// one only in case: see Member.Unknown.
 type wire struct {
 	Version  uint64            `json:"v"`
 	Role     Role              `json:"r"`
@@ -45,14 +45,14 @@ type wire struct {
 	Signed   string            `json:"x,omitempty"` // see Sign; always last
 }
 
-// maxYear is the last one that RFC 3339, and so a time in JSON, can write.
+// maxYear is the last year that RFC 3339, and so a time in JSON, can express.
 const maxYear = 9999
 
-// DefaultHealthPath is where an endpoint is probed unless it says otherwise.
+// DefaultHealthPath is the path of the health probe of an endpoint that sets none.
 const DefaultHealthPath = "/healthz"
 
-// Encode writes m's own part (not what observers add) as metadata. It returns an
-// error when m is not valid or does not fit into MaxMeta bytes.
+// Encode encodes the fields that m itself announces, not those that observers set. It
+// returns an error when m is not valid or does not fit into MaxMeta bytes.
 func Encode(m Member) ([]byte, error) {
 	if err := m.check(); err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func Encode(m Member) ([]byte, error) {
 	return b, nil
 }
 
-// encode writes m, however long that is.
+// encode does not limit the length.
 func (m Member) encode() ([]byte, error) {
 	w := wire{Version: FormatVersion, Role: m.Role, Started: m.Started.UnixMilli(), Revision: m.Revision}
 	if m.Role == RoleUpstream {
@@ -98,13 +98,13 @@ func (m Member) encode() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// Decode reads metadata from the network. The result is valid whenever the error
-// is nil; with an error it still says the format version if that could be read.
+// Decode decodes metadata from the network. The result is valid if the error is nil. With
+// an error it still has the format version, if that could be read.
 func Decode(b []byte) (Member, error) {
 	if len(b) > MaxMeta {
 		return Member{}, fmt.Errorf("metadata takes %d bytes, at most %d are allowed", len(b), MaxMeta)
 	}
-	if !utf8.Valid(b) { // the JSON decoder would mend it, and it could outgrow MaxMeta
+	if !utf8.Valid(b) { // the JSON decoder would replace bytes, and the result could exceed MaxMeta
 		return Member{}, errors.New("metadata is not UTF-8")
 	}
 	var version struct {
@@ -138,7 +138,7 @@ func (w wire) member() (Member, error) {
 			return m, fmt.Errorf("address %q is not ip:port", w.Addr)
 		}
 		if addr.String() != w.Addr {
-			return m, fmt.Errorf("address %q is spelled %s", w.Addr, addr)
+			return m, fmt.Errorf("address %q is not in canonical form: want %s", w.Addr, addr)
 		}
 		m.Service = w.Service
 		m.Endpoint = Endpoint{
@@ -152,7 +152,7 @@ func (w wire) member() (Member, error) {
 		if err != nil {
 			return m, err
 		}
-		timeout, err := checkTime("time-out", w.Timeout, time.Millisecond)
+		timeout, err := checkTime("timeout", w.Timeout, time.Millisecond)
 		if err != nil {
 			return m, err
 		}
@@ -166,7 +166,7 @@ func (w wire) member() (Member, error) {
 	return m, m.check()
 }
 
-// check reports why a member cannot be announced or believed.
+// check reports why a member cannot be announced or accepted.
 func (m Member) check() error {
 	if m.Started.UnixMilli() <= 0 || m.Started.Year() > maxYear {
 		return fmt.Errorf("start time is not between 1970 and %d", maxYear)
@@ -177,23 +177,23 @@ func (m Member) check() error {
 	switch m.Role {
 	case RoleEDS:
 		if h := m.Endpoint.Health; h != "" && h != Draining {
-			return fmt.Errorf("state %q of an eds server is neither empty nor draining", h)
+			return fmt.Errorf("state %q of an EDS server: want draining or none", h)
 		}
 		return nil
 	case RoleUpstream:
 	default:
-		return fmt.Errorf("role %q is none of upstream, eds", m.Role)
+		return fmt.Errorf("role %q: want upstream or eds", m.Role)
 	}
 	return errors.Join(CheckService(m.Service), m.Endpoint.Check(), m.Probe.check())
 }
 
-// The bounds of a check's interval and time-out, where they are given.
+// The bounds of a check's interval and timeout, where they are set.
 const (
 	MinInterval = 100 * time.Millisecond
 	MaxCheck    = time.Hour
 )
 
-// checkTime returns what a number of milliseconds stands for.
+// checkTime converts ms to a duration. 0 means not set, and is allowed.
 func checkTime(what string, ms int64, least time.Duration) (time.Duration, error) {
 	if ms != 0 && (ms < least.Milliseconds() || ms > MaxCheck.Milliseconds()) {
 		return 0, fmt.Errorf("%s of the health check is %d ms: want %s to %s", what, ms, least, MaxCheck)
@@ -203,10 +203,10 @@ func checkTime(what string, ms int64, least time.Duration) (time.Duration, error
 
 func (p Probe) check() error {
 	if p.Interval%time.Millisecond != 0 || p.Timeout%time.Millisecond != 0 {
-		return errors.New("interval and time-out of the health check must be whole milliseconds")
+		return errors.New("interval and timeout of the health check: want whole milliseconds")
 	}
 	_, interval := checkTime("interval", p.Interval.Milliseconds(), MinInterval)
-	_, timeout := checkTime("time-out", p.Timeout.Milliseconds(), time.Millisecond)
+	_, timeout := checkTime("timeout", p.Timeout.Milliseconds(), time.Millisecond)
 	if err := errors.Join(interval, timeout); err != nil {
 		return err
 	}
@@ -215,18 +215,18 @@ func (p Probe) check() error {
 		return nil
 	case ProbeHTTP:
 		if !strings.HasPrefix(p.Path, "/") || strings.ContainsFunc(p.Path, func(r rune) bool { return r <= 0x20 || r >= 0x7f }) {
-			return fmt.Errorf("health path %q must begin with a slash and hold no spaces", p.Path)
+			return fmt.Errorf("health path %q must begin with a slash and contain no spaces", p.Path)
 		}
 		if _, err := url.ParseRequestURI(p.Path); err != nil {
 			return fmt.Errorf("health path %q cannot be requested: %w", p.Path, errors.Unwrap(err))
 		}
 		return nil
 	default:
-		return fmt.Errorf("probe %q is none of http, tcp, none", p.Kind)
+		return fmt.Errorf("probe %q: want http, tcp or none", p.Kind)
 	}
 }
 
-// omit returns the zero value for the default, so that it takes no room.
+// omit returns the zero value for the default, so that the field is left out.
 func omit[T comparable](v, def T) T {
 	if v == def {
 		var zero T

@@ -17,7 +17,7 @@ import (
 // started is a start time as the codec carries it: UTC, whole milliseconds.
 var started = time.UnixMilli(1_753_000_000_123).UTC()
 
-// full is a member that says everything a member can say.
+// full is a member with every field set.
 func full() fleet.Member {
 	return fleet.Member{
 		Role: fleet.RoleUpstream, Started: started, Version: fleet.FormatVersion,
@@ -31,7 +31,7 @@ func full() fleet.Member {
 	}
 }
 
-// plain is a member that says as little as it can.
+// plain is a member with only the required fields.
 func plain() fleet.Member {
 	m := full()
 	m.Endpoint = fleet.Endpoint{Addr: m.Endpoint.Addr, Weight: fleet.DefaultWeight, Health: fleet.Healthy}
@@ -39,7 +39,7 @@ func plain() fleet.Member {
 	return m
 }
 
-func TestMetadataIsReadAsItWasWritten(t *testing.T) {
+func TestMetadataRoundTrip(t *testing.T) {
 	tcp := full()
 	tcp.Probe = fleet.Probe{Kind: fleet.ProbeTCP}
 	v6 := plain()
@@ -52,7 +52,7 @@ func TestMetadataIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-func TestDefaultsTakeNoRoom(t *testing.T) {
+func TestDefaultsAreNotEncoded(t *testing.T) {
 	b, err := fleet.Encode(plain())
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func TestDefaultsTakeNoRoom(t *testing.T) {
 	}
 }
 
-func TestWhatObserversKnowIsNotSent(t *testing.T) {
+func TestFieldsSetByObserversAreNotEncoded(t *testing.T) {
 	m := full()
 	want, err := fleet.Encode(m)
 	if err != nil {
@@ -93,7 +93,7 @@ func padded(t *testing.T, m fleet.Member, n int) fleet.Member {
 	return m
 }
 
-func TestEncodeFitsTheRoomOrRefuses(t *testing.T) {
+func TestEncodeRefusesMoreThanMaxMeta(t *testing.T) {
 	m := padded(t, plain(), fleet.MaxMeta)
 	b, err := fleet.Encode(m)
 	if err != nil || len(b) != fleet.MaxMeta {
@@ -175,30 +175,30 @@ func TestDecodeRefuses(t *testing.T) {
 		"a field twice":             {strings.Replace(string(valid), "{", `{"s":"x",`, 1), `field "s" occurs twice`},
 		"an unknown field twice":    {strings.Replace(string(valid), "{", `{"y":1,"y":1,`, 1), `field "y" occurs twice`},
 		"a tag twice":               {with("k", `{"a":"x","a":"y"}`), `field "a" occurs twice`},
-		"a name in upper case":      {with("S", `"x"`), `field "S" differs from "s" by case alone`},
-		"a name that Unicode folds": {with("\u017f", `"x"`), `differs from "s" by case alone`},
+		"a name in upper case":      {with("S", `"x"`), `field "S" differs from "s" only in case`},
+		"a name that Unicode folds": {with("\u017f", `"x"`), `differs from "s" only in case`},
 		"a wrong type":              {with("s", "[]"), "does not follow format version 1"},
 		"something after":           {string(valid) + "{}", "not a JSON object"},
 		"bytes not UTF-8":           {strings.Replace(string(valid), "payments", "pay\xff", 1), "not UTF-8"},
-		"no role":                   {with("r", `""`), "is none of upstream, eds"},
+		"no role":                   {with("r", `""`), ": want upstream or eds"},
 		"no start time":             {with("t", "0"), "start time is not between"},
 		"a start before 1970":       {with("t", "-5"), "start time is not between"},
 		"a start after 9999":        {with("t", "253402300800000"), "start time is not between"},
 		"an eds without start":      {`{"v":1,"r":"eds"}`, "start time is not between"},
 		"a host name":               {with("a", `"example.org:80"`), "is not ip:port"},
 		"a port out of range":       {with("a", `"10.0.0.1:65536"`), "is not ip:port"},
-		"another spelling":          {with("a", `"[1::2:3:4:5:6:7]:80"`), "is spelled [1:0:2:3:4:5:6:7]:80"},
+		"another spelling":          {with("a", `"[1::2:3:4:5:6:7]:80"`), "is not in canonical form: want [1:0:2:3:4:5:6:7]:80"},
 		"every interface":           {with("a", `"0.0.0.0:80"`), "every interface"},
 		"IPv4 in IPv6":              {with("a", `"[::ffff:10.0.0.1]:80"`), "write 10.0.0.1"},
 		"a weight out of range":     {with("w", "65536"), "weight is 65536"},
 		"a negative weight":         {with("w", "-1"), "does not follow format version 1"},
 		"a service with slash":      {with("s", `"a/b"`), "contains a slash"},
-		"an unknown state":          {with("h", `"fine"`), "is none of healthy, unhealthy, draining"},
-		"an unknown probe":          {with("p", `"icmp"`), "is none of http, tcp, none"},
+		"an unknown state":          {with("h", `"fine"`), ": want healthy, unhealthy or draining"},
+		"an unknown probe":          {with("p", `"icmp"`), ": want http, tcp or none"},
 		"a relative path":           {with("q", `"healthz"`), "must begin with a slash"},
-		"a path with a space":       {with("q", `"/a b"`), "hold no spaces"},
+		"a path with a space":       {with("q", `"/a b"`), "contain no spaces"},
 		"a path of bad escapes":     {with("q", `"/%zz"`), "cannot be requested"},
-		"a reserved tag":            {with("k", `{"az":"x"}`), "has an option of its own"},
+		"a reserved tag":            {with("k", `{"az":"x"}`), `tag "az" is reserved`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := fleet.Decode([]byte(tc.meta))

@@ -19,10 +19,10 @@ var knownFields = func() []string {
 	return names
 }()
 
-// unknownFields returns the fields of a valid JSON object that wire does not have, as
-// they stand there. It refuses what two readers could understand differently: a name
-// that occurs twice, of which encoding/json takes the last value, and one that is a
-// known name in another case, which encoding/json takes for that name.
+// unknownFields returns the text of the fields of a valid JSON object that wire does not
+// have. It rejects what two decoders could read differently: a name that occurs twice
+// (encoding/json takes the last value), and a known name in another case (encoding/json
+// treats both as the same).
 func unknownFields(object []byte) (string, error) {
 	var unknown []string
 	err := eachField(object, func(name string, field, value []byte) error {
@@ -30,10 +30,10 @@ func unknownFields(object []byte) (string, error) {
 			unknown = append(unknown, string(field))
 			i := slices.IndexFunc(knownFields, func(known string) bool { return strings.EqualFold(known, name) })
 			if i >= 0 {
-				return fmt.Errorf("field %q differs from %q by case alone", name, knownFields[i])
+				return fmt.Errorf("field %q differs from %q only in case", name, knownFields[i])
 			}
 		}
-		if name == "k" && value[0] == '{' { // anything else is refused for its type
+		if name == "k" && value[0] == '{' { // any other type is rejected later
 			return eachField(value, func(string, []byte, []byte) error { return nil })
 		}
 		return nil
@@ -44,7 +44,7 @@ func unknownFields(object []byte) (string, error) {
 const jsonSpace = " \t\r\n"
 
 // eachField yields the fields of a valid JSON object: the name, the text from the name
-// to the end of the value, and the value. It refuses a name that occurs twice.
+// to the end of the value, and the value. It rejects a name that occurs twice.
 func eachField(object []byte, yield func(name string, field, value []byte) error) error {
 	seen := make([]string, 0, len(knownFields))
 	rest := bytes.TrimLeft(object, jsonSpace)[1:]
@@ -91,7 +91,7 @@ func valueEnd(b []byte) int {
 			if depth--; depth == 0 {
 				return i + 1
 			}
-			if depth < 0 { // the end of what the value is in
+			if depth < 0 { // the end of the enclosing value
 				return i
 			}
 		case depth == 0 && strings.IndexByte(",:"+jsonSpace, c) >= 0:

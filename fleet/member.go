@@ -11,27 +11,27 @@ import (
 	"github.com/google/uuid"
 )
 
-// Role says what a member does in the pool.
+// Role is what a member does in the pool.
 type Role string
 
 // The roles a member can have.
 const (
 	RoleUpstream Role = "upstream" // serves requests for one service
-	RoleEDS      Role = "eds"      // watches the pool and feeds Envoys
+	RoleEDS      Role = "eds"      // watches the pool and serves EDS to Envoys
 )
 
-// Liveness is what gossip says of a member. It is not health: a live member can
-// be unhealthy, and a dead one was often healthy to the end.
+// Liveness is the state of a member in gossip. It is not health: a live member can be
+// unhealthy, and a dead one was often healthy until it died.
 type Liveness string
 
 // The states of liveness.
 const (
 	Alive Liveness = "alive"
-	Left  Liveness = "left" // it published draining before it went
-	Dead  Liveness = "dead" // it went without a word
+	Left  Liveness = "left" // it announced draining before it left
+	Dead  Liveness = "dead" // it disappeared without announcing draining
 )
 
-// Health is what an endpoint says of itself.
+// Health is the health that an endpoint announces for itself.
 type Health string
 
 // The states of health.
@@ -62,29 +62,29 @@ type Endpoint struct {
 	Health   Health
 }
 
-// Member is one gossiping process as seen by this one. Lists of members share them:
-// a reader may keep one, and nobody writes to it. One that stays as it was is the
-// same from one list to the next.
+// Member is a process in the gossip pool, as seen by this one. It is immutable, and lists
+// of members share it: a reader may keep one. A member that does not change is the same
+// pointer from one list to the next.
 type Member struct {
 	ID      uuid.UUID // new at each start of the process; its name in the pool
 	Role    Role
 	Started time.Time // by the member's own clock, to the millisecond
-	Version uint64    // metadata format version it speaks
+	Version uint64    // its metadata format version
 
-	// Revision counts the member's announcements: a later word outranks an earlier
-	// one, whichever way it came.
+	// Revision counts the member's announcements: a later one replaces an earlier one, in
+	// whatever order they arrive.
 	Revision uint64
 
-	// Signature is the proof that Sign makes, base64; "" without one. That it is there
-	// says nothing: see Verify.
+	// Signature is the signature that Sign makes, in base64; "" if there is none. It proves
+	// nothing before Verify has checked it.
 	Signature string
 
-	// Unknown has the fields of the metadata that this version of rollcall does not
-	// know, as they were sent: the signature covers them.
+	// Unknown is the text of the fields that this version of rollcall does not know. It is
+	// kept since the signature covers them.
 	Unknown string
 
-	// Set for RoleUpstream only, but for Endpoint.Health, which is Draining for any
-	// member that is about to leave.
+	// Set for RoleUpstream only, except Endpoint.Health, which is Draining for any member
+	// that is about to leave.
 	Service  string
 	Endpoint Endpoint
 	Probe    Probe
@@ -93,36 +93,35 @@ type Member struct {
 	Gossip     netip.AddrPort // the address it gossips at
 	Liveness   Liveness
 	Since      time.Time // when the observer last saw Liveness or the metadata change
-	Quarantine string    // why its metadata was refused; "" when it was not
+	Quarantine string    // why the member is not served; "": it is not quarantined
 }
 
-// ProbeKind says how an EDS server may check an endpoint.
+// ProbeKind is how EDS servers may check an endpoint.
 type ProbeKind string
 
 // The kinds of probe.
 const (
 	ProbeHTTP ProbeKind = "http" // GET Path on the serving port
 	ProbeTCP  ProbeKind = "tcp"  // the serving port accepts a connection
-	ProbeNone ProbeKind = "none" // the member's published health is all there is
+	ProbeNone ProbeKind = "none" // no checks: only the announced health counts
 )
 
-// Probe is what to check an endpoint by.
+// Probe configures the checks of an endpoint by EDS servers.
 type Probe struct {
 	Kind ProbeKind
 	Path string // for ProbeHTTP; begins with a slash
 
-	// OnBehalf is true when the endpoint is served by another process than the
-	// one that gossips, so that the member's gossip port says nothing about it.
+	// OnBehalf is true when another process serves the endpoint than the one that gossips,
+	// so that the state of the gossip port proves nothing about the endpoint.
 	OnBehalf bool
 
-	// Interval and Timeout of a check, when its operator wants others than the EDS
-	// server's; 0 leaves them to it. Whole milliseconds, at most MaxCheck; an interval
-	// of MinInterval at least.
+	// Interval and Timeout of a check; 0: the EDS server's own. Whole milliseconds, at most
+	// MaxCheck. Interval is at least MinInterval.
 	Interval, Timeout time.Duration
 }
 
-// CompareIDs orders members by id. It does not read members that are the same one: to
-// fetch thousands from memory is what takes long where lists are compared.
+// CompareIDs orders members by id. It compares pointers first: fetching thousands of members
+// from memory would dominate the cost of comparing lists.
 func CompareIDs(a, b *Member) int {
 	if a == b {
 		return 0
@@ -130,11 +129,11 @@ func CompareIDs(a, b *Member) int {
 	return bytes.Compare(a.ID[:], b.ID[:])
 }
 
-// SortMembers orders members by id, so that equal pools look equal.
+// SortMembers orders members by id, so that equal pools give equal lists.
 func SortMembers(ms []*Member) { slices.SortFunc(ms, CompareIDs) }
 
-// FindMember returns where in members, which are sorted by id, the one with this id
-// is or would be, and whether it is there.
+// FindMember returns the position of id in members, which are sorted by id, or where it would
+// be inserted, and whether it exists.
 func FindMember(members []*Member, id uuid.UUID) (int, bool) {
 	i := sort.Search(len(members), func(i int) bool { return bytes.Compare(members[i].ID[:], id[:]) >= 0 })
 	return i, i < len(members) && members[i].ID == id

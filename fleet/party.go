@@ -2,12 +2,12 @@ package fleet
 
 import "net/netip"
 
-// loopback is this machine, at whichever of its addresses.
+// loopback stands for all loopback addresses.
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
-// Party names by an address whoever may have it at will: an IPv4 address is one party,
-// and so are all that share the first 64 bits of an IPv6 address, and all loopback
-// addresses.
+// Party groups the addresses that one machine can use at will, so that limits count them
+// together: one IPv4 address, all IPv6 addresses with the same first 64 bits, or all
+// loopback addresses.
 func Party(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")
 	if addr.IsLoopback() {
@@ -20,8 +20,8 @@ func Party(addr netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
-// PartyOf is the Party of an address with its port, as connections have it. All of those
-// that cannot be read are one.
+// PartyOf is the Party of an address with its port, as connections have it. Addresses
+// that cannot be parsed are one Party.
 func PartyOf(address string) netip.Addr {
 	addr, _ := netip.ParseAddrPort(address)
 	return Party(addr.Addr())

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// CheckRoom returns an error when m cannot be announced, or could not be in one of
-// the states that it may come to without being described anew: any health, weight,
-// revision, and start time. signed says that each announcement is signed.
+// CheckRoom returns an error when m cannot be announced now, or would not fit in one of the
+// states that it may reach later: any health, weight, revision, and start time. signed is
+// true when announcements are signed.
 func CheckRoom(m Member, signed bool) error {
 	m.Signature = ""
 	now, err := m.size()
@@ -31,7 +31,7 @@ func CheckRoom(m Member, signed bool) error {
 	return nil
 }
 
-// size is how many bytes m's metadata takes, even where that is too much.
+// size is the length of m's metadata in bytes, which may exceed MaxMeta.
 func (m Member) size() (int, error) {
 	if err := m.check(); err != nil {
 		return 0, err
@@ -40,10 +40,10 @@ func (m Member) size() (int, error) {
 	return len(b), err
 }
 
-// longest is m in the state that takes most room.
+// longest is m in the state with the longest metadata.
 func (m Member) longest() Member {
 	m.Revision = math.MaxUint64
-	m.Started = time.Date(maxYear, 12, 31, 0, 0, 0, 0, time.UTC) // a clock may be set
+	m.Started = time.Date(maxYear, 12, 31, 0, 0, 0, 0, time.UTC) // the clock may be set ahead
 	m.Endpoint.Health = Draining
 	if m.Role == RoleUpstream {
 		m.Endpoint.Health, m.Endpoint.Weight = Unhealthy, MaxWeight

@@ -13,7 +13,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// Whatever is let in at the start can announce every state that it may come to.
+// A member that CheckRoom accepts at the start can announce every later state.
 func TestMemberWithRoomFitsInEveryLaterState(t *testing.T) {
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -55,7 +55,7 @@ func TestMemberWithoutRoomIsRefusedWithTheBytesLeft(t *testing.T) {
 	for _, tc := range []struct {
 		bytes  int
 		signed bool
-		want   string // "": it fits
+		want   string // "": no error
 	}{
 		{fleet.MaxMeta - 47, false, ""}, // `"n":1` is counted already, and 13 digits of the start
 		{fleet.MaxMeta - 46, false, "metadata takes 466 bytes, 1 more than are left (of 512, 47 are kept for later states): shorten the service name, the locality, the health path or the tags"},

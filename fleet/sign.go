@@ -8,15 +8,15 @@ import (
 	"slices"
 )
 
-// signatureRoom is what a signature takes of the metadata, in bytes: its JSON
-// field's name and 86 characters of base64.
+// signatureRoom is the size of a signature in the metadata, in bytes: the name of the JSON
+// field and 86 characters of base64.
 const signatureRoom = len(`,"x":""`) + 86
 
 var signatureCoding = base64.RawStdEncoding.Strict()
 
-// Sign returns m with an Ed25519 signature over the fleet's name, m's id and all
-// that m announces. Each announcement is signed anew. It returns an error when m
-// is not valid, or does not fit into MaxMeta bytes with the signature.
+// Sign returns m with an Ed25519 signature over the fleet's name, m's id and all fields that
+// m announces, so each announcement needs its own. It returns an error when m is not valid,
+// or does not fit into MaxMeta bytes with the signature.
 func Sign(fleetName string, m Member, key ed25519.PrivateKey) (Member, error) {
 	b, err := m.signed(fleetName)
 	if err != nil {
@@ -27,7 +27,7 @@ func Sign(fleetName string, m Member, key ed25519.PrivateKey) (Member, error) {
 	return m, err
 }
 
-// Verify reports whether m carries a signature, as Sign makes it, of one of keys.
+// Verify reports whether m has a valid signature by one of keys.
 func Verify(fleetName string, m Member, keys []ed25519.PublicKey) bool {
 	signature, err := signatureCoding.DecodeString(m.Signature)
 	if err != nil || len(signature) != ed25519.SignatureSize || len(keys) == 0 {
@@ -37,8 +37,8 @@ func Verify(fleetName string, m Member, keys []ed25519.PublicKey) bool {
 	return err == nil && slices.ContainsFunc(keys, func(k ed25519.PublicKey) bool { return ed25519.Verify(k, b, signature) })
 }
 
-// signed is what a signature of m covers. The id is part of it, so that nobody
-// else can show the same metadata as its own.
+// signed returns the bytes that m's signature covers. They include the id, so that another
+// member cannot reuse the metadata.
 func (m Member) signed(fleetName string) ([]byte, error) {
 	m.Signature = ""
 	meta, err := Encode(m)
@@ -49,7 +49,7 @@ func (m Member) signed(fleetName string) ([]byte, error) {
 	return append(append(b, m.ID[:]...), meta...), nil
 }
 
-// checkSignature refuses what cannot be one. None at all is fine.
+// checkSignature checks the form of s. "" is allowed: the metadata is unsigned.
 func checkSignature(s string) error {
 	if s == "" {
 		return nil

@@ -38,7 +38,7 @@ func TestASignatureCoversAllThatAMemberSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	got.ID = m.ID
-	got.Gossip, got.Liveness, got.Since = netip.MustParseAddrPort("10.0.0.7:7946"), Alive, time.Now() // what observers add
+	got.Gossip, got.Liveness, got.Since = netip.MustParseAddrPort("10.0.0.7:7946"), Alive, time.Now() // set by observers
 	other, _, _ := ed25519.GenerateKey(nil)
 	if !Verify("rollcall", got, []ed25519.PublicKey{other, pub}) {
 		t.Error("a good signature is refused after a round trip")

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// The limits of what an endpoint may say of itself.
+// The limits of an endpoint's fields.
 const (
 	MaxServiceName = 200   // bytes
 	MaxWeight      = 65535 // Envoy sums the weights of a locality in 32 bits
@@ -47,7 +47,7 @@ func CheckAddr(addr netip.AddrPort) error {
 	case !ip.IsValid():
 		return errors.New("address is not an IP address")
 	case ip.IsUnspecified():
-		return fmt.Errorf("address %s means every interface, give the one that clients can reach", ip)
+		return fmt.Errorf("address %s means every interface: want one that clients can reach", ip)
 	case ip.IsMulticast():
 		return fmt.Errorf("address %s is a multicast address", ip)
 	case ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
@@ -57,7 +57,7 @@ func CheckAddr(addr netip.AddrPort) error {
 	case ip.Is4In6():
 		return fmt.Errorf("address %s is an IPv4 address in IPv6 form, write %s", ip, ip.Unmap())
 	case addr.Port() == 0:
-		return errors.New("port is 0, give 1 to 65535")
+		return errors.New("port is 0: want 1 to 65535")
 	}
 	return nil
 }
@@ -65,7 +65,7 @@ func CheckAddr(addr netip.AddrPort) error {
 // CheckWeight reports why w cannot be a load balancing weight.
 func CheckWeight(w uint32) error {
 	if w < 1 || w > MaxWeight {
-		return fmt.Errorf("weight is %d, give 1 to %d", w, MaxWeight)
+		return fmt.Errorf("weight is %d: want 1 to %d", w, MaxWeight)
 	}
 	return nil
 }
@@ -76,12 +76,12 @@ func (e Endpoint) Check() error {
 	switch e.Health {
 	case Healthy, Unhealthy, Draining:
 	default:
-		errs = append(errs, fmt.Errorf("state %q is none of healthy, unhealthy, draining", e.Health))
+		errs = append(errs, fmt.Errorf("state %q: want healthy, unhealthy or draining", e.Health))
 	}
 	return errors.Join(append(errs, CheckTags(e.Tags))...)
 }
 
-// reservedTags have a field of their own; as free tags they would say it twice.
+// reservedTags are metadata keys that rollcall sets from other fields.
 var reservedTags = []string{"az", "region", "canary", "load_balancing_weight"}
 
 // CheckTags reports why tags cannot become subset metadata.
@@ -94,7 +94,7 @@ func CheckTags(tags map[string]string) error {
 			return errors.New("a tag has an empty name")
 		}
 		if slices.Contains(reservedTags, k) {
-			return fmt.Errorf("tag %q has an option of its own", k)
+			return fmt.Errorf("tag %q is reserved: set it by its own option", k)
 		}
 		if err := errors.Join(CheckText("tag name", k), CheckText("tag "+k, v)); err != nil {
 			return err
@@ -103,7 +103,8 @@ func CheckTags(tags map[string]string) error {
 	return nil
 }
 
-// CheckText refuses what is longer than MaxServiceName, and what a protobuf string, a log line or a terminal cannot carry.
+// CheckText rejects text that is longer than MaxServiceName, or that a protobuf string, a log line or a terminal cannot
+// represent.
 func CheckText(what, s string) error {
 	if len(s) > MaxServiceName {
 		return fmt.Errorf("%s is %d bytes long, at most %d are allowed", what, len(s), MaxServiceName)
@@ -114,6 +115,6 @@ func CheckText(what, s string) error {
 	return nil
 }
 
-// unprintable holds for control characters, and for those that break lines, turn
-// the writing direction or show nothing, with which one name can pass for another.
+// unprintable reports control characters, and characters that break lines, change the writing
+// direction or are invisible, with which one name could look like another.
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }

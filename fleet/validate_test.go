@@ -56,7 +56,7 @@ func TestEndpointAddresses(t *testing.T) {
 }
 
 func TestWeights(t *testing.T) {
-	for w, want := range map[uint32]string{1: "", 65535: "", 0: "weight is 0, give 1 to 65535", 65536: "weight is 65536"} {
+	for w, want := range map[uint32]string{1: "", 65535: "", 0: "weight is 0: want 1 to 65535", 65536: "weight is 65536"} {
 		t.Run(strconv.Itoa(int(w)), func(t *testing.T) { wantRefusal(t, fleet.CheckWeight(w), want) })
 	}
 }
@@ -74,10 +74,10 @@ func TestTags(t *testing.T) {
 		"some":             {map[string]string{"version": "1.2", "empty": ""}, ""},
 		"too many":         {many, "33 tags, at most 32"},
 		"an empty name":    {map[string]string{"": "x"}, "empty name"},
-		"az":               {map[string]string{"az": "x"}, "option of its own"},
-		"region":           {map[string]string{"region": "x"}, "option of its own"},
-		"canary":           {map[string]string{"canary": "true"}, "option of its own"},
-		"weight":           {map[string]string{"load_balancing_weight": "5"}, "option of its own"},
+		"az":               {map[string]string{"az": "x"}, "is reserved"},
+		"region":           {map[string]string{"region": "x"}, "is reserved"},
+		"canary":           {map[string]string{"canary": "true"}, "is reserved"},
+		"weight":           {map[string]string{"load_balancing_weight": "5"}, "is reserved"},
 		"a bad name":       {map[string]string{"a\x00": ""}, "unprintable"},
 		"a bad value":      {map[string]string{"a": "\x1b[2J"}, `tag a "\x1b[2J" has unprintable`},
 		"a value too long": {map[string]string{"a": strings.Repeat("x", 201)}, "201 bytes long"},

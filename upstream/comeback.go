@@ -12,36 +12,36 @@ import (
 )
 
 const (
-	// settle is how long a new announcement may take to reach whoever missed it.
+	// settle is how long a new announcement may take to reach a member that missed one.
 	settle = 3 * time.Second
 
-	// forget is after how long being missing again is a new incident.
+	// forget is the time after which a report of being missing is a new incident.
 	forget = 2 * time.Minute
 
-	// renewEvery bounds what a stranger can do who says so for nothing.
+	// renewEvery limits how often a false report can cause a new id.
 	renewEvery = 30 * time.Second
 
-	// retryEvery is between two tries to start gossip again.
+	// retryEvery is the interval between attempts to restart gossip.
 	retryEvery = time.Second
 
-	// firstJoins is how many members a new pool tries at once.
+	// firstJoins is how many members of the old pool a new one tries to join at once.
 	firstJoins = 16
 )
 
-// remedy is what to do about being missing.
+// remedy is the reaction to a report that this member is missing.
 type remedy int
 
 const (
 	wait     remedy = iota
-	announce        // anew, under a higher incarnation
-	renew           // start again under a new id
+	announce        // again, under a higher incarnation
+	renew           // rejoin under a new id
 )
 
-// comeback chooses the remedy each time that this member is said to be missing.
-// Announcing anew helps against a lost update, but not against the word of a
-// death whose incarnation is the highest there is.
+// comeback chooses the remedy for each report that this member is missing. A new
+// announcement repairs a lost update, but cannot refute a death message with the highest
+// possible incarnation.
 type comeback struct {
-	announced, renewed time.Time // the last time; zero: never, or under another id
+	announced, renewed time.Time // when last; zero: never, or under another id
 }
 
 func (c *comeback) missing(now time.Time) remedy {
@@ -58,10 +58,10 @@ func (c *comeback) missing(now time.Time) remedy {
 	}
 }
 
-// watch owns what happens to the pool between Register and Close.
+// watch owns the pool between Register and Close.
 func (r *Registration) watch() {
 	var c comeback
-	joined := r.Joined() // of the first pool
+	joined := r.Joined() // of the first pool only
 	for {
 		pool := r.pool.Load() // only watch replaces it
 		select {
@@ -85,28 +85,28 @@ func (r *Registration) watch() {
 func (r *Registration) comeBack(pool *gossip.Pool, what remedy) {
 	switch what {
 	case announce:
-		r.opts.log.Warn("another member holds this one for dead, announcing it anew", "id", r.ID())
+		r.opts.log.Warn("another member considers this one dead: announcing it again", "id", r.ID())
 		if err := pool.Reannounce(); err != nil {
-			r.opts.log.Warn("could not announce this member anew", "error", err)
+			r.opts.log.Warn("could not announce this member again", "err", err)
 		}
 	case renew:
-		r.opts.log.Warn("another member still holds this one for dead, starting again under a new id", "id", r.ID())
+		r.opts.log.Warn("another member still considers this one dead: rejoining under a new id", "id", r.ID())
 		r.renew()
 	}
 }
 
-// renew tries until there is a new pool or the registration is closed.
+// renew retries until there is a new pool or the registration is closed.
 func (r *Registration) renew() {
 	for {
 		err := r.replace()
 		switch {
 		case err == nil:
-			r.opts.log.Warn("started again under a new id", "id", r.ID(), "gossip", r.Member().Gossip)
+			r.opts.log.Warn("rejoined under a new id", "id", r.ID(), "gossip", r.Member().Gossip)
 			return
 		case errors.Is(err, ErrClosed):
 			return
 		}
-		r.opts.log.Error("could not start gossip again, still trying", "error", err)
+		r.opts.log.Error("could not restart gossip: retrying", "err", err)
 		select {
 		case <-r.done:
 			return
@@ -115,9 +115,8 @@ func (r *Registration) renew() {
 	}
 }
 
-// replace starts a new pool under a new id, with all else as it was, and closes
-// the old one without a word: an announcement of draining would be taken to be
-// about the endpoint.
+// replace starts a new pool under a new id, with everything else unchanged. It closes the old
+// pool without announcing draining, which EDS servers would apply to the endpoint.
 func (r *Registration) replace() error {
 	r.announcing.Lock()
 	defer r.announcing.Unlock()
@@ -129,9 +128,9 @@ func (r *Registration) replace() error {
 	m.ID, m.Started = uuid.New(), now()
 	remembered := neighbours(old)
 	if r.opts.gossip.Port() != 0 {
-		_ = old.Close() // it has the port
+		_ = old.Close() // it uses the port
 	}
-	r.member.Store(&m) // at once: who hears of the new id expects it in the next answer
+	r.member.Store(&m) // before joining: a server that learns the new id expects it in the next probe response
 	joined := m
 	pool, err := r.opts.join(&joined, remembered)
 	if err != nil {
@@ -144,8 +143,8 @@ func (r *Registration) replace() error {
 	return old.Close()
 }
 
-// neighbours are live members to join through, EDS servers first: those are to
-// hear of the new id before they hear it in an answer to a probe.
+// neighbours returns live members to join through, EDS servers first: they should learn the
+// new id by gossip before they see it in a probe response.
 func neighbours(p *gossip.Pool) []netip.AddrPort {
 	self := p.Self().ID
 	var servers, others []netip.AddrPort

@@ -99,7 +99,7 @@ func TestAMemberThatIsHeldForDeadComesBackUnderANewID(t *testing.T) {
 				t.Fatal(err)
 			}
 			first.await(t, id, "left", left)
-			for _, want := range []string{"level=WARN", "announcing it anew", "starting again under a new id", "id=" + old.ID.String(), "id=" + id.String()} {
+			for _, want := range []string{"level=WARN", "announcing it again", "rejoining under a new id", "id=" + old.ID.String(), "id=" + id.String()} {
 				if !strings.Contains(log.String(), want) {
 					t.Errorf("the log has no %q:\n%s", want, log.String())
 				}

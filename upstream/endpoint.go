@@ -10,10 +10,10 @@ import (
 )
 
 // RegisterEndpoint is [Register] for an endpoint that another process serves at
-// addr. The caller watches that process and says so with
-// [Registration.SetHealthy]; the registration has nothing to Serve. Gossip is bound
-// to [EndpointGossip], unless [WithGossip] says otherwise. Set with
-// [WithHealthPath] or [WithProbe] what EDS servers may check.
+// addr. The caller watches that process and reports its health with
+// [Registration.SetHealthy]; Serve cannot be used. Gossip is bound to [EndpointGossip],
+// unless [WithGossip] is given. [WithHealthPath] or [WithProbe] set what EDS servers may
+// check.
 func RegisterEndpoint(ctx context.Context, addr netip.AddrPort, svc Service, opts ...Option) (*Registration, error) {
 	o := endpointOptions(opts)
 	if !o.gossip.IsValid() {
@@ -25,11 +25,11 @@ func RegisterEndpoint(ctx context.Context, addr netip.AddrPort, svc Service, opt
 	return register(ctx, net.TCPAddrFromAddrPort(addr), svc, o)
 }
 
-// EndpointGossip is where to gossip for an endpoint at addr, with port 0: at its IP
-// address when that is this machine's, which proves that the endpoint is here; else
-// at the address from which this machine reaches the first seed that is an IP
-// address, of another machine if there is one; or addr when no seed is one. It sends
-// nothing.
+// EndpointGossip returns the address, with port 0, at which to gossip for an endpoint at addr:
+// addr's IP address if it belongs to this machine, which proves that the endpoint runs here;
+// otherwise the address from which this machine reaches a seed given by IP address, on
+// another machine if possible; without such a seed, the one from which it reaches addr. It
+// sends nothing.
 func EndpointGossip(ctx context.Context, addr netip.AddrPort, seeds []string) (netip.AddrPort, error) {
 	here, err := sourceTo(ctx, addr)
 	if err == nil && (here.Addr() == addr.Addr().Unmap() || here.Addr().IsLoopback()) {
@@ -56,8 +56,8 @@ func EndpointGossip(ctx context.Context, addr netip.AddrPort, seeds []string) (n
 	return here, err
 }
 
-// CheckEndpoint returns the error that RegisterEndpoint would return because of
-// what is to be announced. It announces nothing.
+// CheckEndpoint returns the error that RegisterEndpoint would return for an invalid
+// announcement. It announces nothing.
 func CheckEndpoint(addr netip.AddrPort, svc Service, opts ...Option) error {
 	_, err := newMember(net.TCPAddrFromAddrPort(addr), svc, endpointOptions(opts))
 	return err
@@ -69,13 +69,13 @@ func endpointOptions(opts []Option) options {
 	return o
 }
 
-// sourceTo is the address, with port 0, from which this machine reaches addr. It
-// sends nothing.
+// sourceTo returns the address, with port 0, from which this machine reaches addr. It sends
+// nothing.
 func sourceTo(ctx context.Context, addr netip.AddrPort) (netip.AddrPort, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "udp", addr.String())
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("find an address to gossip at, pass one if there is none towards %s: %w", addr.Addr(), err)
+		return netip.AddrPort{}, fmt.Errorf("no gossip address found, since this machine has no route to %s: set option WithGossip: %w", addr.Addr(), err)
 	}
 	defer conn.Close()
 	source, err := listenAddr(conn.LocalAddr())

@@ -23,12 +23,12 @@ func (r *Registration) Healthz() http.Handler {
 		w.Header().Set(fleet.IDHeader, r.ID().String())
 		w.Header().Set("Content-Type", "text/plain")
 		w.WriteHeader(status)
-		io.WriteString(w, body) // a prober that has gone needs no answer
+		io.WriteString(w, body) // an error means that the prober has disconnected
 	})
 }
 
-// Handler answers the health path, when the endpoint is probed over HTTP, and
-// hands every other request to next. All responses carry fleet.IDHeader.
+// Handler answers the health path if the endpoint is probed over HTTP, and passes every other
+// request to next. All responses have the header [fleet.IDHeader].
 func (r *Registration) Handler(next http.Handler) http.Handler {
 	healthz := r.Healthz()
 	path := probePath(r.Member().Probe)
@@ -44,8 +44,8 @@ func (r *Registration) Handler(next http.Handler) http.Handler {
 	})
 }
 
-// probePath is the path of the probe's requests as [http.Request] shows it, or ""
-// when there are none over HTTP.
+// probePath is the path of the probe's requests as in [http.Request], or "" if the probe does
+// not use HTTP.
 func probePath(p fleet.Probe) string {
 	if p.Kind != fleet.ProbeHTTP {
 		return ""

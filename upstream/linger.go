@@ -10,15 +10,14 @@ import (
 	"github.com/rollcall-fleet/rollcall/internal/latest"
 )
 
-// linger is how long a drained server waits at most for its clients to close their
-// connections. An Envoy closes those to an endpoint that is gone, on each of its
-// worker threads once that has heard of it, which is after its main thread has
-// acknowledged it: a request may come meanwhile, and one that is on its way when its
-// connection is closed here is lost.
+// linger bounds how long a drained server waits for its clients to close their connections.
+// Each worker thread of an Envoy closes its connections to a removed endpoint a moment after
+// the main thread has acknowledged the removal. Until then it may send requests, and a
+// request is lost when the server closes its connection first.
 const linger = time.Second
 
-// conns are a server's connections, but for those that carry health probes alone:
-// EDS servers keep theirs.
+// conns are a server's connections, except those that carry only health probes: EDS servers
+// keep theirs open.
 type conns struct {
 	upgraded *upgraded
 
@@ -30,10 +29,10 @@ type conns struct {
 
 type connKey struct{}
 
-// followConns keeps an eye on srv's connections.
+// followConns tracks srv's connections.
 func followConns(srv *http.Server) *conns {
 	c := &conns{upgraded: newUpgraded(), open: make(map[net.Conn]bool), closed: latest.NewSignal()}
-	told, ctxOf := srv.ConnState, srv.ConnContext
+	connState, ctxOf := srv.ConnState, srv.ConnContext
 	srv.ConnState = func(conn net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
@@ -45,8 +44,8 @@ func followConns(srv *http.Server) *conns {
 			c.set(conn, false)
 		default:
 		}
-		if told != nil {
-			told(conn, state)
+		if connState != nil {
+			connState(conn, state)
 		}
 	}
 	srv.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
@@ -70,7 +69,7 @@ func (c *conns) set(conn net.Conn, open bool) {
 	c.closed.Set()
 }
 
-// noteRequest says what the latest request of a connection is.
+// noteRequest records whether the latest request of a connection is a health probe.
 func noteRequest(req *http.Request, probe bool) {
 	if note, ok := req.Context().Value(connKey{}).(func(bool)); ok {
 		note(probe)
@@ -83,7 +82,7 @@ func (c *conns) count() int {
 	return len(c.open)
 }
 
-// wait returns once there is none, or after linger.
+// wait returns when no connection is open, or after linger.
 func (c *conns) wait(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, linger)
 	defer cancel()

@@ -54,14 +54,14 @@ func newOptions(opts []Option) options {
 	return o
 }
 
-// WithID sets the id that the registration begins with, which must be new: a process that
-// starts again under an id is taken for the one before.
+// WithID sets the first id of the registration. It must be new: EDS servers would mistake a
+// process with a used id for the earlier one.
 func WithID(id uuid.UUID) Option {
 	return func(o *options) { o.id = id }
 }
 
 // WithSeeds names members to join through, as host:port or ip:port; usually the
-// EDS servers' gossip addresses. Seeds that are away are tried again for as long
+// EDS servers' gossip addresses. Seeds that do not answer are retried for as long
 // as the registration lasts.
 func WithSeeds(seeds ...string) Option {
 	return func(o *options) { o.seeds = slices.Clone(seeds) }
@@ -81,8 +81,8 @@ func WithGossip(bind netip.AddrPort) Option {
 	return func(o *options) { o.gossip = bind }
 }
 
-// WithGossipAdvertise sets the gossip address that other members are told, for
-// a bind address of 0.0.0.0 or behind address translation.
+// WithGossipAdvertise sets the gossip address that is announced to other members, for a bind
+// address of 0.0.0.0 or behind address translation.
 func WithGossipAdvertise(addr netip.AddrPort) Option {
 	return func(o *options) { o.gossipAdvertise = addr }
 }
@@ -93,34 +93,33 @@ func WithKeys(keys ...[]byte) Option {
 	return func(o *options) { o.keys = slices.Clone(keys) }
 }
 
-// WithFleet sets the name of the fleet. Members of other fleets are not let in,
-// and do not let this one in.
+// WithFleet sets the name of the fleet. Members of different fleets ignore each other.
 func WithFleet(name string) Option {
 	return func(o *options) { o.fleet = name }
 }
 
-// WithProfile sets how fast gossip sees a crash, and at what cost. The default is
-// [gossip.LAN]. Give all members of a fleet the same one.
+// WithProfile sets how fast gossip detects a crash, and at what cost. The default is
+// [gossip.LAN]. All members of a fleet need the same one.
 func WithProfile(p gossip.Profile) Option {
 	return func(o *options) { o.profile = p }
 }
 
-// WithHealthPath sets where the endpoint is probed over HTTP, a path beginning
-// with a slash. The default is [fleet.DefaultHealthPath].
+// WithHealthPath sets the path of the HTTP health probe, which begins with a slash. The
+// default is [fleet.DefaultHealthPath].
 func WithHealthPath(path string) Option {
 	return func(o *options) { o.probe.Kind, o.probe.Path = fleet.ProbeHTTP, path }
 }
 
-// WithChecks sets the interval between two checks of the endpoint by EDS servers, all of
-// them together where another process serves it, and the time-out of each: whole
-// milliseconds, [fleet.MinInterval] and 1 ms to [fleet.MaxCheck]. 0 leaves them to the EDS
-// servers, which is the default.
+// WithChecks sets the interval and the timeout of checks by EDS servers. If another process
+// serves the endpoint, the EDS servers share the interval. Both are whole milliseconds up to
+// [fleet.MaxCheck]; the interval is at least [fleet.MinInterval]. 0 is the default and leaves
+// the value to the EDS servers.
 func WithChecks(interval, timeout time.Duration) Option {
 	return func(o *options) { o.probe.Interval, o.probe.Timeout = interval, timeout }
 }
 
-// WithProbe sets how the endpoint may be probed when it does not speak HTTP:
-// [fleet.ProbeTCP], or [fleet.ProbeNone] for going by what is published alone.
+// WithProbe sets how EDS servers may probe an endpoint that does not speak HTTP:
+// [fleet.ProbeTCP], or [fleet.ProbeNone] to rely only on the announced health.
 func WithProbe(kind fleet.ProbeKind) Option {
 	return func(o *options) {
 		o.probe.Kind, o.probe.Path = kind, ""
@@ -130,15 +129,16 @@ func WithProbe(kind fleet.ProbeKind) Option {
 	}
 }
 
-// WithHealth sets a function that is asked for each request to the health path,
-// from that request's goroutine and with its context. An error means unhealthy;
-// its text is the body of the answer.
+// WithHealth sets a function that is called for each request to the health path, on that
+// request's goroutine and with its context. An error means unhealthy; its text is the body
+// of the response.
 func WithHealth(check func(context.Context) error) Option {
 	return func(o *options) { o.health = check }
 }
 
-// WithDrainTimeout bounds how long a drain waits for the Envoys to let go; after
-// it the upstream stops all the same. 10 s by default; 0 is no wait at all.
+// WithDrainTimeout bounds how long a drain waits until every Envoy has removed the endpoint;
+// after that the upstream stops anyway. 0 does not wait. The default is
+// [DefaultDrainTimeout].
 func WithDrainTimeout(d time.Duration) Option {
 	return func(o *options) { o.drainTimeout = d }
 }

@@ -43,7 +43,7 @@ const (
 
 // ErrNotDrained is wrapped by Drain's error when the drain timeout, or Undrain,
 // ended it.
-var ErrNotDrained = errors.New("not every Envoy is known to have let go")
+var ErrNotDrained = errors.New("not every Envoy has confirmed the removal")
 
 // ledger keeps the latest receipt of each EDS server.
 type ledger struct {
@@ -113,10 +113,10 @@ func (l *ledger) standing(members []*fleet.Member, revision uint64, began time.T
 	s, now := serversOf(members, began), time.Now()
 	st.behind, st.clients, st.changed = l.gone(s.here, revision)
 	if now.Before(s.until) {
-		st.behind = append(st.behind, "an EDS server is lost, its Envoys have to find another")
+		st.behind = append(st.behind, "an EDS server was lost, and its Envoys have yet to find another")
 	}
 	if n := l.missing(s); n > 0 && len(st.behind) == 0 {
-		why := fmt.Sprintf("an EDS server is lost, and %d of its Envoys have not come to another", n)
+		why := fmt.Sprintf("an EDS server was lost, and %d of its Envoys have not reached another", n)
 		if st.unknown = fmt.Errorf("%w: %s", ErrNotDrained, why); now.Before(s.slow) {
 			st.behind = append(st.behind, why)
 		}
@@ -146,7 +146,7 @@ func (r *Registration) awaitGone(ctx context.Context, revision uint64) (clients 
 			return st.clients, errors.Join(st.unknown, r.settle(ctx, st.clients))
 		}
 		if r.Member().Endpoint.Health != fleet.Draining {
-			return 0, fmt.Errorf("undrained meanwhile: %w", ErrNotDrained)
+			return 0, fmt.Errorf("the drain was undone: %w", ErrNotDrained)
 		}
 		select {
 		case <-st.changed:
@@ -188,7 +188,7 @@ func (r *Registration) received(receipt fleet.Receipt) {
 		return
 	}
 	r.serving.Do(func() {
-		r.opts.log.Info(fmt.Sprintf("serving through %d Envoys after %d ms", receipt.Clients, time.Since(r.since).Milliseconds()),
+		r.opts.log.Info("endpoint in service", "envoys", receipt.Clients, "after", time.Since(r.since).Round(time.Millisecond),
 			"service", r.Member().Service, "eds_server", receipt.Server)
 		close(r.ready)
 	})
@@ -199,6 +199,6 @@ func (r *Registration) received(receipt fleet.Receipt) {
 func (r *Registration) refused(receipt fleet.Receipt) {
 	if now := time.Now(); now.Sub(r.complained) >= complainEvery {
 		r.complained = now
-		r.opts.log.Warn("an EDS server refuses to serve this", "service", r.Member().Service, "reason", receipt.Behind, "eds_server", receipt.Server)
+		r.opts.log.Warn("an EDS server refuses to serve this endpoint", "service", r.Member().Service, "reason", receipt.Behind, "eds_server", receipt.Server)
 	}
 }

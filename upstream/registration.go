@@ -18,27 +18,27 @@ import (
 	"github.com/rollcall-fleet/rollcall/internal/option"
 )
 
-// ErrClosed is returned by what a Registration cannot do after Close.
+// ErrClosed is returned by methods of a Registration after Close.
 var ErrClosed = errors.New("registration is closed")
 
 // leaveTimeout bounds leaving the pool, which takes one to two seconds.
 const leaveTimeout = 10 * time.Second
 
 // Registration is one listener's membership of the fleet. Its methods may be
-// called from any goroutine. Those that announce a change check it first, and
-// return an error that changes nothing; EDS servers have the change milliseconds
-// later, the rest of the pool within half a second or so.
+// called from any goroutine. Those that announce a change check it first; an
+// error means that nothing changed. EDS servers receive a change within milliseconds, the
+// rest of the pool within about half a second.
 type Registration struct {
-	// Set in Register, constant after.
+	// Constant after Register.
 	ln   net.Listener // nil: another process serves the endpoint
 	opts options
 
-	// member is what is announced, in pool. Both are written under announcing only.
+	// member is announced in pool. Both are written only with announcing locked.
 	member atomic.Pointer[fleet.Member]
 	pool   atomic.Pointer[gossip.Pool]
 
-	// announcing is held over each change and its announcement, so that changes
-	// are announced in the order in which they were made.
+	// announcing is locked during each change and its announcement, so that changes are
+	// announced in the order in which they are made.
 	announcing sync.Mutex
 	unhealthy  bool
 	draining   bool
@@ -49,20 +49,19 @@ type Registration struct {
 	serving sync.Once
 	ready   chan struct{} // closed by serving
 
-	complained time.Time // watch's alone
+	complained time.Time // used by watch only
 
 	closing sync.Once
 	done    chan struct{} // closed when Close begins
 	watcher sync.WaitGroup
 	failed  chan error // capacity one; written by watch
-	left    error      // of leaving the pool; read after closing
+	left    error      // the error of leaving the pool; read after closing
 }
 
 // Register joins the pool and announces that ln serves svc. It does not wait for
-// the seeds, and serves nothing itself: call it when ln accepts, and serve it at
-// once. The listener stays the caller's; Close does not close it. ctx bounds
-// registering alone, not the life of the registration. An error leaves nothing
-// behind.
+// the seeds and does not serve: call it when ln listens, and serve at once. Close does not
+// close ln. ctx bounds only the call, not the life of the registration. After an error,
+// nothing keeps running.
 func Register(ctx context.Context, ln net.Listener, svc Service, opts ...Option) (*Registration, error) {
 	r, err := register(ctx, ln.Addr(), svc, newOptions(opts))
 	if err != nil {
@@ -81,7 +80,7 @@ func register(ctx context.Context, addr net.Addr, svc Service, opts options) (*R
 		return nil, fmt.Errorf("register service %q: %w", svc.Name, err)
 	}
 	if len(opts.seeds) == 0 {
-		opts.log.Warn("no seed to join through: alone until another member joins through this one", "gossip", r.Member().Gossip)
+		opts.log.Warn("no seed to join through: alone in the pool until another member joins", "gossip", r.Member().Gossip)
 	}
 	return r, nil
 }
@@ -108,7 +107,7 @@ func start(addr net.Addr, svc Service, opts options) (*Registration, error) {
 	return r, nil
 }
 
-// join starts a pool that announces m, and notes in m where it gossips.
+// join starts a pool that announces m, and sets m.Gossip.
 func (o *options) join(m *fleet.Member, remembered []netip.AddrPort) (*gossip.Pool, error) {
 	pool, err := gossip.Start(gossip.Options{
 		Member: *m, Fleet: o.fleet, Bind: o.gossip, Advertise: o.gossipAdvertise, Seeds: o.seeds,
@@ -143,8 +142,8 @@ func (r *Registration) Joined() <-chan struct{} { return r.pool.Load().Joined() 
 // endpoint, which takes an Envoy that asks for the service.
 func (r *Registration) Ready() <-chan struct{} { return r.ready }
 
-// Failed receives an error, once, when the registration cannot go on: see
-// [gossip.ErrWedged]. The program should end then; Serve does.
+// Failed receives one error when the registration has failed for good: see
+// [gossip.ErrWedged]. The program should then exit; Serve returns.
 func (r *Registration) Failed() <-chan error { return r.failed }
 
 // SetWeight announces another load balancing weight, 1 to 65535.
@@ -161,24 +160,24 @@ func (r *Registration) SetTags(tags map[string]string) error {
 }
 
 // SetHealthy announces whether the endpoint can serve. An unhealthy endpoint gets
-// no requests. While draining the word is kept for Undrain.
+// no requests. While draining, the value is kept for Undrain.
 func (r *Registration) SetHealthy(healthy bool) error {
 	_, err := r.change(func(*fleet.Member) { r.unhealthy = !healthy })
 	return err
 }
 
-// Drain announces that the endpoint wants no new requests and returns nil once
-// every EDS server of the pool has said that no Envoy sends any; until then the
-// caller goes on serving. Without an EDS server in the pool it returns at once.
-// When ctx or the drain timeout ends it first, the endpoint stays draining and the
-// error is ctx's own, or one that wraps ErrNotDrained and says who was missing.
-// Undrain ends it with ErrNotDrained, too.
+// Drain announces that the endpoint wants no new requests. It returns nil when every EDS
+// server of the pool has reported that no Envoy sends any; the caller continues to serve
+// until then. Without an EDS server in the pool it returns at once. When ctx or the drain
+// timeout ends it first, the endpoint stays draining, and the error is ctx's, or wraps
+// ErrNotDrained and names the servers that did not report. Undrain ends Drain with
+// ErrNotDrained as well.
 func (r *Registration) Drain(ctx context.Context) error {
 	_, err := r.drain(ctx)
 	return err
 }
 
-// drain is Drain, and returns how many Envoys have let go.
+// drain implements Drain. clients is the number of Envoys that have removed the endpoint.
 func (r *Registration) drain(ctx context.Context) (clients int, err error) {
 	revision, err := r.setDraining(true)
 	if err != nil {
@@ -197,10 +196,10 @@ func (r *Registration) setDraining(draining bool) (uint64, error) {
 	return r.change(func(*fleet.Member) { r.draining = draining })
 }
 
-// Close announces draining, so that the others know a leaving member from a dead
-// one, and leaves the pool, which takes up to two seconds. Afterwards no goroutine
-// stays; a probe that memberlist has under way may take a moment to notice. Calls
-// after the first wait for it and return the same.
+// Close announces draining, so that other members can tell a leaving member from a dead one,
+// and leaves the pool, which takes up to two seconds. After it no goroutine remains, except
+// that a probe of memberlist may take a moment to end. Further calls wait for the first and
+// return the same error.
 func (r *Registration) Close() error {
 	r.closing.Do(func() {
 		_, announced := r.setDraining(true)
@@ -208,7 +207,7 @@ func (r *Registration) Close() error {
 		r.announcing.Lock()
 		r.closed = true
 		r.announcing.Unlock()
-		r.watcher.Wait() // from here on the pool stays the same
+		r.watcher.Wait() // after this the pool is not replaced
 		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 		defer cancel()
 		r.left = errors.Join(announced, r.pool.Load().Leave(ctx))
@@ -217,7 +216,7 @@ func (r *Registration) Close() error {
 }
 
 // change applies f to a copy of the member and, if the result is valid and
-// different, announces it. It returns the revision that the announcement has. f
+// different, announces it. It returns the revision of the announcement. f
 // may write to the fields that announcing guards.
 func (r *Registration) change(f func(*fleet.Member)) (uint64, error) {
 	r.announcing.Lock()
@@ -230,15 +229,15 @@ func (r *Registration) change(f func(*fleet.Member)) (uint64, error) {
 	f(&m)
 	m.Endpoint.Health = r.health()
 	was.Endpoint.Health = m.Endpoint.Health
-	r.member.Store(&was) // probes are told first: who hears of it may ask at once
+	r.member.Store(&was) // before the announcement: a server that receives it may probe at once
 	revision, err := r.pool.Load().Announce(m)
 	if errors.Is(err, gossip.ErrClosed) || errors.Is(err, gossip.ErrWedged) {
-		r.member.Store(&m) // probes are told, and the pool is once there is one again
+		r.member.Store(&m) // probes see the change now, and the next pool announces it
 	}
 	if err != nil {
 		return 0, fmt.Errorf("announce the change: %w", err)
 	}
-	m.Revision = revision // which a new pool goes on from, so that a drain need not begin anew
+	m.Revision = revision // a new pool continues from it, so that a drain does not start over
 	r.member.Store(&m)
 	return revision, nil
 }

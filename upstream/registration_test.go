@@ -98,9 +98,9 @@ func TestARefusedChangeChangesNothing(t *testing.T) {
 	t.Parallel()
 	reg := register(t, listen(t), shop)
 	before := reg.Member()
-	wantError(t, reg.SetWeight(0), "weight is 0, give 1 to 65535")
+	wantError(t, reg.SetWeight(0), "weight is 0: want 1 to 65535")
 	wantError(t, reg.SetWeight(65536), "weight is 65536")
-	wantError(t, reg.SetTags(map[string]string{"canary": "x"}), "has an option of its own")
+	wantError(t, reg.SetTags(map[string]string{"canary": "x"}), `tag "canary" is reserved`)
 	long := strings.Repeat("x", 190)
 	wantError(t, reg.SetTags(map[string]string{"a": long, "b": long, "c": long}), "more than are left (of 512, ")
 	if after := reg.Member(); !reflect.DeepEqual(after, before) {
@@ -212,14 +212,14 @@ func TestRegisterRefuses(t *testing.T) {
 		"no service name":        {svc: upstream.Service{}, want: "service name is empty"},
 		"a slash":                {svc: with(func(s *upstream.Service) { s.Name = "a/b" }), want: "contains a slash"},
 		"a weight out of range":  {svc: with(func(s *upstream.Service) { s.Weight = 65536 }), want: "weight is 65536"},
-		"a reserved tag":         {svc: with(func(s *upstream.Service) { s.Tags = map[string]string{"az": "x"} }), want: "option of its own"},
+		"a reserved tag":         {svc: with(func(s *upstream.Service) { s.Tags = map[string]string{"az": "x"} }), want: `tag "az" is reserved`},
 		"too much metadata":      {svc: with(func(s *upstream.Service) { s.Name, s.Region, s.Zone = long, long, long }), want: "more than are left (of 512, "},
 		"no room to drain":       {svc: with(func(s *upstream.Service) { s.Tags = tagsOf(400) }), want: "more than are left (of 512, "},
-		"every interface":        {ln: everywhere{taken}, want: "is on every interface: pass WithAdvertise"},
+		"every interface":        {ln: everywhere{taken}, want: "is on every interface: set option WithAdvertise"},
 		"advertising all":        {opt: upstream.WithAdvertise(anywhere), want: "means every interface"},
 		"a unix socket":          {ln: unix, want: "is not on an IP address and port"},
 		"a relative health path": {opt: upstream.WithHealthPath("healthz"), want: "must begin with a slash"},
-		"an unknown probe":       {opt: upstream.WithProbe("icmp"), want: `probe "icmp" is none of`},
+		"an unknown probe":       {opt: upstream.WithProbe("icmp"), want: `probe "icmp": want`},
 		"a key of odd length":    {opt: upstream.WithKeys([]byte("short")), want: "give 16, 24 or 32"},
 		"gossip on all":          {opt: upstream.WithGossip(anywhere), want: "option WithGossip 0.0.0.0:0 means every interface, which other members cannot reach: set option WithGossipAdvertise"},
 		"a gossip port taken":    {opt: upstream.WithGossip(netip.MustParseAddrPort(taken.Addr().String())), want: taken.Addr().String()},

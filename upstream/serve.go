@@ -29,7 +29,7 @@ func ListenAndServe(ctx context.Context, srv *http.Server, svc Service, opts ...
 }
 
 // Serve serves the registered listener until ctx ends, with srv.Handler wrapped
-// in [Registration.Handler]. Then it drains: it goes on serving until no Envoy
+// in [Registration.Handler]. Then it drains: it continues to serve until no Envoy
 // sends requests any more and, if there are Envoys, until clients have closed their
 // connections, a second at most; closes the listener, waits within the shutdown timeout
 // until the requests in flight are finished and upgraded connections, such as
@@ -41,7 +41,7 @@ func ListenAndServe(ctx context.Context, srv *http.Server, svc Service, opts ...
 // registration has failed, or when something had to be cut off.
 func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
 	if r.ln == nil {
-		return errors.Join(errors.New("an endpoint that another process serves has no listener to serve"), r.Close())
+		return errors.Join(errors.New("registration has no listener to serve: another process serves its endpoint"), r.Close())
 	}
 	next := srv.Handler
 	if next == nil {
@@ -55,7 +55,7 @@ func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
 	case err := <-served:
 		return errors.Join(err, r.Close())
 	case err := <-r.failed:
-		_ = r.Close() // it fails alike
+		_ = r.Close() // it fails with the same error
 		return errors.Join(err, r.shutdown(context.WithoutCancel(ctx), srv, open), notClosed(<-served))
 	case <-ctx.Done():
 	}
@@ -63,19 +63,18 @@ func (r *Registration) Serve(ctx context.Context, srv *http.Server) error {
 	return errors.Join(r.stop(context.WithoutCancel(ctx), srv, open), notClosed(<-served))
 }
 
-// stop takes the steps of a graceful stop in order, and each whatever became of
-// the one before.
+// stop takes the steps of a graceful stop in order. A step that fails does not skip the next.
 func (r *Registration) stop(ctx context.Context, srv *http.Server, open *conns) error {
 	clients, drained := r.drain(ctx)
 	switch {
 	case errors.Is(drained, ErrNotDrained):
-		r.opts.log.Warn("stopping all the same", "error", drained)
+		r.opts.log.Warn("drain incomplete: stopping anyway", "err", drained)
 		drained = nil
-	case errors.Is(drained, ErrClosed): // by the caller, who wants no drain then
+	case errors.Is(drained, ErrClosed): // by the caller, who skips the drain
 		drained = nil
 	case drained != nil:
-		// Between two pools, say. Probes can see that it drains.
-		r.opts.log.Warn("the pool cannot be told, serving a while longer", "error", drained, "for", r.opts.drainTimeout)
+		// For example between two pools. Probes still see that it drains.
+		r.opts.log.Warn("could not announce draining: serving until the drain timeout", "err", drained, "timeout", r.opts.drainTimeout)
 		pause(ctx, r.opts.drainTimeout)
 	default:
 		r.opts.log.Info("drained", "service", r.Member().Service)
@@ -94,7 +93,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// notClosed drops the error by which Serve says that Shutdown was called.
+// notClosed drops the error that Serve returns after Shutdown.
 func notClosed(err error) error {
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
@@ -102,8 +101,8 @@ func notClosed(err error) error {
 	return err
 }
 
-// shutdown waits for requests in flight and upgraded connections, and cuts off what
-// takes too long.
+// shutdown waits for requests in flight and upgraded connections, and closes those that remain
+// after the shutdown timeout.
 func (r *Registration) shutdown(ctx context.Context, srv *http.Server, open *conns) error {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.shutdownTimeout)
 	defer cancel()

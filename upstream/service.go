@@ -13,8 +13,8 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// Service says what a listener serves. Name is required: it is the EDS service
-// name. All of it, with the address and room for later states, must fit into
+// Service describes the service that a listener serves. Name, the EDS service name, is
+// required. The service, its address and the longest later state must fit into
 // [fleet.MaxMeta] bytes.
 type Service struct {
 	Name   string
@@ -25,7 +25,7 @@ type Service struct {
 	Tags   map[string]string // further tags for subset load balancing
 }
 
-// newMember describes svc at ln as it is first announced, checked.
+// newMember returns the first announcement of svc at ln, and checks it.
 func newMember(ln net.Addr, svc Service, opts options) (fleet.Member, error) {
 	addr, err := endpointAddr(ln, opts.advertise)
 	if err != nil {
@@ -49,11 +49,11 @@ func newMember(ln net.Addr, svc Service, opts options) (fleet.Member, error) {
 	return m, opts.check(m)
 }
 
-// now is the time as metadata carries it.
+// now is the current time in the precision of metadata.
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
-// endpointAddr is the address that Envoy is told: the advertised one, filled up
-// from the listener's.
+// endpointAddr is the address for Envoy: the advertised one, with the listener's port if it has
+// none, or the listener's.
 func endpointAddr(ln net.Addr, advertise netip.AddrPort) (netip.AddrPort, error) {
 	bound, err := listenAddr(ln)
 	if err != nil {
@@ -63,13 +63,13 @@ func endpointAddr(ln net.Addr, advertise netip.AddrPort) (netip.AddrPort, error)
 		return netip.AddrPortFrom(advertise.Addr().Unmap(), cmp.Or(advertise.Port(), bound.Port())), nil
 	}
 	if bound.Addr().IsUnspecified() {
-		return netip.AddrPort{}, fmt.Errorf("listener on %s is on every interface: pass WithAdvertise with the address at which clients reach it", bound)
+		return netip.AddrPort{}, fmt.Errorf("listener on %s is on every interface: set option WithAdvertise to the address at which clients reach it", bound)
 	}
 	return bound, nil
 }
 
-// gossipBind is where to gossip unless the caller said: at the listener's IP
-// address, which is known to be this machine's, else at the advertised one.
+// gossipBind is the default address for gossip: the listener's IP address, which certainly
+// belongs to this machine, or else the advertised one.
 func gossipBind(ln net.Addr, endpoint netip.AddrPort) (netip.AddrPort, error) {
 	bound, err := listenAddr(ln)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/gossip"
 )
 
-// trust is how an upstream proves what it says, and whom it believes.
+// trust is how an upstream signs its announcements, and which members it trusts.
 type trust struct {
 	keyFile    string
 	serviceKey ed25519.PrivateKey
@@ -16,31 +16,32 @@ type trust struct {
 	bounds     gossip.Bounds
 }
 
-// WithServiceKey signs what is announced with the key of the service, for EDS servers
-// that serve it from the holders of that key only. The signature takes 93 of the
+// WithServiceKey signs announcements with the key of the service, for EDS servers that accept
+// its endpoints only from holders of that key. The signature takes 93 of the
 // [fleet.MaxMeta] bytes.
 func WithServiceKey(key ed25519.PrivateKey) Option {
 	return func(o *options) { o.trust.serviceKey = key }
 }
 
-// WithEDSKeys names the EDS servers' public keys. Without a signature by one of them
-// nobody is taken for an EDS server: not in a drain, and not when it asks for keys.
+// WithEDSKeys names the EDS servers' public keys. A member without a
+// signature by one of them is not treated as an EDS server: a drain does not wait for it, and
+// it cannot rotate keys.
 func WithEDSKeys(keys ...ed25519.PublicKey) Option {
 	return func(o *options) { o.trust.edsKeys = slices.Clone(keys) }
 }
 
-// WithKeyFile names the file that the keys of [WithKeys] came from, to be replaced
-// when the pool's keys are rotated. Without it a restart brings the old keys back.
+// WithKeyFile names the file of the keys of [WithKeys]. It is updated when the pool's keys are
+// rotated; without it a restart would use the old keys.
 func WithKeyFile(path string) Option {
 	return func(o *options) { o.trust.keyFile = path }
 }
 
-// WithBounds says which members are let in, and how many.
+// WithBounds limits which members the pool accepts, and how many.
 func WithBounds(b gossip.Bounds) Option {
 	return func(o *options) { o.trust.bounds = b }
 }
 
-// check reports why m cannot be announced, now or in a later state.
+// check returns an error when m cannot be announced now or in a later state.
 func (o *options) check(m fleet.Member) error {
 	return fleet.CheckRoom(m, o.trust.serviceKey != nil)
 }

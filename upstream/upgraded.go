@@ -9,19 +9,19 @@ import (
 )
 
 const (
-	// upgradedLook is how often to look for the end of upgraded connections.
+	// upgradedLook is the interval at which wait checks for closed connections.
 	upgradedLook = 20 * time.Millisecond
 
-	// upgradedMin is how many of them are kept before those that have ended are dropped.
+	// upgradedMin is the number of connections above which closed ones are dropped.
 	upgradedMin = 64
 )
 
-// upgraded are the connections that handlers took over, as websockets do. The server
-// takes no part in them any more, and nobody reports their end: it is looked for.
+// upgraded are the connections that handlers took over, for example for websockets. The
+// server no longer tracks them and does not report when they close, so they are polled.
 type upgraded struct {
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
-	most  int // drop those that have ended when there are more
+	most  int // drop closed ones when there are more
 }
 
 func newUpgraded() *upgraded {
@@ -38,7 +38,7 @@ func (u *upgraded) add(conn net.Conn) {
 	}
 }
 
-// drop drops those that have ended.
+// drop drops closed connections.
 func (u *upgraded) drop() {
 	for conn := range u.conns {
 		if ended(conn) {
@@ -47,7 +47,7 @@ func (u *upgraded) drop() {
 	}
 }
 
-// open is how many there are.
+// open is the number of open connections.
 func (u *upgraded) open() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -55,7 +55,7 @@ func (u *upgraded) open() int {
 	return len(u.conns)
 }
 
-// wait returns once there are none or ctx ends, and how many there are.
+// wait returns when none is open or ctx ends, with the number that remain open.
 func (u *upgraded) wait(ctx context.Context) int {
 	look := time.NewTicker(upgradedLook)
 	defer look.Stop()
@@ -75,13 +75,13 @@ func (u *upgraded) close() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for conn := range u.conns {
-		_ = conn.Close() // its handler may just have closed it
+		_ = conn.Close() // an error means that its handler has just closed it
 	}
 }
 
-// ended reports whether conn is closed on this side. One that is neither a connection
-// of package net nor says by NetConn, as *tls.Conn does, which one it wraps counts as
-// ended: there is no way to know.
+// ended reports whether conn is closed on this side. A connection counts as closed when it is
+// neither of package net nor has a NetConn method, as *tls.Conn does: its state cannot be
+// known.
 func ended(conn net.Conn) bool {
 	for {
 		wrapper, ok := conn.(interface{ NetConn() net.Conn })

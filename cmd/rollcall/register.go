@@ -129,7 +129,7 @@ func (m *memberFlags) endpoint(ctx context.Context, addr netip.AddrPort) (run.En
 	}
 	if m.gossip = m.pool.gossip; !m.gossip.IsValid() {
 		if m.gossip, err = upstream.EndpointGossip(ctx, addr, m.pool.join); err != nil {
-			return e, fmt.Errorf("%w; --gossip names one", err)
+			return e, option.Rename(err, poolOptions)
 		}
 	}
 	e.Pool = append([]upstream.Option{

@@ -46,7 +46,7 @@ func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
 		"upstream --port x":                              `--port is "x", give a port from 0 to 65535, such as 8081 (see rollcall upstream --help)`,
 		"upstream --port 65536":                          `--port is "65536", give a port`,
 		"upstream --weight -1":                           `--weight is "-1", give a whole number, such as 50`,
-		"upstream --weight 0":                            "--weight: weight is 0, give 1 to 65535",
+		"upstream --weight 0":                            "--weight: weight is 0: want 1 to 65535",
 		"upstream --drain-timeout 5":                     `--drain-timeout is "5", give a duration, such as 500ms or 10s`,
 		"upstream --tag version":                         `--tag is "version", give key=value, such as version=2`,
 		"upstream --tag az=a":                            "--tag az=a: pass --az instead",

@@ -1,6 +1,6 @@
-// Package hello is the sample upstream: an HTTP server that answers with its own
-// id, so that one sees which of several upstreams served a request. It shows all
-// that a program has to do to be part of a fleet.
+// Package hello is the sample upstream: an HTTP server that answers with its own id, so that
+// a user can see which upstream served a request. It shows everything that a program has
+// to do to join a fleet.
 package hello
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
 
-// readHeaderTimeout bounds how long a client may take to say what it wants.
+// readHeaderTimeout bounds the time a client may take to send its request's headers.
 const readHeaderTimeout = 10 * time.Second
 
 // Options configure Run. Service.Name and Listen are required.
@@ -37,9 +37,9 @@ type Options struct {
 	GossipAdvertise netip.AddrPort    // invalid: Gossip
 	Keys            [][]byte          // of 16, 24 or 32 bytes; the first one encrypts
 	Profile         gossip.Profile    // default gossip.LAN
-	Trust           []upstream.Option // what it proves, and whom it believes
+	Trust           []upstream.Option // its own keys, and the keys that it trusts
 
-	DrainTimeout    time.Duration // how long to wait at most until no Envoy sends requests any more; 0 is no wait
+	DrainTimeout    time.Duration // bounds the wait until no Envoy sends requests any more; 0: no wait
 	ShutdownTimeout time.Duration // for requests in flight after the drain; default upstream.DefaultShutdownTimeout
 	Logger          *slog.Logger  // nil discards
 
@@ -60,7 +60,7 @@ func Run(ctx context.Context, opts Options) error {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", opts.Listen.String())
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("listen at %s: another process has port %d: stop it, or take another port: %w", opts.Listen, opts.Listen.Port(), err)
+		return fmt.Errorf("listen at %s: another process uses port %d: stop it, or choose another port: %w", opts.Listen, opts.Listen.Port(), err)
 	}
 	if err != nil {
 		return fmt.Errorf("listen at %s: %w", opts.Listen, err)
@@ -96,11 +96,11 @@ func (o Options) upstream() []upstream.Option {
 	}, o.Trust...)
 }
 
-// handler answers every path but the health path, which is upstream's, with the id
-// of that moment: 36 characters and no newline.
+// handler answers every path except the health path, which upstream answers, with the
+// current id: 36 characters and no newline.
 func handler(id func() uuid.UUID) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
-		io.WriteString(w, id().String()) // a client that has gone needs no answer
+		io.WriteString(w, id().String()) // an error means that the client has disconnected
 	})
 }

@@ -162,7 +162,7 @@ func TestRunRefuses(t *testing.T) {
 	for name, tc := range map[string]struct {
 		service, listen, want string
 	}{
-		"an address that is taken": {"myservice", taken.Addr().String(), taken.Addr().String() + ": another process has port "},
+		"an address that is taken": {"myservice", taken.Addr().String(), taken.Addr().String() + ": another process uses port "},
 		"every interface":          {"myservice", "0.0.0.0:0", "set option Advertise"},
 		"no service":               {"", "127.0.0.1:0", "service name is empty"},
 	} {

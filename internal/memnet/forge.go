@@ -9,7 +9,7 @@ import (
 	"slices"
 )
 
-// What memberlist 0.7.0 puts before a packet's content, and before a stream's.
+// The bytes with which memberlist 0.7.0 begins a packet or a stream.
 const (
 	hasLabel  = 244
 	alive     = 4
@@ -17,12 +17,11 @@ const (
 	pushPull  = 6
 	encrypted = 10
 
-	fields = 0x80 // begins a msgpack map, with how many they are
+	fields = 0x80 // begins a msgpack map; the low bits are the number of fields
 )
 
-// Death is the unencrypted packet by which a member called from tells the pool
-// with this label that node is dead, as of an incarnation: what anybody can send
-// who is no member at all.
+// Death returns an unencrypted packet in which the member named from reports to the pool with
+// this label that node is dead in an incarnation. A machine that is no member can send it.
 func Death(label, node, from string, incarnation uint32) []byte {
 	b := append(labelled(label), dead, fields|3)
 	b = binary.BigEndian.AppendUint32(append(text(b, "Incarnation"), 0xce), incarnation)
@@ -30,19 +29,19 @@ func Death(label, node, from string, incarnation uint32) []byte {
 	return text(text(b, "From"), from)
 }
 
-// Alive is the unencrypted packet that tells the pool of a member at an IPv4 address.
+// Alive returns an unencrypted packet that announces a member at an IPv4 address.
 func Alive(label, node string, at netip.AddrPort, incarnation uint32, meta []byte) []byte {
 	return slices.Concat(labelled(label), []byte{alive}, state("Node", node, at, incarnation, meta))
 }
 
-// Sealed is a packet as a holder of the pool's key sends it.
+// Sealed encrypts a packet with the pool's key.
 func Sealed(label string, key, packet []byte) ([]byte, error) {
 	head := labelled(label)
 	return seal(head, key, packet[len(head):], []byte(label))
 }
 
-// PushPull is the stream by which a holder of the pool's key joins it and tells
-// of the members that are listed by Listed.
+// PushPull returns the stream by which a holder of the pool's key joins it and reports the
+// members in listed, each made by Listed.
 func PushPull(label string, key []byte, listed ...[]byte) ([]byte, error) {
 	b := []byte{pushPull, fields | 3}
 	b = binary.BigEndian.AppendUint32(append(text(b, "Nodes"), 0xce), uint32(len(listed)))
@@ -54,12 +53,13 @@ func PushPull(label string, key []byte, listed ...[]byte) ([]byte, error) {
 	return seal(append(labelled(label), head...), key, b, append(head, label...))
 }
 
-// Listed is a live member at an IPv4 address, for PushPull.
+// Listed returns a live member at an IPv4 address, for PushPull.
 func Listed(node string, at netip.AddrPort, incarnation uint32, meta []byte) []byte {
 	return state("Name", node, at, incarnation, meta)
 }
 
-// state is a member, as a map whose field called name has its name.
+// state encodes a member as a map. name is the key of its name, which differs between
+// messages.
 func state(name, node string, at netip.AddrPort, incarnation uint32, meta []byte) []byte {
 	b := binary.BigEndian.AppendUint32(append(text([]byte{fields | 6}, "Incarnation"), 0xce), incarnation)
 	b = text(text(b, name), node)
@@ -69,7 +69,7 @@ func state(name, node string, at netip.AddrPort, incarnation uint32, meta []byte
 	return text(text(b, "Vsn"), "\x01\x05\x02\x00\x00\x00") // protocol 1 to 5, 2 spoken
 }
 
-// labelled begins a packet or a stream.
+// labelled returns the label header, which begins a packet or a stream.
 func labelled(label string) []byte {
 	return append([]byte{hasLabel, byte(len(label))}, label...)
 }
@@ -80,7 +80,7 @@ func text(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-// seal appends plain to head, encrypted with key and bound to known.
+// seal appends plain to head, encrypted with key; known is the associated data.
 func seal(head, key, plain, known []byte) ([]byte, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {

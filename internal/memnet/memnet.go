@@ -1,7 +1,7 @@
-// Package memnet is a network in memory for tests of what runs on memberlist. It
-// works under testing/synctest, where real sockets do not, and can cut members
-// off, lose packets and be slow. A dial to a member that is cut off meets silence; to one
-// that is not there, a refusal.
+// Package memnet is an in-memory network for tests of code that uses memberlist. It works
+// under testing/synctest, where real sockets do not, and can partition members, lose
+// packets and add latency. A dial to a partitioned member times out; a dial to an address
+// without a member is refused.
 package memnet
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// queue is how many packets wait for a member before further ones are lost.
+// queue is the number of packets that a member can leave unread before more are lost.
 const queue = 4096
 
 // Network connects transports. All methods may be called from any goroutine.
@@ -26,13 +26,13 @@ type Network struct {
 	mu     sync.Mutex
 	rand   *rand.Rand
 	hosts  map[netip.AddrPort]*transport
-	island map[netip.AddrPort]int // who is cut off, and together with whom
+	island map[netip.AddrPort]int // the partition that an address is in; absent: the main one
 	loss   map[netip.AddrPort]float64
 	lag    map[netip.AddrPort]time.Duration
 	cuts   int
 }
 
-// New returns a network that loses packets in an order that seed decides.
+// New returns a network whose losses and delays are determined by seed.
 func New(seed uint64) *Network {
 	return &Network{
 		rand: rand.New(rand.NewPCG(seed, seed)), hosts: make(map[netip.AddrPort]*transport),
@@ -41,8 +41,7 @@ func New(seed uint64) *Network {
 	}
 }
 
-// Transport attaches a member at addr, in place of one that was there before. It
-// is detached by Shutdown.
+// Transport attaches a member at addr, and replaces any other one there. Shutdown detaches it.
 func (n *Network) Transport(addr netip.AddrPort) memberlist.Transport {
 	t := &transport{net: n, addr: addr, packets: make(chan *memberlist.Packet, queue), streams: make(chan net.Conn), closed: make(chan struct{})}
 	n.mu.Lock()
@@ -51,8 +50,8 @@ func (n *Network) Transport(addr netip.AddrPort) memberlist.Transport {
 	return t
 }
 
-// Cut parts addrs from everybody else, not from each other. Streams that are
-// open live on; memberlist's are short.
+// Cut separates addrs from all other members, but not from each other. Open streams stay
+// open; memberlist's are short.
 func (n *Network) Cut(addrs ...netip.AddrPort) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -62,7 +61,7 @@ func (n *Network) Cut(addrs ...netip.AddrPort) {
 	}
 }
 
-// Heal ends what Cut did to addrs.
+// Heal reverses Cut for addrs.
 func (n *Network) Heal(addrs ...netip.AddrPort) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -79,15 +78,15 @@ func (n *Network) Loss(addr netip.AddrPort, share float64) {
 	n.loss[addr] = share
 }
 
-// Lag has everything that reaches addr wait up to most, at random, as if the
-// member there seldom got a processor. Of a stream it is the dial that waits.
+// Lag delays each packet and each dial to addr at random by up to most, as if its machine
+// were overloaded.
 func (n *Network) Lag(addr netip.AddrPort, most time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.lag[addr] = most
 }
 
-// late is how long what is now sent to addr waits.
+// late returns the delay of the next packet or dial to addr.
 func (n *Network) late(addr netip.AddrPort) time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -97,8 +96,8 @@ func (n *Network) late(addr netip.AddrPort) time.Duration {
 	return time.Duration(n.rand.Int64N(int64(n.lag[addr])))
 }
 
-// route returns the transport at to, nil when there is none; cut is true when
-// from cannot reach it, lost when this packet would not arrive.
+// route returns the transport at to, nil if there is none. cut is true when from cannot reach
+// it, lost when this packet is lost.
 func (n *Network) route(from netip.AddrPort, to string) (dest *transport, cut, lost bool) {
 	addr, err := netip.ParseAddrPort(to)
 	if err != nil {
@@ -123,7 +122,7 @@ func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 	return t.addr.Addr().AsSlice(), int(t.addr.Port()), nil
 }
 
-// WriteTo implements memberlist.Transport. Like UDP, it never says that a packet was lost.
+// WriteTo implements memberlist.Transport. Like UDP, it does not report a lost packet.
 func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
 	now := time.Now()
 	dest, cut, lost := t.net.route(t.addr, addr)
@@ -139,7 +138,7 @@ func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
 	return now, nil
 }
 
-// deliver loses p when the queue is full.
+// deliver drops p when the queue is full.
 func (t *transport) deliver(p *memberlist.Packet) {
 	select {
 	case t.packets <- p:

@@ -55,7 +55,7 @@ func TestPacketsArriveUnlessCutOrLost(t *testing.T) {
 	}
 }
 
-func TestDialsMeetAnAnswerARefusalOrSilence(t *testing.T) {
+func TestDialIsAnsweredRefusedOrTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := New(1)
 		from, to := n.Transport(a), n.Transport(b)
@@ -80,12 +80,12 @@ func TestDialsMeetAnAnswerARefusalOrSilence(t *testing.T) {
 		n.Heal(b)
 		_ = to.Shutdown()
 		if _, err := from.DialTimeout(b.String(), time.Second); !errors.Is(err, syscall.ECONNREFUSED) {
-			t.Errorf("a dial to a member that is gone gives %v", err)
+			t.Errorf("a dial to a member that was shut down gives %v", err)
 		}
 	})
 }
 
-func TestWhatReachesASlowMemberIsLate(t *testing.T) {
+func TestLagDelaysPacketsAndDials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := New(1)
 		from, to := n.Transport(a), n.Transport(b)

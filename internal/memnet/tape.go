@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// Tape is a transport that keeps what its member sends: packets, and of each stream
-// what the member wrote.
+// Tape is a transport that records what its member sends: packets, and the bytes that it
+// writes to streams that it opened.
 type Tape struct {
 	memberlist.Transport
 
@@ -26,10 +26,10 @@ type sent struct {
 	b  []byte // guarded by the tape's mutex
 }
 
-// NewTape records at t from now on.
+// NewTape starts to record what is sent through t.
 func NewTape(t memberlist.Transport) *Tape { return &Tape{Transport: t} }
 
-// Stop keeps nothing more.
+// Stop stops recording; sending continues.
 func (t *Tape) Stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -73,8 +73,8 @@ func (c *taped) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// Replay sends all of it again from elsewhere, and returns how many packets and
-// streams those were.
+// Replay sends everything that was recorded again through from, and returns the number of
+// packets and streams.
 func (t *Tape) Replay(from memberlist.Transport) (packets, streams int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -14,33 +14,33 @@ import (
 )
 
 const (
-	// heardOf is how much a check's command may say of why it failed.
-	heardOf = 200
+	// maxOutput is how many bytes of a failed check's output are kept, from its end.
+	maxOutput = 200
 
-	// outputWait is for output that is still in the pipe when the command has ended: what
-	// has left its process group may keep the pipe open.
+	// outputWait bounds reading the rest of the output after the command has ended: a process
+	// that has left its process group may keep the pipe open.
 	outputWait = 100 * time.Millisecond
 )
 
-// checkExec runs the command by the shell, in a process group of its own, which ends
-// with the command or with ctx.
+// checkExec runs the command in a shell, in its own process group, which is killed when the
+// command or ctx ends.
 func checkExec(command string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		said, err := runCommand(ctx, command)
+		output, err := runCommand(ctx, command)
 		switch {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("%s: %w", command, ctx.Err())
-		case len(said) > 0:
-			return fmt.Errorf("%s: %w: %s", command, err, bytes.TrimSpace(said))
+		case len(output) > 0:
+			return fmt.Errorf("%s: %w: %s", command, err, bytes.TrimSpace(output))
 		default:
 			return fmt.Errorf("%s: %w", command, err)
 		}
 	}
 }
 
-func runCommand(ctx context.Context, command string) (said lastWords, err error) {
+func runCommand(ctx context.Context, command string) (output tail, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -59,20 +59,20 @@ func runCommand(ctx context.Context, command string) (said lastWords, err error)
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		_, _ = io.Copy(&said, r) // until the deadline
+		_, _ = io.Copy(&output, r) // until the deadline
 	}()
 	err = child.Wait(cmd)
-	_ = endGroup() // nobody may be left in it
+	_ = endGroup() // kills what the command left running
 	_ = r.SetReadDeadline(time.Now().Add(outputWait))
 	<-read
-	return said, err
+	return output, err
 }
 
-// lastWords keeps the end of what is written to it.
-type lastWords []byte
+// tail keeps the last maxOutput bytes that are written to it.
+type tail []byte
 
-func (w *lastWords) Write(p []byte) (int, error) {
+func (w *tail) Write(p []byte) (int, error) {
 	all := append(*w, p...)
-	*w = all[max(0, len(all)-heardOf):]
+	*w = all[max(0, len(all)-maxOutput):]
 	return len(p), nil
 }

@@ -28,10 +28,10 @@ import (
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
 
-// patience is how long to wait for what takes a second at most.
+// patience bounds each wait; what is waited for takes a second at most.
 const patience = 30 * time.Second
 
-// asProgram makes the test binary play the program that is named in it.
+// asProgram names the environment variable by which the test binary acts as a program.
 const asProgram = "TEST_TEST_PROGRAM"
 
 // TestMain fails when any test leaves a goroutine behind. A probe of memberlist's
@@ -122,7 +122,7 @@ type running struct {
 	log     *logLines
 }
 
-// start runs the program what of the test binary at addr, unless o names another.
+// start runs the program called what of the test binary at addr, unless o has a program.
 func start(t *testing.T, what string, o run.Options) *running {
 	t.Helper()
 	if len(o.Program) == 0 {
@@ -153,7 +153,7 @@ func start(t *testing.T, what string, o run.Options) *running {
 	t.Cleanup(func() {
 		cancel()
 		receive(t, over, "Run's end")
-		receive(t, read, "the end of the output") // which all of the program's group hold
+		receive(t, read, "the end of the output") // which the whole group of the program has open
 		out.Close()
 		if t.Failed() {
 			t.Log(r.log)
@@ -196,8 +196,8 @@ func atoi(t *testing.T, s string) int {
 	return n
 }
 
-// joins waits until the registration knows of the observer too: one that leaves
-// while it joins is not heard.
+// joins waits until the registration knows the observer too: the observer does not notice a
+// member that leaves while it joins.
 func (r *running) joins(t *testing.T) {
 	t.Helper()
 	for end := time.Now().Add(patience); !strings.Contains(r.log.String(), "joined the pool"); time.Sleep(10 * time.Millisecond) {
@@ -223,7 +223,7 @@ func (r *running) ends(t *testing.T, code int, want string) {
 	}
 }
 
-// observer is another member of the pool, which programs are registered through.
+// observer is another member of the pool, and the seed of the programs.
 type observer struct{ *gossip.Pool }
 
 func observe(t *testing.T) observer {
@@ -241,7 +241,7 @@ func observe(t *testing.T) observer {
 
 func (o observer) seed() upstream.Option { return upstream.WithSeeds(o.Self().Gossip.String()) }
 
-// await returns the one upstream in the pool once it is as wanted.
+// await returns the only upstream in the pool once it matches.
 func (o observer) await(t *testing.T, what string, wanted func(fleet.Member) bool) fleet.Member {
 	t.Helper()
 	timeout := time.After(patience)
@@ -273,7 +273,7 @@ var lastPort atomic.Uint32
 
 func init() { lastPort.Store(20000 + uint32(os.Getpid()%5000)*2) }
 
-// unused is an address on which nobody listens, and nobody will by chance.
+// unused returns an address without a listener, on which none will start by chance.
 func unused(t *testing.T) netip.AddrPort {
 	t.Helper()
 	for range 100 {
@@ -296,7 +296,7 @@ func listen(t *testing.T) net.Listener {
 	return ln
 }
 
-// get tells the program at addr something.
+// get sends the program at addr a request.
 func get(t *testing.T, addr netip.AddrPort, path string) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -314,7 +314,7 @@ func get(t *testing.T, addr netip.AddrPort, path string) int {
 	return resp.StatusCode
 }
 
-// gone waits until there is no process pid any more.
+// gone waits until the process pid no longer exists.
 func gone(t *testing.T, pid int) {
 	t.Helper()
 	for end := time.Now().Add(patience); syscall.Kill(pid, 0) == nil && !zombie(pid); time.Sleep(10 * time.Millisecond) {
@@ -324,7 +324,7 @@ func gone(t *testing.T, pid int) {
 	}
 }
 
-// zombie is a process that has ended, and whose parent does not look.
+// zombie reports whether pid has ended but was not reaped by its parent.
 func zombie(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && strings.Contains(string(stat), ") Z ")

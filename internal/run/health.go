@@ -20,10 +20,9 @@ import (
 	"github.com/rollcall-fleet/rollcall/upstream"
 )
 
-// Health is how to know whether an endpoint can serve: Check is asked here, Probe
-// says what EDS servers may ask besides.
+// Health is how an endpoint is checked: Check by this process, Probe by EDS servers.
 type Health struct {
-	Check func(context.Context) error // nil: it can
+	Check func(context.Context) error // nil error: healthy
 	Probe fleet.Probe
 }
 
@@ -32,30 +31,30 @@ type Health struct {
 //	/path          GET /path at addr answers 2xx
 //	http(s)://...  GET of the URL answers 2xx
 //	tcp            addr accepts a connection
-//	grpc           grpc.health.v1 at addr says that the server is SERVING
+//	grpc           grpc.health.v1 at addr reports that the server is SERVING
 //	exec:COMMAND   the shell command ends with code 0
 //
-// EDS servers check a path and tcp of what Register registers themselves too, and leave a
-// program alone that Run runs. Redirects are not followed.
+// EDS servers check a path or tcp themselves too if Register registered the endpoint, but not
+// a program of Run. Redirects are not followed.
 func ParseHealth(s string, addr netip.AddrPort) (Health, error) {
-	goByWord := fleet.Probe{Kind: fleet.ProbeNone}
+	noProbe := fleet.Probe{Kind: fleet.ProbeNone}
 	command, isExec := strings.CutPrefix(s, "exec:")
 	switch {
 	case s == "tcp":
 		return Health{checkTCP(addr), fleet.Probe{Kind: fleet.ProbeTCP}}, nil
 	case s == "grpc":
-		return Health{checkGRPC(addr), goByWord}, nil
+		return Health{checkGRPC(addr), noProbe}, nil
 	case isExec && strings.TrimSpace(command) == "":
-		return Health{}, errors.New("exec: is not followed by a command")
+		return Health{}, errors.New(`health check "exec:" names no command: want exec:COMMAND`)
 	case isExec:
-		return Health{checkExec(command), goByWord}, nil
+		return Health{checkExec(command), noProbe}, nil
 	case strings.HasPrefix(s, "/"):
 		return Health{checkHTTP("http://" + addr.String() + s), fleet.Probe{Kind: fleet.ProbeHTTP, Path: s}}, nil
 	}
 	if u, err := url.Parse(s); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return Health{}, fmt.Errorf("%q is none of /path, a URL, tcp, grpc, exec:COMMAND", s)
+		return Health{}, fmt.Errorf("health check %q: want /path, a URL, tcp, grpc or exec:COMMAND", s)
 	}
-	return Health{checkHTTP(s), goByWord}, nil
+	return Health{checkHTTP(s), noProbe}, nil
 }
 
 func (h Health) probe() upstream.Option {
@@ -65,8 +64,8 @@ func (h Health) probe() upstream.Option {
 	return upstream.WithProbe(h.Probe.Kind)
 }
 
-// checkHTTP makes each request on a connection of its own, since a connection that
-// stands proves nothing about the next one.
+// checkHTTP uses a new connection for each request, since an open connection does not prove
+// that the program accepts another.
 func checkHTTP(url string) func(context.Context) error {
 	client := &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true},
@@ -100,8 +99,8 @@ func checkTCP(addr netip.AddrPort) func(context.Context) error {
 	}
 }
 
-// checkGRPC connects anew each time: a standing connection would wait longer and
-// longer between its attempts.
+// checkGRPC uses a new connection each time: an existing one would back off longer and longer
+// between its attempts to reconnect.
 func checkGRPC(addr netip.AddrPort) func(context.Context) error {
 	return func(ctx context.Context) error {
 		conn, err := grpc.NewClient("passthrough:///"+addr.String(), grpc.WithNoProxy(),
@@ -115,22 +114,22 @@ func checkGRPC(addr netip.AddrPort) func(context.Context) error {
 			return err
 		}
 		if resp.Status != healthgrpc.HealthCheckResponse_SERVING {
-			return fmt.Errorf("%s says %s", addr, resp.Status)
+			return fmt.Errorf("%s reports %s", addr, resp.Status)
 		}
 		return nil
 	}
 }
 
 const (
-	// soonEvery is between two checks while none has passed.
+	// soonEvery is the interval of checks until one has passed.
 	soonEvery = 100 * time.Millisecond
 
-	// unhealthyAfter is how many failures in a row make a healthy program unhealthy.
+	// unhealthyAfter is the number of consecutive failures that make a program unhealthy.
 	unhealthyAfter = 2
 )
 
-// watch checks until ctx ends and hands over each result. servers says how many EDS
-// servers check the endpoint too.
+// watch runs checks until ctx ends and sends each result. servers returns the number of EDS
+// servers that check the endpoint too.
 func (e *Endpoint) watch(ctx context.Context, results chan<- error, servers func() int) {
 	for passed := false; ctx.Err() == nil; {
 		began := time.Now()
@@ -153,8 +152,8 @@ func (e *Endpoint) watch(ctx context.Context, results chan<- error, servers func
 	}
 }
 
-// pause is until the next check, now that one ended with err. EDS servers have turns of
-// their own; while something is wrong everybody looks, as eds/internal/probe does.
+// pause is the time from the end of a check, with err, to the next one. This process and the
+// EDS servers take turns; after a failure each of them checks, as in eds/internal/probe.
 func (e *Endpoint) pause(now time.Time, err error, took time.Duration, servers int) time.Duration {
 	switch {
 	case servers == 0:
@@ -173,13 +172,13 @@ func (e *Endpoint) check(ctx context.Context) error {
 	return e.Health.Check(ctx)
 }
 
-// tally makes a state of the results of checks. It begins unhealthy.
+// tally derives health from the results of checks. It begins unhealthy.
 type tally struct {
 	healthy  bool
 	failures int // in a row
 }
 
-// observe reports whether the result changes the state.
+// observe adds a result and reports whether it changes the health.
 func (t *tally) observe(err error) bool {
 	was := t.healthy
 	if err == nil {

@@ -41,13 +41,13 @@ func TestTheEDSServerProbesWhatItCan(t *testing.T) {
 func TestAHealthCheckThatIsNoneIsRefused(t *testing.T) {
 	t.Parallel()
 	for s, want := range map[string]string{
-		"":            `"" is none of /path, a URL, tcp`,
-		"healthz":     "is none of",
-		"http://":     "is none of",
-		"ftp://h/x":   "is none of",
-		"tcp:80":      "is none of",
-		"exec: ":      "not followed by a command",
-		"http://%zz/": "is none of",
+		"":            `"": want /path, a URL, tcp`,
+		"healthz":     ": want /path",
+		"http://":     ": want /path",
+		"ftp://h/x":   ": want /path",
+		"tcp:80":      ": want /path",
+		"exec: ":      "names no command",
+		"http://%zz/": ": want /path",
 	} {
 		if _, err := run.ParseHealth(s, netip.MustParseAddrPort("127.0.0.1:9")); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one with %q", s, err, want)
@@ -55,7 +55,7 @@ func TestAHealthCheckThatIsNoneIsRefused(t *testing.T) {
 	}
 }
 
-// check asks once what s says of addr; "" is healthy.
+// check runs the check s of addr once; "" is healthy.
 func check(t *testing.T, s string, addr netip.AddrPort) string {
 	t.Helper()
 	h, err := run.ParseHealth(s, addr)
@@ -117,7 +117,7 @@ func TestGRPCIsHealthyWhenItIsServing(t *testing.T) {
 	go func() { served <- srv.Serve(ln) }()
 	wantCheck(t, "grpc", addr, "")
 	state.SetServingStatus("", healthgrpc.HealthCheckResponse_NOT_SERVING)
-	wantCheck(t, "grpc", addr, "says NOT_SERVING")
+	wantCheck(t, "grpc", addr, "reports NOT_SERVING")
 	state.SetServingStatus("", healthgrpc.HealthCheckResponse_SERVING)
 	wantCheck(t, "grpc", addr, "")
 	srv.Stop()

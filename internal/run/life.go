@@ -8,36 +8,36 @@ import (
 	"time"
 )
 
-// phase is how far a program is on its way to its end. There is no way back.
+// phase is how far the stop of a program has come. It never goes back.
 type phase int
 
 const (
-	serving  phase = iota // or about to
-	draining              // it serves, and wants no new requests
+	serving  phase = iota // or starting
+	draining              // it still serves, but Envoys are asked to send no new requests
 	ending                // SIGTERM was sent
-	killed                // SIGKILL was
+	killed                // SIGKILL was sent
 )
 
-// life is one run of the program, from its start to its end. All of it belongs to
-// the goroutine of run.
+// life is one run of the program, from its start to its end. Only the goroutine of run uses
+// it.
 type life struct {
 	*supervisor
 	process
 
 	phase  phase
 	health tally
-	last   error     // what the last check said
+	last   error     // the result of the last check
 	passed time.Time // when a check first passed; zero: not yet
-	hung   bool      // none did in time, which another life may mend
-	fault  error     // why the program had to end, and no other life is to follow
+	hung   bool      // no check passed in time, which a restart may fix
+	fault  error     // why the program was stopped and is not restarted
 
-	starting, patience *time.Timer // until the first check has passed; since SIGTERM
-	drain              func()      // begins it
+	starting, patience *time.Timer // bound the time to the first passed check, and the time from SIGTERM to SIGKILL
+	drain              func()      // starts to drain; the result goes to drained
 	drained            chan error  // capacity one
-	unwatch            func()      // ends the checks and the drain
+	unwatch            func()      // stops the checks and the drain
 }
 
-// run returns once the program has ended, which the end of ctx brings about.
+// run returns when the program has ended. The end of ctx stops it.
 func (l *life) run(ctx context.Context) exit {
 	watched, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	var helpers sync.WaitGroup
@@ -55,21 +55,21 @@ func (l *life) run(ctx context.Context) exit {
 	for stop := ctx.Done(); ; {
 		select {
 		case ended := <-l.done():
-			l.publish(false) // before anything is tidied up
+			l.publish(false) // before the clean-up, so that Envoys learn of it first
 			return ended
 		case <-stop:
 			stop = nil
 			l.advance(draining)
 		case sig := <-l.opts.Signals:
-			if l.hear(sig) {
+			if l.countStop(sig) {
 				l.advance(min(phase(l.stops), killed))
 			} else {
 				l.signal(sig)
 			}
 		case err := <-results:
-			l.judge(watched, err)
+			l.observe(watched, err)
 		case <-l.starting.C:
-			l.tooLate()
+			l.startTimedOut()
 		case err := <-l.failed():
 			l.fail(err)
 		case err := <-l.drained:
@@ -80,7 +80,7 @@ func (l *life) run(ctx context.Context) exit {
 	}
 }
 
-// advance enters a later phase, and does nothing when it has come that far.
+// advance enters a later phase. It does nothing when the phase is reached already.
 func (l *life) advance(to phase) {
 	if to <= l.phase {
 		return
@@ -92,7 +92,7 @@ func (l *life) advance(to phase) {
 		l.opts.Logger.Info("draining", "service", l.opts.Service.Name)
 		l.drain()
 	case to == draining:
-		l.advance(ending) // nobody was told of it
+		l.advance(ending) // it is not registered
 	case to == ending:
 		l.unwatch()
 		l.opts.Logger.Info("stopping the program", "pid", l.pid())
@@ -100,7 +100,7 @@ func (l *life) advance(to phase) {
 		l.patience.Reset(l.opts.StopTimeout)
 	case to == killed:
 		l.unwatch()
-		l.opts.Logger.Warn("killing the program, it has not stopped yet", "pid", l.pid())
+		l.opts.Logger.Warn("program is still running: killing it", "pid", l.pid())
 		l.kill()
 	}
 }
@@ -109,15 +109,15 @@ func (l *life) endDrain(err error) {
 	switch {
 	case l.phase != draining:
 	case err != nil:
-		l.opts.Logger.Warn("drained in part", "error", err)
+		l.opts.Logger.Warn("drain incomplete: stopping anyway", "err", err)
 	default:
 		l.opts.Logger.Info("drained", "service", l.opts.Service.Name)
 	}
 	l.advance(ending)
 }
 
-// judge publishes what the checks amount to.
-func (l *life) judge(ctx context.Context, result error) {
+// observe adds the result of a check and publishes a change of health.
+func (l *life) observe(ctx context.Context, result error) {
 	if l.phase != serving {
 		return
 	}
@@ -129,15 +129,15 @@ func (l *life) judge(ctx context.Context, result error) {
 		l.passed = time.Now()
 		l.starting.Stop()
 	}
-	if err := l.tell(ctx, l.health.healthy, result); err != nil {
+	if err := l.update(ctx, l.health.healthy, result); err != nil {
 		l.fail(err)
 	}
 }
 
-func (l *life) tooLate() {
+func (l *life) startTimedOut() {
 	err := fmt.Errorf("the health check has not passed within %s of the program's start: %w", l.opts.StartTimeout, l.last)
 	if l.opts.RestartOnFailure && l.member != nil {
-		l.opts.Logger.Warn("program hangs", "error", err)
+		l.opts.Logger.Warn("program did not become healthy in time: restarting it", "err", err)
 		l.hung = true
 	} else {
 		l.fault = err
@@ -150,13 +150,13 @@ func (l *life) fail(err error) {
 	l.advance(ending)
 }
 
-// another reports whether the program is to be started again.
-func (l *life) another(ctx context.Context, ended exit) bool {
+// restarts reports whether to start the program again.
+func (l *life) restarts(ctx context.Context, ended exit) bool {
 	byItself := l.phase == serving && ended.code != 0
 	return l.opts.RestartOnFailure && (byItself || l.hung) && l.fault == nil && !l.stopping(ctx)
 }
 
-func (l *life) ranWell() time.Duration {
+func (l *life) healthyFor() time.Duration {
 	if l.passed.IsZero() {
 		return 0
 	}

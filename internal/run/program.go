@@ -35,21 +35,21 @@ func codeOf(err error) int {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, exec.ErrNotFound):
 		return exitNotFound
 	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return exitFailed // nothing is wrong with the program
+		return exitFailed // this machine lacks resources; the program may be fine
 	default:
 		return exitCannot
 	}
 }
 
-// program is a running child process, the leader of a group of its own.
+// program is a running child process, the leader of its own process group.
 type program struct {
 	cmd   *exec.Cmd
 	ended chan exit // capacity one
 }
 
-// environment is this process's without what it was configured with, which may be
-// secret, and is no business of a program that starts rollcall itself. Instead it says
-// who the program is in the fleet.
+// environment returns this process's environment without the variables that configure
+// rollcall: they may be secret, and would configure a rollcall that the program starts. It
+// adds the program's identity in the fleet.
 func (o *Options) environment(own []string) []string {
 	const prefix = "ROLLCALL_"
 	env := slices.DeleteFunc(own, func(v string) bool { return strings.HasPrefix(v, prefix) })
@@ -85,32 +85,32 @@ func (p *program) run(started chan<- error) {
 	err := child.Start(p.cmd)
 	started <- err
 	if err == nil {
-		_ = child.Wait(p.cmd) // all of what it says is in ProcessState
+		_ = child.Wait(p.cmd) // the result is in ProcessState
 		p.ended <- exitOf(p.cmd.ProcessState)
 	}
 }
 
 func (p *program) pid() int           { return p.cmd.Process.Pid }
 func (p *program) done() <-chan exit  { return p.ended }
-func (p *program) signal(s os.Signal) { _ = p.cmd.Process.Signal(s) } // it fails when the program has just ended
+func (p *program) signal(s os.Signal) { _ = p.cmd.Process.Signal(s) } // an error means that the program has just ended
 func (p *program) kill()              { p.signalGroup(syscall.SIGKILL) }
 
-// signalGroup reports whether there was anybody in the group.
+// signalGroup reports whether the group still has a process.
 func (p *program) signalGroup(s syscall.Signal) bool {
 	return !errors.Is(syscall.Kill(-p.pid(), s), syscall.ESRCH)
 }
 
-// sweepEvery is how often to look whether the group is empty.
+// sweepEvery is the interval at which sweep checks whether the group is empty.
 const sweepEvery = 10 * time.Millisecond
 
-// sweep ends what a program that has ended left behind in its group: children of
-// a shell or of a master that crashed, which may hold the port.
+// sweep stops the processes that a program left in its group when it ended: children of a
+// shell, or of a main process that crashed, which may still listen on the port.
 func (p *program) sweep(patience time.Duration) {
 	if !p.signalGroup(syscall.SIGTERM) {
 		return
 	}
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(sweepEvery) {
-		// As process 1 of a container this one is the parent of all orphans.
+		// As process 1 of a container, this process is the parent of all orphans.
 		_, _ = syscall.Wait4(-p.pid(), nil, syscall.WNOHANG, nil)
 		if !p.signalGroup(0) {
 			return

@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// Register registers something that runs already once its health check passes,
-// and publishes what the check says until ctx ends. Then it drains, leaves the pool
-// and returns nil. It returns an error when the check has not passed within
-// StartTimeout, and when the endpoint cannot be registered, or no longer be.
+// Register registers an endpoint of a program that is running already, once its health check
+// passes, and publishes its health until ctx ends. Then it drains, leaves the pool and
+// returns nil. It returns an error when no check passes within StartTimeout, when the
+// endpoint cannot be registered, or when the registration fails.
 func Register(ctx context.Context, e Endpoint) error {
 	if err := e.prepare(); err != nil {
 		return err
 	}
-	return e.follow(ctx, &place{endpoint: &e, register: e.register})
+	return e.follow(ctx, &membership{endpoint: &e, register: e.register})
 }
 
-func (e *Endpoint) follow(ctx context.Context, p *place) (err error) {
+func (e *Endpoint) follow(ctx context.Context, p *membership) (err error) {
 	watched, unwatch := context.WithCancel(ctx)
 	results, over := make(chan error), make(chan struct{})
 	go func() {
@@ -34,7 +34,7 @@ func (e *Endpoint) follow(ctx context.Context, p *place) (err error) {
 	starting := time.NewTimer(e.StartTimeout)
 	defer starting.Stop()
 	var health tally
-	last := errors.New("no check has ended")
+	last := errors.New("no health check has finished yet")
 	for {
 		select {
 		case result := <-results:
@@ -42,7 +42,7 @@ func (e *Endpoint) follow(ctx context.Context, p *place) (err error) {
 				starting.Stop()
 			}
 			if health.observe(result) {
-				if err := p.tell(context.WithoutCancel(ctx), health.healthy, result); err != nil {
+				if err := p.update(context.WithoutCancel(ctx), health.healthy, result); err != nil {
 					return err
 				}
 			}
@@ -56,7 +56,7 @@ func (e *Endpoint) follow(ctx context.Context, p *place) (err error) {
 			}
 			e.Logger.Info("draining", "service", e.Service.Name)
 			if err := p.member.Drain(context.WithoutCancel(ctx)); err != nil {
-				e.Logger.Warn("drained in part", "error", err)
+				e.Logger.Warn("drain incomplete: stopping anyway", "err", err)
 				return nil
 			}
 			e.Logger.Info("drained", "service", e.Service.Name)

@@ -1,6 +1,6 @@
-// Package run puts programs that know nothing of rollcall into a fleet: it starts
-// a program, or finds one that runs already, registers it once its health check
-// passes, publishes what the check says, and drains it before it stops.
+// Package run registers programs that do not use rollcall themselves: it starts a program, or
+// uses one that is running already, registers it once its health check passes, publishes
+// its health, and drains it before it stops.
 package run
 
 import (
@@ -29,20 +29,20 @@ const (
 	DefaultStopTimeout    = 10 * time.Second
 )
 
-// answerTimeout is how long whoever has the address already may take to answer.
+// answerTimeout bounds the check whether another process already uses the address.
 const answerTimeout = 2 * time.Second
 
-// Endpoint is what is registered. Address, Service.Name and Health are required.
+// Endpoint is the endpoint to register. Address, Service.Name and Health are required.
 type Endpoint struct {
 	Address netip.AddrPort
 	Service upstream.Service
 	Health  Health // from ParseHealth
 
-	HealthInterval time.Duration // between two checks; 0: DefaultHealthInterval here, what EDS servers have there
-	HealthTimeout  time.Duration // of one check; 0: DefaultHealthTimeout, likewise
+	HealthInterval time.Duration // between two checks; 0: DefaultHealthInterval for this process, the EDS servers' own for them
+	HealthTimeout  time.Duration // of one check; 0: DefaultHealthTimeout, or the EDS servers' own
 	StartTimeout   time.Duration // for the first check that passes; default DefaultStartTimeout
 
-	Pool   []upstream.Option // seeds, keys and the like; not the probe, which Health says
+	Pool   []upstream.Option // seeds, keys and so on; not the probe, which Health defines
 	Logger *slog.Logger      // nil discards
 }
 
@@ -50,53 +50,53 @@ type Endpoint struct {
 type Options struct {
 	Endpoint
 
-	Program               []string // a name, looked for on the PATH, or a path; then the arguments
-	Stdin, Stdout, Stderr *os.File // the program's own; nil is /dev/null
+	Program               []string // a name, searched for in PATH, or a path; then the arguments
+	Stdin, Stdout, Stderr *os.File // of the program; nil: /dev/null
 
 	StopTimeout      time.Duration // between SIGTERM and SIGKILL; default DefaultStopTimeout
-	RestartOnFailure bool          // start the program again when it ends with another code than 0
+	RestartOnFailure bool          // start the program again when its exit code is not 0
 
-	// Signals are passed on to the program, but for SIGTERM and SIGINT: the first
-	// one stops as the end of the context does, the second one cuts the drain short,
-	// the third one kills. It may be nil.
+	// Signals are forwarded to the program, except SIGTERM and SIGINT: the first of these
+	// stops like the end of the context, the second one ends the drain early, the third one
+	// kills the program. It may be nil.
 	Signals <-chan os.Signal
 
-	id uuid.UUID // of the registration, at first
+	id uuid.UUID // of the registration; a renewed registration has another
 }
 
-// Run runs the program until it ends for good, registered whenever it is healthy,
-// and returns its exit code, 128 and the signal's number when a signal ended it.
-// When ctx ends, it drains, sends SIGTERM, and SIGKILL after StopTimeout. It has
-// left the pool when it returns, and nothing of the program's process group is
-// left. An error says what went wrong besides; the exit code is 1 then, 127 when there
-// is no such program, and 126 when it cannot be executed.
+// Run runs the program until it ends and is not restarted, keeps it registered with its
+// health, and returns its exit code: 128 plus the signal's number when a signal ended it.
+// When ctx ends, Run drains, sends SIGTERM, and SIGKILL after StopTimeout. When it returns,
+// it has left the pool, and the program's process group is empty. With an error, the exit
+// code is 127 when the program does not exist, 126 when it cannot be executed, and 1
+// otherwise.
 // The program's environment has ROLLCALL_ID, the id of its member, ROLLCALL_SERVICE and
-// ROLLCALL_ADDRESS, and no other variable of rollcall's.
-// It starts nothing when another process answers at the address already, and nothing
-// again for as long as one does.
+// ROLLCALL_ADDRESS, and no other variable of rollcall.
+// Run does not start or restart the program while another process accepts connections at
+// the address.
 func Run(ctx context.Context, o Options) (exitCode int, err error) {
 	if err := o.prepare(); err != nil {
 		return exitFailed, err
 	}
 	s := &supervisor{
-		opts:  &o,
-		start: func() (process, error) { return startProgram(&o) },
-		free:  o.unanswered,
-		place: place{endpoint: &o.Endpoint, register: o.register},
+		opts:       &o,
+		start:      func() (process, error) { return startProgram(&o) },
+		free:       o.checkAddressFree,
+		membership: membership{endpoint: &o.Endpoint, register: o.register},
 	}
 	return s.run(ctx)
 }
 
-// unanswered returns an error when somebody answers at the address already, whom the
-// health check would take for the program.
-func (o *Options) unanswered(ctx context.Context) error {
+// checkAddressFree returns an error when another process accepts connections at the address:
+// the health check would mistake it for the program.
+func (o *Options) checkAddressFree(ctx context.Context) error {
 	d := net.Dialer{Timeout: answerTimeout}
 	conn, err := d.DialContext(ctx, "tcp", o.Address.String())
 	if err != nil {
 		return nil
 	}
 	defer conn.Close()
-	if conn.LocalAddr().String() == conn.RemoteAddr().String() { // it reached itself, by the port it was given
+	if conn.LocalAddr().String() == conn.RemoteAddr().String() { // it connected to itself, since the kernel chose this port for it
 		return nil
 	}
 	return fmt.Errorf("another process answers at %s already: stop it, or give the program another port", o.Address)
@@ -109,10 +109,10 @@ func (o *Options) prepare() error {
 	case len(o.Program) == 0 || o.Program[0] == "":
 		return errors.New("no program to run")
 	case o.StopTimeout < 0:
-		return errors.New("the stop timeout is negative, give more than 0")
+		return errors.New("the stop timeout is negative: want more than 0")
 	}
-	// The program is asked here alone, at its operator's interval: it may serve one
-	// connection at a time. EDS servers ask this process.
+	// Only this process checks the program, at its operator's interval: the program may serve
+	// one connection at a time. EDS servers ask this process.
 	o.Health.Probe = fleet.Probe{Kind: fleet.ProbeNone}
 	o.id = uuid.New()
 	o.Pool = append(slices.Clone(o.Pool), upstream.WithID(o.id))
@@ -120,7 +120,7 @@ func (o *Options) prepare() error {
 }
 
 func (e *Endpoint) prepare() error {
-	e.tellChecks()
+	e.setProbeChecks()
 	e.HealthInterval = cmp.Or(e.HealthInterval, DefaultHealthInterval)
 	e.HealthTimeout = cmp.Or(e.HealthTimeout, DefaultHealthTimeout)
 	e.StartTimeout = cmp.Or(e.StartTimeout, DefaultStartTimeout)
@@ -131,9 +131,9 @@ func (e *Endpoint) prepare() error {
 	case e.Health.Check == nil:
 		return errors.New("no health check")
 	case e.HealthInterval < 0 || e.HealthTimeout < 0:
-		return errors.New("the interval or the timeout of the health check is negative, give more than 0")
+		return errors.New("the interval or the timeout of the health check is negative: want more than 0")
 	case e.StartTimeout < 0:
-		return errors.New("the start timeout is negative, give more than 0")
+		return errors.New("the start timeout is negative: want more than 0")
 	}
 	if err := upstream.CheckEndpoint(e.Address, e.Service, e.options()...); err != nil {
 		return fmt.Errorf("service %q at %s: %w", e.Service.Name, e.Address, err)
@@ -145,9 +145,9 @@ func (e *Endpoint) options() []upstream.Option {
 	return append(slices.Clone(e.Pool), e.Health.probe(), upstream.WithChecks(e.Health.Probe.Interval, e.Health.Probe.Timeout), upstream.WithLogger(e.Logger))
 }
 
-// tellChecks has EDS servers that check the endpoint do so as its operator says, within
-// what they can be told.
-func (e *Endpoint) tellChecks() {
+// setProbeChecks announces the operator's interval and timeout to the EDS servers that check
+// the endpoint, within the bounds of the metadata.
+func (e *Endpoint) setProbeChecks() {
 	p := &e.Health.Probe
 	if p.Kind != fleet.ProbeNone && e.HealthInterval > 0 {
 		p.Interval = min(max(e.HealthInterval, fleet.MinInterval), fleet.MaxCheck).Truncate(time.Millisecond)
@@ -160,7 +160,7 @@ func (e *Endpoint) tellChecks() {
 func (e *Endpoint) register(ctx context.Context) (registration, error) {
 	reg, err := upstream.RegisterEndpoint(ctx, e.Address, e.Service, e.options()...)
 	if err != nil {
-		return nil, err // not a nil Registration in an interface
+		return nil, err // nil here is a nil interface; reg would be a non-nil one
 	}
 	return reg, nil
 }

@@ -41,7 +41,7 @@ func TestAProgramIsRegisteredWhileItIsHealthyAndDrainedBeforeItIsStopped(t *test
 	if status := get(t, addr, "/healthz"); status != 200 {
 		t.Errorf("the program answers %d while it drains", status)
 	}
-	r.signals <- syscall.SIGTERM // does not want to wait for an hour
+	r.signals <- syscall.SIGTERM // ends the drain, which would take an hour
 	r.says(t, "terminated")
 	r.ends(t, 0, "")
 	o.await(t, "gone of its own accord", left)
@@ -212,7 +212,7 @@ func TestAPythonProgramNeedsNoChange(t *testing.T) {
 	o.await(t, "healthy", is(fleet.Healthy))
 	r.joins(t)
 	r.signals <- syscall.SIGTERM
-	r.ends(t, 143, "") // it knows nothing of SIGTERM
+	r.ends(t, 143, "") // it does not handle SIGTERM
 	o.await(t, "gone of its own accord", left)
 }
 

@@ -8,31 +8,31 @@ import (
 	"time"
 )
 
-// The exit codes when it was not the program that failed, as shells have them.
+// The exit codes when the program did not run to its end, as shells have them.
 const (
 	exitFailed   = 1
-	exitCannot   = 126 // there is a program that cannot be executed
+	exitCannot   = 126 // the program exists but cannot be executed
 	exitNotFound = 127
 )
 
-// process is a program that was started; see program.
+// process is a started program; see program.
 type process interface {
 	pid() int
 	done() <-chan exit // receives once
-	signal(os.Signal)  // to the program alone
-	kill()             // it and its group
+	signal(os.Signal)  // to the program, not its group
+	kill()             // the program and its group
 	sweep(patience time.Duration)
 }
 
-// supervisor runs one life of the program after the other, at one place in the
-// pool. All of it belongs to the goroutine of run.
+// supervisor starts the program, again and again if it restarts, under one registration. Only
+// the goroutine of run uses it.
 type supervisor struct {
 	// Constant.
 	opts  *Options
 	start func() (process, error)
 	free  func(context.Context) error // an error when another process answers at the address
 
-	place
+	membership
 	stops int // SIGTERM and SIGINT so far
 	pause backoff
 }
@@ -43,7 +43,7 @@ func (s *supervisor) run(ctx context.Context) (code int, err error) {
 	}
 	defer func() {
 		if err := s.leave(); err != nil {
-			s.opts.Logger.Warn("could not leave the pool", "error", err) // the code is the program's
+			s.opts.Logger.Warn("could not leave the pool", "err", err) // no error, so that the exit code stays the program's
 		}
 	}()
 	for {
@@ -52,16 +52,16 @@ func (s *supervisor) run(ctx context.Context) (code int, err error) {
 			return codeOf(err), err
 		}
 		s.opts.Logger.Info("program started", "program", s.opts.Program[0], "pid", p.pid())
-		l := &life{supervisor: s, process: p, last: errors.New("it is still under way")}
+		l := &life{supervisor: s, process: p, last: errors.New("the first health check has not finished yet")}
 		ended := l.run(ctx)
-		s.bury(p, ended)
+		s.cleanUp(p, ended)
 		if l.fault != nil {
 			return exitFailed, l.fault
 		}
-		if !l.another(ctx, ended) {
+		if !l.restarts(ctx, ended) {
 			return ended.code, nil
 		}
-		if err := s.awaitRestart(ctx, l.ranWell()); err != nil {
+		if err := s.awaitRestart(ctx, l.healthyFor()); err != nil {
 			return exitFailed, err
 		}
 		if s.stopping(ctx) {
@@ -70,21 +70,21 @@ func (s *supervisor) run(ctx context.Context) (code int, err error) {
 	}
 }
 
-// bury tidies up after a program that has ended.
-func (s *supervisor) bury(p process, ended exit) {
+// cleanUp logs the end of a program and stops what it left running.
+func (s *supervisor) cleanUp(p process, ended exit) {
 	s.opts.Logger.Info("program ended", "program", s.opts.Program[0], "pid", p.pid(), "with", ended.text)
 	p.sweep(s.opts.StopTimeout)
 }
 
-// takenEvery is how often to look whether the address is free again.
+// takenEvery is the interval at which to check whether the address is free again.
 const takenEvery = time.Second
 
-// awaitRestart waits for the back-off, and then while another process answers at the
-// address, which the health check would take for the program: one that the program
-// started and that has left its group, say. It returns early when the supervisor stops.
-func (s *supervisor) awaitRestart(ctx context.Context, ranWell time.Duration) error {
-	wait := s.pause.after(ranWell)
-	s.opts.Logger.Warn("program is started again", "in", wait)
+// awaitRestart waits for the back-off, and then until no other process uses the address: for
+// example one that the program started and that has left its group. The health check would
+// mistake it for the program. awaitRestart returns early when the supervisor stops.
+func (s *supervisor) awaitRestart(ctx context.Context, healthyFor time.Duration) error {
+	wait := s.pause.after(healthyFor)
+	s.opts.Logger.Warn("restarting the program", "in", wait)
 	for warned := false; ; wait = takenEvery {
 		if err := s.sleep(ctx, wait); err != nil || s.stopping(ctx) {
 			return err
@@ -94,7 +94,7 @@ func (s *supervisor) awaitRestart(ctx context.Context, ranWell time.Duration) er
 			return nil
 		}
 		if !warned {
-			s.opts.Logger.Warn("program waits for its address before it is started again", "error", err)
+			s.opts.Logger.Warn("address is still in use: waiting to restart the program", "err", err)
 			warned = true
 		}
 	}
@@ -102,7 +102,7 @@ func (s *supervisor) awaitRestart(ctx context.Context, ranWell time.Duration) er
 
 func (s *supervisor) stopping(ctx context.Context) bool { return s.stops > 0 || ctx.Err() != nil }
 
-// sleep waits for d, or less when the supervisor is told to stop.
+// sleep waits for d, or until the supervisor has to stop.
 func (s *supervisor) sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -114,14 +114,14 @@ func (s *supervisor) sleep(ctx context.Context, d time.Duration) error {
 		case err := <-s.failed():
 			return err
 		case sig := <-s.opts.Signals:
-			s.hear(sig)
+			s.countStop(sig)
 		}
 	}
 	return nil
 }
 
-// hear counts sig when it says to stop, and reports whether it does.
-func (s *supervisor) hear(sig os.Signal) bool {
+// countStop reports whether sig is a request to stop, and counts it.
+func (s *supervisor) countStop(sig os.Signal) bool {
 	stop := sig == syscall.SIGTERM || sig == syscall.SIGINT
 	if stop {
 		s.stops++
@@ -129,17 +129,17 @@ func (s *supervisor) hear(sig os.Signal) bool {
 	return stop
 }
 
-// backoff grows with each failure that follows soon on the one before.
+// backoff doubles with each failure, and is reset once the program was healthy for long.
 type backoff struct{ next time.Duration }
 
 const (
 	firstPause = time.Second
 	mostPause  = 30 * time.Second
-	wellFor    = time.Minute // so long healthy, and the back-off begins anew
+	wellFor    = time.Minute // the time healthy after which the back-off is reset
 )
 
-func (b *backoff) after(ranWell time.Duration) time.Duration {
-	if b.next == 0 || ranWell >= wellFor {
+func (b *backoff) after(healthyFor time.Duration) time.Duration {
+	if b.next == 0 || healthyFor >= wellFor {
 		b.next = firstPause
 	}
 	wait := b.next

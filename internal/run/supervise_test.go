@@ -24,7 +24,7 @@ const (
 	drainTime = 5 * time.Second
 )
 
-// story is what happens to a supervisor, each at a time since its start.
+// story is what happens to a supervisor; times count from its start.
 type story struct {
 	lives    []script
 	restart  bool
@@ -35,9 +35,9 @@ type story struct {
 	taken    []span        // when another process answers at the address
 }
 
-// script is a life as a program wants it; the last one is lived again and again.
+// script is what a program does in one life; further lives repeat the last one.
 type script struct {
-	sick  []span        // when its health check fails; it lives in good health otherwise
+	sick  []span        // when its health check fails; it passes otherwise
 	lasts time.Duration // zero: until SIGTERM
 	code  int           // with which it ends by itself
 	takes time.Duration // to end after SIGTERM
@@ -45,7 +45,7 @@ type script struct {
 
 type span struct{ from, to time.Duration } // since the start of the life
 
-// world plays a story in virtual time, and writes down what is done in it.
+// world plays a story in virtual time, and records what the supervisor does.
 type world struct {
 	story
 	began time.Time
@@ -123,7 +123,7 @@ func (p *fakeProcess) signal(s os.Signal) {
 	}
 }
 
-// sweep takes a moment, in which others come to speak.
+// sweep takes a moment, so that other goroutines can run.
 func (p *fakeProcess) sweep(time.Duration) { time.Sleep(time.Millisecond); p.note("sweep") }
 
 type fakeRegistration struct{ *world }
@@ -149,7 +149,7 @@ func (fakeRegistration) EDSServers() int { return 0 }
 func (r fakeRegistration) Failed() <-chan error { return r.failure }
 func (r fakeRegistration) Close() error         { r.note("leave"); return nil }
 
-// tell plays s, and returns the journal and what became of it.
+// tell plays s, and returns the journal and the result of the supervisor.
 func tell(t *testing.T, s story) (journal []string, code int, err error) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{story: s, began: time.Now(), failure: make(chan error, 1)}
@@ -177,7 +177,7 @@ func tell(t *testing.T, s story) (journal []string, code int, err error) {
 			w.note("register")
 			return fakeRegistration{w}, s.register
 		}
-		v := &supervisor{opts: o, start: w.start, free: w.free, place: place{endpoint: &o.Endpoint, register: register}}
+		v := &supervisor{opts: o, start: w.start, free: w.free, membership: membership{endpoint: &o.Endpoint, register: register}}
 		code, err = v.run(ctx)
 		journal = w.journal
 	})
@@ -187,12 +187,12 @@ func tell(t *testing.T, s story) (journal []string, code int, err error) {
 func TestTheEndOfADrainIsLogged(t *testing.T) {
 	for name, follow := range map[string]func(ctx context.Context, w *world, o *Options, register func(context.Context) (registration, error)) error{
 		"run": func(ctx context.Context, w *world, o *Options, register func(context.Context) (registration, error)) error {
-			_, err := (&supervisor{opts: o, start: w.start, free: w.free, place: place{endpoint: &o.Endpoint, register: register}}).run(ctx)
+			_, err := (&supervisor{opts: o, start: w.start, free: w.free, membership: membership{endpoint: &o.Endpoint, register: register}}).run(ctx)
 			return err
 		},
 		"register": func(ctx context.Context, w *world, o *Options, register func(context.Context) (registration, error)) error {
 			_, _ = w.start()
-			return o.Endpoint.follow(ctx, &place{endpoint: &o.Endpoint, register: register})
+			return o.Endpoint.follow(ctx, &membership{endpoint: &o.Endpoint, register: register})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -348,10 +348,10 @@ func TestSupervising(t *testing.T) {
 func TestTheBackOffGrowsUntilTheProgramRunsWell(t *testing.T) {
 	t.Parallel()
 	var b backoff
-	for i, step := range []struct{ ranWell, want time.Duration }{
+	for i, step := range []struct{ healthyFor, want time.Duration }{
 		{0, 1}, {0, 2}, {59, 4}, {0, 8}, {0, 16}, {0, 30}, {0, 30}, {60, 1}, {0, 2}, {3600, 1}, {3600, 1},
 	} {
-		if got := b.after(step.ranWell * time.Second); got != step.want*time.Second {
+		if got := b.after(step.healthyFor * time.Second); got != step.want*time.Second {
 			t.Errorf("pause %d is %s, want %d s", i+1, got, step.want)
 		}
 	}
@@ -369,7 +369,7 @@ func TestEDSServersAreToldWhatTheOperatorSaysOfChecks(t *testing.T) {
 		{fleet.ProbeNone, checks{time.Second, time.Second}, checks{}},
 	} {
 		e := Endpoint{Health: Health{Probe: fleet.Probe{Kind: tt.kind}}, HealthInterval: tt.said.interval, HealthTimeout: tt.said.timeout}
-		e.tellChecks()
+		e.setProbeChecks()
 		if got := (checks{e.Health.Probe.Interval, e.Health.Probe.Timeout}); got != tt.told {
 			t.Errorf("%s: %+v is told as %+v, want %+v", tt.kind, tt.said, got, tt.told)
 		}
