@@ -31,6 +31,7 @@ func isolated(in Input, services []*candidates) bool {
 			switch w := &cand.wish; {
 			case w.heard:
 				return false
+			case w.reason == hanging: // its gossip is heard
 			case cand.mute != nil:
 				if !cand.mute.holdable(in.Now) {
 					continue // it was gone before

@@ -45,7 +45,7 @@ func (m *memory) muteOf(cand *candidate, inService func() bool) *mute {
 		if was == nil {
 			return newMute(inService())
 		}
-		was.contradicted = false
+		was.contradicted = was.contradicted && cand.wish.reason == hanging
 		return was
 	}
 	if was == nil || !was.contradicted {
@@ -93,10 +93,13 @@ func (r *Registry) hold(now time.Time, c *candidates, due *soonest) {
 		return
 	}
 	deaf := r.isolated || now.Before(r.deafUntil)
-	t := tally{}
+	t, others := tally{}, c.reach()
 	for _, cand := range c.ranked {
+		if cand.mute != nil && cand.wish.reason == hanging {
+			cand.mute.hang(now, others)
+		}
 		switch {
-		case cand.mute != nil && cand.mute.contradicted && !cand.outranked:
+		case cand.mute != nil && (cand.mute.contradicted || cand.wish.reason == hanging) && !cand.outranked:
 			if cand.mute.held {
 				t.serving++
 			}
