@@ -165,6 +165,21 @@ func TestNamesThatAreAddedLaterDoNotMeetAClaim(t *testing.T) {
 	})
 }
 
+// A client that names a service again, after it did without, holds nothing of it.
+func TestServiceThatIsAskedForAgainIsSentThoughItWasHeldBefore(t *testing.T) {
+	remembering(t, func(s *Server, _ *bytes.Buffer) {
+		w, _, notify, answers := counted(false, "web")
+		s.cache.watch(w, change{add: []string{"web"}, claims: true, held: map[string]string{"web": held(t, 5)}}, notify)
+		s.cache.watch(w, change{remove: []string{"web"}}, notify)
+		s.cache.watch(w, change{add: []string{"web"}}, notify)
+		s.Update(settled(five(5)))
+		synctest.Wait()
+		if *answers != 1 {
+			t.Errorf("answered %d times, want once", *answers)
+		}
+	})
+}
+
 func TestDeltaClientIsAnsweredAboutItsOtherServices(t *testing.T) {
 	remembering(t, func(s *Server, _ *bytes.Buffer) {
 		other := five(1)

@@ -86,6 +86,7 @@ func (c *cache) subscribe(w *watcher, ch change) {
 	}
 	for _, name := range ch.remove {
 		delete(w.stale, name)
+		delete(w.held, name)
 		delete(w.withheld, name)
 		c.drop(w, name)
 	}
