@@ -34,3 +34,16 @@ func TestAFirewallThatRejectsTakesNoEndpointOut(t *testing.T) {
 		})
 	}
 }
+
+// A firewall drops what one EDS server sends to the serving ports alone: each server seems
+// to hang, and nothing else of the service is heard.
+func TestAFirewallThatDropsTakesNoEndpointOut(t *testing.T) {
+	const upstreams = 3
+	m := machines(t, upstreams)
+	ctx := within(t, 2*patience)
+	must(t, 0, m.Drop(ctx))
+	must(t, 0, m.Guarded(ctx, upstreams))
+	keeps(t, m, 5*time.Second)
+	must(t, 0, m.Reject(ctx, ""))
+	must(t, 0, m.Unguarded(ctx))
+}

@@ -228,6 +228,9 @@ func (m *Machines) Reject(ctx context.Context, with string) error {
 	return m.Net.Reject(ctx, 0, with, port, gossipPort)
 }
 
+// Drop has it drop what is sent to their serving ports; Reject with "" ends that.
+func (m *Machines) Drop(ctx context.Context) error { return m.Net.Drop(ctx, 0, port) }
+
 // Lose drops a share of all packets on every host, in percent.
 func (m *Machines) Lose(ctx context.Context, percent int) error {
 	var errs []error

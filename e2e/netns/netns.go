@@ -109,16 +109,29 @@ func (n *Net) Lose(ctx context.Context, i, percent int) error {
 	return n.nft(ctx, i, rules)
 }
 
-// Reject has a firewall on host i refuse its TCP connections to the given ports of others, with "tcp reset" or "icmp port-unreachable"; "" ends it. UDP passes.
+// Reject has a firewall on host i refuse its TCP connections to the given ports of others,
+// with "tcp reset" or "icmp port-unreachable"; "" ends it. UDP passes.
 func (n *Net) Reject(ctx context.Context, i int, with string, ports ...int) error {
-	rules := "table inet refuse\ndelete table inet refuse\n"
 	if with != "" {
+		with = "reject with " + with
+	}
+	return n.filter(ctx, i, with, ports)
+}
+
+// Drop has it drop what they send instead.
+func (n *Net) Drop(ctx context.Context, i int, ports ...int) error {
+	return n.filter(ctx, i, "drop", ports)
+}
+
+func (n *Net) filter(ctx context.Context, i int, verdict string, ports []int) error {
+	rules := "table inet refuse\ndelete table inet refuse\n"
+	if verdict != "" {
 		list := strings.Trim(strings.ReplaceAll(fmt.Sprint(ports), " ", ","), "[]")
 		family := ""
-		if strings.HasPrefix(with, "icmp") {
+		if strings.Contains(verdict, "icmp") {
 			family = "meta nfproto ipv4 "
 		}
-		rules += fmt.Sprintf("table inet refuse { chain out { type filter hook output priority 0; oifname \"eth0\" %stcp dport { %s } reject with %s; }; }\n", family, list, with)
+		rules += fmt.Sprintf("table inet refuse { chain out { type filter hook output priority 0; oifname \"eth0\" %stcp dport { %s } %s; }; }\n", family, list, verdict)
 	}
 	return n.nft(ctx, i, rules)
 }

@@ -58,6 +58,29 @@ type candidates struct {
 	shown   Service // as of the last Snapshot
 }
 
+// reach is how much of a service this server reaches, but for what hangs.
+type reach int
+
+const (
+	nothing reach = iota // nothing speaks for any endpoint
+	unheard              // some may serve, but none has answered its last probe
+	heard                // some endpoint answers, or is served without being asked
+)
+
+func (c *candidates) reach() (r reach) {
+	for _, cand := range c.ranked {
+		w := &cand.wish
+		switch {
+		case w.reason != none || cand.outranked:
+		case w.heard || cand.unasked() || cand.evidence.Unable:
+			return heard
+		default:
+			r = unheard
+		}
+	}
+	return r
+}
+
 // few is how many candidates are given their places one by one.
 const few = 16
 
@@ -189,6 +212,9 @@ func (c *claim) show(o outcome) {
 	}
 	h := c.rules.apply(c.shown)
 	h.Served, h.Held = o.served, o.held
+	if h.Held && c.wish.reason == hanging {
+		h.State = StateContradicted
+	}
 	if !o.until.IsZero() {
 		h.State, h.Since, h.Until = StateDamped, o.since, o.until
 	}

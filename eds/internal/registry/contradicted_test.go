@@ -167,3 +167,111 @@ func TestContradictedEndpointsStayInService(t *testing.T) {
 		t.Run(name, func(t *testing.T) { play(t, lines) })
 	}
 }
+
+// Servers seem to hang where a firewall drops what one EDS server sends to their ports.
+func TestAllThatHangStayInService(t *testing.T) {
+	for name, lines := range map[string]string{
+		"at once": fleetOfTen + `
+			keep a-j
+			1s all hanging
+			want held a-j
+			want a contradicted
+			want guard on
+			want isolated off
+			1h want held a-j
+			want quiet`,
+		"one after the other": fleetOfTen + `
+			keep a-j
+			1s all late
+			20s a-e hanging
+			want held a-e
+			21s f-j hanging
+			want held a-j`,
+		"those that went before the last one was late are back": `
+			a-c join
+			all good
+			1s a b hanging
+			want served c
+			3s c hanging
+			want held a-c`,
+		"but not those that hung long before": `
+			a-c join
+			all good
+			1s a hanging
+			want served b c
+			40s b c late
+			42s b c hanging
+			want held b c
+			want a hanging`,
+		"one that is slow for once brings none back": `
+			a-c join
+			all good
+			1s a b hanging
+			want served c
+			2s c late
+			want served c
+			want held nobody`,
+		"until one of them is heard": fleetOfTen + `
+			1s all hanging
+			1h a good
+			want served a
+			want b hanging
+			want guard off
+			2h all good
+			want served a-j`,
+		"of a service of one": `
+			a join
+			a good
+			1s a hanging
+			want held a`,
+		"beside those that are proven dead": fleetOfTen + `
+			1s a-e dead
+			1s f-j late
+			3s f-j hanging
+			want held f-j`,
+		"beside one that is not heard of yet": fleetOfTen + `
+			1s b-j hanging and a left
+			2s a2 join
+			want served a2 b-j`,
+		"not beside one that cannot be asked": fleetOfTen + `
+			1s a-i late
+			1s j unable
+			3s a-i hanging
+			want served j`,
+		"one that dies goes": fleetOfTen + `
+			1s all hanging
+			2s a dead
+			want held b-j`,
+		"one that falls silent beside them is held, since nothing is heard": `
+			a-c join
+			all good
+			1s all hanging
+			2s a silent
+			want held a-c
+			want isolated on`,
+		"an operator knows better": fleetOfTen + `
+			1s all hanging
+			2s confirm
+			want served nobody
+			want a hanging
+			3s a late
+			4s a hanging
+			want served nobody
+			5s a contradicted
+			want served nobody
+			6s a good
+			want served a`,
+		"one that an operator drained proves nothing": `
+			a b join
+			all good
+			drain a
+			1s b hanging
+			want held b`,
+		"one that drains goes": fleetOfTen + `
+			1s all hanging
+			2s a draining
+			want held b-j`,
+	} {
+		t.Run(name, func(t *testing.T) { play(t, lines) })
+	}
+}

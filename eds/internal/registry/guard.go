@@ -55,7 +55,24 @@ func newSilent(inService bool) *silent {
 	return &silent{held: true}
 }
 
-func (m *silent) isHeld() bool { return m != nil && m.held }
+// hang is for a host whose port alone is silent. That proves that it hangs where another
+// endpoint of its service is heard. Where none is, a firewall may drop what is sent to
+// their ports: it stays as it is, and if none is left at all, comes back if it has only
+// just gone.
+func (m *mute) hang(now time.Time, others reach) {
+	switch others {
+	case heard:
+		m.contradicted = false
+		m.release(now)
+		return
+	case nothing:
+		m.hold(now)
+	case unheard:
+	}
+	m.contradicted = m.contradicted || m.held
+}
+
+func (m *mute) isHeld() bool { return m != nil && m.held }
 
 // recent reports whether m was removed so recently that its silence and one of now count
 // together.

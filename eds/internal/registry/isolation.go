@@ -31,9 +31,10 @@ func isolated(in Input, services []*candidates) bool {
 			switch w := &cand.proposal; {
 			case w.heard:
 				return false
-			case cand.silent != nil:
-				if !cand.silent.holdable(in.Now) {
-					continue // it was removed before
+			case w.reason == hanging: // its gossip is heard
+			case cand.mute != nil:
+				if !cand.mute.holdable(in.Now) {
+					continue // it was gone before
 				}
 				silent++
 				if w.tried {

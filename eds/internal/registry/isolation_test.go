@@ -163,7 +163,7 @@ func TestIsolation(t *testing.T) {
 			3s b late
 			4s b silent
 			want isolated on
-			want served b`,
+			want held a b`,
 		"gossip does not say that somebody is heard, where somebody is probed": `
 			a-c join
 			a good

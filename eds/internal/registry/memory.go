@@ -45,7 +45,7 @@ func (m *memory) silentOf(cand *candidate, inService func() bool) *silent {
 		if was == nil {
 			return newSilent(inService())
 		}
-		was.contradicted = false
+		was.contradicted = was.contradicted && cand.wish.reason == hanging
 		return was
 	}
 	if was == nil || !was.contradicted {
@@ -93,11 +93,14 @@ func (r *Registry) hold(now time.Time, c *candidates, due *soonest) {
 		return
 	}
 	deaf := r.isolated || now.Before(r.deafUntil)
-	t := tally{}
+	t, others := tally{}, c.reach()
 	for _, cand := range c.ranked {
+		if cand.mute != nil && cand.wish.reason == hanging {
+			cand.mute.hang(now, others)
+		}
 		switch {
-		case cand.silent != nil && cand.silent.contradicted && !cand.outranked:
-			if cand.silent.held {
+		case cand.mute != nil && (cand.mute.contradicted || cand.wish.reason == hanging) && !cand.outranked:
+			if cand.mute.held {
 				t.serving++
 			}
 		case cand.silent != nil && r.isolated:

@@ -81,7 +81,7 @@ func TestNoEndpointIsServedAgainstAProof(t *testing.T) {
 					if h.Served && !slices.ContainsFunc(claims, func(c *Host) bool { return c.ID == h.ID && c.Addr == h.Addr }) {
 						t.Fatalf("%s is served without a claim\n%s", nameOf(h), s)
 					}
-					if why := s.proof(h); h.Served && why != "" && !forced(h) {
+					if why := s.proof(h, claims); h.Served && why != "" && !forced(h) {
 						t.Fatalf("%s is served though %s\n%s", nameOf(h), why, s)
 					}
 				}
@@ -90,8 +90,8 @@ func TestNoEndpointIsServedAgainstAProof(t *testing.T) {
 	})
 }
 
-// proof says why an endpoint must not be served.
-func (s *script) proof(h *Host) string {
+// proof says why a host must not be served, beside the claims to its service.
+func (s *script) proof(h *Host, claims []*Host) string {
 	if m := s.members[nameOf(h)]; h.Source == Gossip && m != nil {
 		switch {
 		case m.Liveness == fleet.Left, m.Endpoint.Health != fleet.Healthy:
@@ -103,10 +103,21 @@ func (s *script) proof(h *Host) string {
 		return ""
 	}
 	switch v := s.in.Evidence[probe.Key{ID: h.ID, Addr: h.Addr}].Verdict; v {
-	case probe.Dead, probe.Failing, probe.Hanging, probe.Replaced:
+	case probe.Dead, probe.Failing, probe.Replaced:
 		return "it is " + string(v)
+	case probe.Hanging:
+		if slices.ContainsFunc(claims, s.hears) {
+			return "it hangs while another one answers"
+		}
 	}
 	return ""
+}
+
+// hears reports whether an endpoint answers.
+func (s *script) hears(h *Host) bool {
+	e := s.in.Evidence[probe.Key{ID: h.ID, Addr: h.Addr}]
+	return e.Tried && !e.Late && (h.State == StateHealthy || h.State == StateDamped) &&
+		(h.Override == nil || h.Override.State != override.Drain && h.Override.State != override.Exclude)
 }
 
 // Who has gone is not brought back by an objection, unless it has only just gone, or

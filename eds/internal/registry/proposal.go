@@ -14,12 +14,12 @@ const (
 	StateDraining  = "draining"  // it is about to leave
 	StateDead      = "dead"      // its ports refuse connections
 	StateRefusing  = "refusing"  // its port refuses while its gossip port accepts
-	StateHanging   = "hanging"   // its port is silent while its gossip answers
+	StateHanging   = "hanging"   // its port is silent while its gossip answers, and others are heard
 	StateSilent    = "silent"    // nothing of it answers
 	StateDamped    = "damped"    // it serves again, but has changed too often
 
-	// StateContradicted is of an endpoint whose ports refuse connections while its process
-	// answers: something between this server and the endpoint refuses them.
+	// StateContradicted is of a host whose ports refuse connections, or lose them, while its
+	// process answers: something between this server and the host does so.
 	StateContradicted = "contradicted"
 )
 
@@ -33,6 +33,7 @@ const (
 	silence             // nothing was heard, which proves nothing
 	refusing            // its port refuses but its gossip port accepts
 	contradicted        // what speaks against it is contradicted by a fresh answer
+	hanging             // its port is silent while its gossip answers
 )
 
 // against reports whether the endpoint would be removed without having asked for it.
@@ -66,7 +67,7 @@ func probed(e probe.Evidence) proposal {
 	case probe.Failing:
 		w.state, w.reason = StateUnhealthy, proven
 	case probe.Hanging:
-		w.state, w.reason = StateHanging, proven
+		w.state, w.reason = StateHanging, hanging
 	case probe.Silent:
 		w.state, w.reason = StateSilent, silence
 	case probe.Refused:

@@ -49,9 +49,10 @@ func TestWhichEndpointsServe(t *testing.T) {
 			want a unhealthy
 			2s a good
 			want served a`,
-		"hanging passes, also all together": fleetOfTen + `
-			1s all hanging
-			want served nobody
+		"hanging passes, also many together, where another one is heard": fleetOfTen + `
+			1s a-i late
+			3s a-i hanging
+			want served j
 			want guard off
 			want isolated off
 			want a hanging`,

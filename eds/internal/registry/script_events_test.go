@@ -28,6 +28,7 @@ var probeEvents = map[string]func(*probe.Evidence){
 	"dead":         func(e *probe.Evidence) { e.Verdict, e.Late = probe.Dead, false },
 	"contradicted": func(e *probe.Evidence) { e.Verdict, e.Late = probe.Contradicted, false },
 	"replaced":     func(e *probe.Evidence) { e.Verdict, e.Late = probe.Replaced, false },
+	"unable":       func(e *probe.Evidence) { *e = probe.Evidence{Unable: true} },
 }
 
 func (s *script) event(words []string) {

@@ -26,7 +26,7 @@ import (
 // another process at the address of a. "abc", "a-c", "a b c" and "all" name some.
 //
 //	HOSTS join | behalf (another process registers them) | draining | healthy | unhealthy | left | lost | forgotten     gossip
-//	HOSTS good | answer | late | failing | silent | hanging | refused | dead | contradicted | replaced | untried
+//	HOSTS good | answer | late | failing | silent | hanging | refused | dead | contradicted | replaced | unable | untried
 //	HOSTS of SERVICE     they join that service, instead of "s"
 //	manual HOSTS, probe HOSTS, pin HOSTS, unpin                               operator
 //	drain | exclude | force | release [at] HOSTS    an override for the process, or at its address

@@ -143,6 +143,43 @@ func TestClientIsAnsweredAtOnce(t *testing.T) {
 	}
 }
 
+// The version that a stream came with tells nothing of the names that it adds later.
+func TestNamesThatAreAddedLaterDoNotMeetAClaim(t *testing.T) {
+	remembering(t, func(s *Server, _ *bytes.Buffer) {
+		w, _, notify, answers := counted(false, "web")
+		s.cache.watch(w, change{add: []string{"web"}, due: true, claim: held(t, 5)}, notify)
+		other := five(5)
+		other.Name = "other"
+		w.names = listOf([]string{"other", "web"})
+		s.cache.watch(w, change{add: []string{"other"}}, notify) // before gossip has settled
+		s.Update(settled(five(1), other))
+		time.Sleep(time.Second)
+		if *answers != 0 {
+			t.Fatal("answered with 1 of the 5 endpoints that it holds of web")
+		}
+		s.Update(settled(five(5), other))
+		time.Sleep(2 * reviewEvery)
+		if *answers != 1 {
+			t.Errorf("answered %d times once all are known, want once", *answers)
+		}
+	})
+}
+
+// A client that names a service again, after it did without, holds nothing of it.
+func TestServiceThatIsAskedForAgainIsSentThoughItWasHeldBefore(t *testing.T) {
+	remembering(t, func(s *Server, _ *bytes.Buffer) {
+		w, _, notify, answers := counted(false, "web")
+		s.cache.watch(w, change{add: []string{"web"}, claims: true, held: map[string]string{"web": held(t, 5)}}, notify)
+		s.cache.watch(w, change{remove: []string{"web"}}, notify)
+		s.cache.watch(w, change{add: []string{"web"}}, notify)
+		s.Update(settled(five(5)))
+		synctest.Wait()
+		if *answers != 1 {
+			t.Errorf("answered %d times, want once", *answers)
+		}
+	})
+}
+
 func TestDeltaClientIsAnsweredAboutItsOtherServices(t *testing.T) {
 	remembering(t, func(s *Server, _ *bytes.Buffer) {
 		other := five(1)

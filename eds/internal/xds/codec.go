@@ -36,9 +36,16 @@ func frame(version, typeURL, nonce string, resources []mem.Buffer) framed {
 }
 
 // codec is gRPC's own, but for what is framed, and for requests: see readRequest.
-type codec struct{ grpcencoding.CodecV2 }
+type codec struct {
+	grpcencoding.CodecV2
+	requests mem.BufferPool
+}
 
-func newCodec() codec { return codec{grpcencoding.GetCodecV2(proto.Name)} }
+// newCodec has requests put together in buffers of its own: an Envoy's first one has
+// 50 KB, for which gRPC's pool has nothing between 32 KB and 1 MB.
+func newCodec() codec {
+	return codec{grpcencoding.GetCodecV2(proto.Name), mem.NewTieredBufferPool(4<<10, 64<<10, 128<<10, 256<<10, 512<<10, 1<<20)}
+}
 
 // Marshal returns the bytes of v, which is not to be written to meanwhile.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
@@ -51,7 +58,7 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 // Unmarshal reads data into v.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if read := requestReader(v); read != nil {
-		b := data.MaterializeToBuffer(mem.DefaultBufferPool())
+		b := data.MaterializeToBuffer(c.requests)
 		defer b.Free()
 		if read(b.ReadOnlyData()) {
 			return nil

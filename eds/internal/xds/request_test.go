@@ -160,3 +160,13 @@ func anonymous(m proto.Message) proto.Message {
 	r.Clear(r.Descriptor().Fields().ByName("node"))
 	return m
 }
+
+// An Envoy's first request is of a size for which gRPC's pool has only buffers of 1 MB, and
+// Envoys come back all at once.
+func TestARequestIsReadIntoABufferOfItsSize(t *testing.T) {
+	for size := 8 << 10; size <= 1<<20; size += 4 << 10 {
+		if got := cap(*newCodec().requests.Get(size)); got > 64<<10 && got >= 2*size {
+			t.Fatalf("%d bytes are read into %d", size, got)
+		}
+	}
+}

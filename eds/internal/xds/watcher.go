@@ -71,7 +71,7 @@ func (c *cache) subscribe(w *watcher, ch change) {
 	if ch.held != nil {
 		w.held, w.claims = maps.Clone(ch.held), ch.claims
 	}
-	if w.claim = cmp.Or(ch.claim, w.claim); w.claim != "" {
+	if w.claim = cmp.Or(ch.claim, w.claim); w.claim != "" && len(w.claimed) == 0 { // later names are not in that version
 		w.claimed = w.names
 	}
 	if len(w.stale) == 0 && len(ch.add) > keptStale { // at once of the right size
@@ -86,6 +86,7 @@ func (c *cache) subscribe(w *watcher, ch change) {
 	}
 	for _, name := range ch.remove {
 		delete(w.stale, name)
+		delete(w.held, name)
 		delete(w.withheld, name)
 		c.drop(w, name)
 	}
