@@ -69,7 +69,7 @@ const (
 
 func (c *candidates) reach() (r reach) {
 	for _, cand := range c.ranked {
-		w := &cand.wish
+		w := &cand.proposal
 		switch {
 		case w.reason != none || cand.outranked:
 		case w.heard || cand.unasked() || cand.evidence.Unable:
@@ -212,7 +212,7 @@ func (c *claim) show(o outcome) {
 	}
 	h := c.rules.apply(c.shown)
 	h.Served, h.Held = o.served, o.held
-	if h.Held && c.wish.reason == hanging {
+	if h.Held && c.proposal.reason == hanging {
 		h.State = StateContradicted
 	}
 	if !o.until.IsZero() {

@@ -59,7 +59,7 @@ func newSilent(inService bool) *silent {
 // endpoint of its service is heard. Where none is, a firewall may drop what is sent to
 // their ports: it stays as it is, and if none is left at all, comes back if it has only
 // just gone.
-func (m *mute) hang(now time.Time, others reach) {
+func (m *silent) hang(now time.Time, others reach) {
 	switch others {
 	case heard:
 		m.contradicted = false
@@ -72,7 +72,7 @@ func (m *mute) hang(now time.Time, others reach) {
 	m.contradicted = m.contradicted || m.held
 }
 
-func (m *mute) isHeld() bool { return m != nil && m.held }
+func (m *silent) isHeld() bool { return m != nil && m.held }
 
 // recent reports whether m was removed so recently that its silence and one of now count
 // together.

@@ -32,8 +32,8 @@ func isolated(in Input, services []*candidates) bool {
 			case w.heard:
 				return false
 			case w.reason == hanging: // its gossip is heard
-			case cand.mute != nil:
-				if !cand.mute.holdable(in.Now) {
+			case cand.silent != nil:
+				if !cand.silent.holdable(in.Now) {
 					continue // it was gone before
 				}
 				silent++

@@ -45,7 +45,7 @@ func (m *memory) silentOf(cand *candidate, inService func() bool) *silent {
 		if was == nil {
 			return newSilent(inService())
 		}
-		was.contradicted = was.contradicted && cand.wish.reason == hanging
+		was.contradicted = was.contradicted && cand.proposal.reason == hanging
 		return was
 	}
 	if was == nil || !was.contradicted {
@@ -95,12 +95,12 @@ func (r *Registry) hold(now time.Time, c *candidates, due *soonest) {
 	deaf := r.isolated || now.Before(r.deafUntil)
 	t, others := tally{}, c.reach()
 	for _, cand := range c.ranked {
-		if cand.mute != nil && cand.wish.reason == hanging {
-			cand.mute.hang(now, others)
+		if cand.silent != nil && cand.proposal.reason == hanging {
+			cand.silent.hang(now, others)
 		}
 		switch {
-		case cand.mute != nil && (cand.mute.contradicted || cand.wish.reason == hanging) && !cand.outranked:
-			if cand.mute.held {
+		case cand.silent != nil && (cand.silent.contradicted || cand.proposal.reason == hanging) && !cand.outranked:
+			if cand.silent.held {
 				t.serving++
 			}
 		case cand.silent != nil && r.isolated:
