@@ -42,10 +42,10 @@ func TestAChangedFileIsReadWithinASecondAndABadOneChangesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, step := range []struct{ content, want, logged string }{
-			{"two", "two", "are in force"},
+			{"two", "two", "files loaded"},
 			{"bad", "two", "it is bad"},
-			{"", "", "are in force"},
-			{"three", "three", "are in force"},
+			{"", "", "files loaded"},
+			{"three", "three", "files loaded"},
 		} {
 			log.Reset()
 			before := v.Get()

@@ -154,11 +154,13 @@ func TestNamesThatAreAddedLaterDoNotMeetAClaim(t *testing.T) {
 		s.cache.watch(w, change{add: []string{"other"}}, notify) // before gossip has settled
 		s.Update(settled(five(1), other))
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if *answers != 0 {
 			t.Fatal("answered with 1 of the 5 endpoints that it holds of web")
 		}
 		s.Update(settled(five(5), other))
 		time.Sleep(2 * reviewEvery)
+		synctest.Wait()
 		if *answers != 1 {
 			t.Errorf("answered %d times once all are known, want once", *answers)
 		}
