@@ -1,6 +1,8 @@
 package xds
 
 import (
+	"fmt"
+
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
 	grpcencoding "google.golang.org/grpc/encoding"
@@ -35,10 +37,13 @@ func frame(version, typeURL, nonce string, resources []mem.Buffer) framed {
 	return append(out, mem.SliceBuffer(tail))
 }
 
-// codec is gRPC's own, but for what is framed, and for requests: see readRequest.
-type codec struct{ grpcencoding.CodecV2 }
+// codec is gRPC's own, but for what is framed, and for requests: see requestReader.
+type codec struct {
+	grpcencoding.CodecV2
+	names int // of a request
+}
 
-func newCodec() codec { return codec{grpcencoding.GetCodecV2(proto.Name)} }
+func newCodec(names int) codec { return codec{grpcencoding.GetCodecV2(proto.Name), names} }
 
 // Marshal returns the bytes of v, which is not to be written to meanwhile.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
@@ -50,14 +55,16 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 
 // Unmarshal reads data into v.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	if read := requestReader(v); read != nil {
-		b := data.MaterializeToBuffer(mem.DefaultBufferPool())
-		defer b.Free()
-		if read(b.ReadOnlyData()) {
-			return nil
-		}
+	read := requestReader(v, c.names)
+	if read == nil {
+		return c.CodecV2.Unmarshal(data, v)
 	}
-	return c.CodecV2.Unmarshal(data, v) // it says what is wrong
+	b := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer b.Free()
+	if err := read(b.ReadOnlyData()); err != nil {
+		return fmt.Errorf("read a discovery request: %w", err)
+	}
+	return nil
 }
 
 // resources takes what was collected, in the form of one kind of response.
