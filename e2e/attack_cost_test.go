@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -13,8 +14,12 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	grpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/rollcall-fleet/rollcall/envoy"
@@ -74,6 +79,39 @@ func TestTwoHundredHostileClientsCostLittle(t *testing.T) {
 	})
 	h.isUnderWay(load)
 	h.noneFailed(load)
+}
+
+// An empty message takes 2 bytes in a request, and each name that is let go of under the
+// wildcard is answered.
+func TestRequestsOfManySmallPartsCostLittle(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.eds()
+	h.lists(h.upstream())
+	details, names := make([]*anypb.Any, 1_000_000), make([]string, 400_000)
+	for i := range details {
+		details[i] = &anypb.Any{}
+	}
+	for i := range names {
+		names[i] = strconv.FormatInt(int64(i), 36)
+	}
+	node := &corev3.Node{Id: "hostile"}
+	h.costs(200, func() {
+		for range 10 {
+			conn := must2(grpc.NewClient(h.Addresses.XDS, grpc.WithTransportCredentials(insecure.NewCredentials())))(t)
+			t.Cleanup(func() { _ = conn.Close() })
+			ads := discoveryv3.NewAggregatedDiscoveryServiceClient(conn)
+			sotw := must2(ads.StreamAggregatedResources(t.Context()))(t)
+			must(t, 0, sotw.Send(&discoveryv3.DiscoveryRequest{Node: node, TypeUrl: resource.EndpointType, ResourceNames: []string{h.Service}, ErrorDetail: &status.Status{Details: details}}))
+			delta := must2(ads.DeltaAggregatedResources(t.Context()))(t)
+			must(t, 0, delta.Send(&discoveryv3.DeltaDiscoveryRequest{Node: node, TypeUrl: resource.EndpointType, ResourceNamesSubscribe: []string{"*"}}))
+			must2(delta.Recv())(t)
+			must(t, 0, delta.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: resource.EndpointType, ResourceNamesUnsubscribe: names}))
+			if _, err := delta.Recv(); grpcstatus.Code(err) != codes.InvalidArgument {
+				t.Errorf("names that it never asked for are let go of: %v", err)
+			}
+		}
+	})
 }
 
 // A tree of what an Envoy says about itself takes many times its bytes.

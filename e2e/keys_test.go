@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -102,17 +104,22 @@ func TestTheGossipKeyIsRotatedUnderLoadAndNobodyIsLost(t *testing.T) {
 }
 
 // Somebody has the key, which leaked, and keeps to itself: it is told no other, and its
-// silence stops no rotation that names it.
+// silence stops no rotation that names it. Nor does it stay in service, however well it
+// answers probes.
 func TestAHolderOfALeakedKeyIsLockedOutByARotation(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	s, next := newSecrets(t), must2(gossip.NewKey())(t)
 	file := filepath.Join(s.dir, "gossip.key")
 	h.eds(s.member()...)
+	own := uuid.New()
+	answers := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(words.IDHeader, own.String()) }))
+	t.Cleanup(answers.Close)
+	endpoint := netip.MustParseAddrPort(answers.Listener.Addr().String())
 	thief := must2(gossip.Start(gossip.Options{
 		Member: words.Member{
-			ID: uuid.New(), Role: words.RoleUpstream, Started: time.Now(), Version: words.FormatVersion, Service: h.Service, Probe: words.Probe{Kind: words.ProbeTCP},
-			Endpoint: words.Endpoint{Addr: netip.MustParseAddrPort("127.0.0.1:9"), Weight: 1, Health: words.Healthy},
+			ID: own, Role: words.RoleUpstream, Started: time.Now(), Version: words.FormatVersion, Service: h.Service, Probe: words.Probe{Kind: words.ProbeHTTP, Path: "/"},
+			Endpoint: words.Endpoint{Addr: endpoint, Weight: 1, Health: words.Healthy},
 		},
 		Fleet: h.Pool, Bind: netip.MustParseAddrPort("127.0.0.1:0"), Keys: [][]byte{s.raw}, Seeds: []string{h.Addresses.Gossip}, Logger: slog.New(slog.DiscardHandler),
 	}))(t)
@@ -132,11 +139,39 @@ func TestAHolderOfALeakedKeyIsLockedOutByARotation(t *testing.T) {
 		}
 		return nil
 	})
+	honest := h.upstream(s.member()...)
+	served := func(ports ...uint16) {
+		t.Helper()
+		h.eventually(fmt.Sprintf("served are %v", ports), func(ctx context.Context) error {
+			var got map[string]struct {
+				Hosts []struct {
+					Port   uint16
+					Served bool
+				}
+			}
+			if err := h.API.Get(ctx, "/edsservice", &got); err != nil {
+				return err
+			}
+			var now []uint16
+			for _, host := range got[h.Service].Hosts {
+				if host.Served {
+					now = append(now, host.Port)
+				}
+			}
+			if slices.Sort(now); !slices.Equal(now, ports) {
+				return fmt.Errorf("served are %v", now)
+			}
+			return nil
+		})
+	}
+	both := []uint16{endpoint.Port(), uint16(honest.Port)}
+	slices.Sort(both)
+	served(both...)
 	leaked := gossip.FingerprintOf(s.raw).String()
 	must(t, 0, os.WriteFile(file, append(must2(os.ReadFile(file))(t), next+"\n"...), 0o600))
 	second := gossip.FingerprintOf(must2(gossip.ReadKeyFile(file))(t)[1]).String()
 	h.eventually("the file is followed", func(context.Context) error {
-		if out := keys(0, "list"); !strings.Contains(out, second) {
+		if out := keys(0, "list"); strings.Count(out, second) != 3 { // and two have it
 			return errors.New(out)
 		}
 		return nil
@@ -164,4 +199,5 @@ func TestAHolderOfALeakedKeyIsLockedOutByARotation(t *testing.T) {
 	if out := keys(0, "list"); strings.Contains(out, leaked) || strings.Contains(out, id) {
 		t.Errorf("the keys are %s", out)
 	}
+	served(uint16(honest.Port))
 }

@@ -113,7 +113,7 @@ func (s *server) join() (err error) {
 			Fleet: opts.Fleet, Allow: opts.Trust.AllowAddresses, Local: s.members.Self().Gossip.Addr().IsLoopback(),
 			MaxServices: opts.Trust.MaxServices, MaxEndpoints: opts.Trust.MaxEndpoints,
 		},
-		ServiceKeys: opts.Trust.ServiceKeys, Ask: s.members.Vouch, Known: s.remembered, Logger: opts.Logger,
+		ServiceKeys: opts.Trust.ServiceKeys, Ask: s.members.Vouch, KeyRemoved: s.members.KeyRemoved(), Known: s.remembered, Logger: opts.Logger,
 	})
 	if err != nil {
 		return Mistake{err}

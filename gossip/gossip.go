@@ -76,6 +76,7 @@ type Pool struct {
 
 	keying  sync.Mutex // guards keyring
 	keyring keyring
+	removed latest.Signal // see KeyRemoved
 
 	asking   sync.Mutex // guards asked
 	asked    map[uuid.UUID]chan KeyAnswer
@@ -124,7 +125,7 @@ func start(opts Options, lookup lookupFunc) (*Pool, error) {
 		id: opts.Member.ID, log: opts.Logger, quiet: quiet, shared: opts.Shared, counts: count, encode: opts.encode, envelopes: opts.envelopes(),
 		queries: make(chan message.Message, keyQueries), callers: make(chan netip.AddrPort, callers),
 		members: newMembers(opts.Member.ID.String(), opts.Logger, quiet, opts.admission(count)),
-		missing: latest.NewSignal(), receipts: make(chan fleet.Receipt, keepReceipts), update: latest.NewSignal(),
+		removed: latest.NewSignal(), missing: latest.NewSignal(), receipts: make(chan fleet.Receipt, keepReceipts), update: latest.NewSignal(),
 		rested:   make(chan struct{}),
 		revision: opts.Member.Revision, announced: time.Now(), failed: make(chan error, 1), wedged: make(chan struct{}),
 	}

@@ -245,16 +245,24 @@ func (p *Pool) answerKeys(m message.Message) {
 	}
 }
 
+// KeyRemoved receives after an operator had a key removed from every member: whoever had
+// no other one is locked out. A key that was taken out of this member's file alone does
+// not count, the others may still use it. It holds one signal.
+func (p *Pool) KeyRemoved() <-chan struct{} { return p.removed }
+
 // carryOut does what q asks for here.
 func (p *Pool) carryOut(q KeyQuery) KeyAnswer {
 	p.keying.Lock()
 	defer p.keying.Unlock()
 	a := KeyAnswer{Member: p.id}
+	before := p.keyring.fingerprints()
 	saved, err := p.keyring.do(q)
 	if a.Saved = saved; err != nil {
 		a.Problem = err.Error()
 	}
-	a.Keys = p.keyring.fingerprints()
+	if a.Keys = p.keyring.fingerprints(); len(a.Keys) < len(before) {
+		p.removed.Set()
+	}
 	if q.Op != ListKeys {
 		p.log.Info("gossip keys", "asked_to", q.Op, "key", q.Fingerprint, "keys", a.Keys, "problem", a.Problem)
 	}

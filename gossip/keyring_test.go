@@ -18,6 +18,7 @@ import (
 
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/gossip/internal/message"
+	"github.com/rollcall-fleet/rollcall/internal/latest"
 	"github.com/rollcall-fleet/rollcall/internal/text"
 )
 
@@ -172,6 +173,34 @@ func writeKeys(t *testing.T, path string, keys ...[]byte) {
 	}
 	if err := os.WriteFile(path, lines, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A key that is gone from this member's file alone locks nobody out.
+func TestOnlyAKeyThatAnOperatorRemovedIsTold(t *testing.T) {
+	key := func(n byte) []byte { return bytes.Repeat([]byte{n}, 32) }
+	ring, err := memberlist.NewKeyring([][]byte{key(1), key(2), key(3)}, key(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	p := &Pool{log: quiet, removed: latest.NewSignal(), keyring: newKeyring(ring, keyFile(t, key(1), key(2)), quiet)}
+	told := func() bool {
+		select {
+		case <-p.KeyRemoved():
+			return true
+		default:
+			return false
+		}
+	}
+	p.followKeys() // the third is gone
+	for _, q := range []KeyQuery{{Op: ListKeys}, {Op: UseKey, Fingerprint: FingerprintOf(key(2))}, {Op: RemoveKey, Fingerprint: FingerprintOf(key(2))}, {Op: RemoveKey, Fingerprint: FingerprintOf(key(3))}} {
+		if p.carryOut(q); told() {
+			t.Errorf("%s of %s is told as a removal", q.Op, q.Fingerprint)
+		}
+	}
+	if p.carryOut(KeyQuery{Op: RemoveKey, Fingerprint: FingerprintOf(key(1))}); !told() {
+		t.Error("a removal is not told")
 	}
 }
 

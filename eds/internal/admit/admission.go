@@ -28,6 +28,7 @@ type AdmissionOptions struct {
 	ServiceKeys string                                    // file of the keys of services; "": none has one
 	Known       []*fleet.Member                           // proven before a restart
 	Ask         func(context.Context, *fleet.Member) bool // challenges a member
+	KeyRemoved  <-chan struct{}                           // receives after a gossip key was removed
 	Logger      *slog.Logger
 }
 
@@ -35,6 +36,7 @@ type AdmissionOptions struct {
 // members' addresses, and the keys of services.
 type Admission struct {
 	voucher *vouch.Voucher
+	removed <-chan struct{}
 	owners  *owners
 	logger  *slog.Logger
 	total   *prometheus.CounterVec // by cause
@@ -53,7 +55,7 @@ func NewAdmission(o AdmissionOptions) (*Admission, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Admission{voucher: vouch.New(o.Ask, o.Known), owners: owners, logger: o.Logger, total: newTotal()}
+	a := &Admission{voucher: vouch.New(o.Ask, o.Known), removed: o.KeyRemoved, owners: owners, logger: o.Logger, total: newTotal()}
 	o.Owners, o.Proofs = owners.current, a.voucher
 	a.gate = New(o.Options)
 	a.refused.Store(&map[Cause]int{})
@@ -76,7 +78,21 @@ func (a *Admission) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { a.voucher.Run(ctx) })
 	wg.Go(func() { a.owners.run(ctx) })
+	wg.Go(func() { a.renew(ctx) })
 	wg.Wait()
+}
+
+// renew has proofs renewed after a gossip key was removed: whoever is locked out so must
+// not stay in service, however well its endpoint answers.
+func (a *Admission) renew(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.removed:
+			a.voucher.Renew()
+		}
+	}
 }
 
 // Admit quarantines those of members that may have no endpoint. inService returns those

@@ -104,6 +104,33 @@ func TestMemberRegistersItsOwnAddressOnly(t *testing.T) {
 	}
 }
 
+// Whoever is locked out by the removal of a key is dead to gossip, and may answer probes
+// as before.
+func TestWhoHasNoKeyAnyMoreIsRefusedOnceGossipHasLostIt(t *testing.T) {
+	allow := []netip.Prefix{netip.MustParsePrefix("10.0.9.0/24")}
+	for _, c := range []struct {
+		state    vouch.State
+		liveness fleet.Liveness
+		refused  bool
+	}{
+		{vouch.Proven, fleet.Dead, false},
+		{vouch.Stale, fleet.Alive, false}, {vouch.Stale, fleet.Dead, false}, // it was not asked often enough
+		{vouch.Lapsed, fleet.Alive, false}, {vouch.Lapsed, fleet.Dead, true},
+	} {
+		for _, endpoint := range []string{"10.0.0.7:8080", "10.0.9.9:8080"} {
+			m := member(1, at("10.0.0.7:7946", endpoint))
+			m.Liveness = c.liveness
+			r := gate(Options{Allow: allow, Proofs: &proofs{state: c.state}}).Admit([]*fleet.Member{&m})
+			if refused := r.Refused[Unproven] == 1; refused != c.refused {
+				t.Errorf("state %d, %s, endpoint %s: refused is %t", c.state, c.liveness, endpoint, refused)
+			}
+			if len(r.Prove) != 1 {
+				t.Errorf("state %d, endpoint %s: it is not challenged", c.state, endpoint)
+			}
+		}
+	}
+}
+
 func TestServiceWithAKeyIsServedFromItsHoldersOnly(t *testing.T) {
 	pub, key, _ := ed25519.GenerateKey(nil)
 	next, nextKey, _ := ed25519.GenerateKey(nil)

@@ -65,18 +65,19 @@ func (g *Gate) verdict(e *entry, m *fleet.Member) verdict {
 	if gossips := m.Gossip.Addr(); gossips.IsLoopback() && !endpoint.IsLoopback() && !g.opts.Local {
 		return verdict{Address, fmt.Sprintf("it gossips at %s, which is an address of every machine: start it with --gossip at one of its own", gossips)}
 	}
-	if slices.ContainsFunc(g.opts.Allow, func(p netip.Prefix) bool { return p.Contains(endpoint) }) {
-		return verdict{}
-	}
-	if !sameHost(endpoint, m.Gossip.Addr()) {
+	allowed := slices.ContainsFunc(g.opts.Allow, func(p netip.Prefix) bool { return p.Contains(endpoint) })
+	if !allowed && !sameHost(endpoint, m.Gossip.Addr()) {
 		return verdict{Address, fmt.Sprintf("its endpoint is at %s but it gossips at %s, and a member speaks for its own address only: if this is meant, pass --allow-address %s to the EDS servers",
 			endpoint, m.Gossip.Addr(), netip.PrefixFrom(endpoint, endpoint.BitLen()))}
 	}
 	e.proves = true
-	state := g.opts.Proofs.State(m)
-	e.unasked = state == vouch.Unasked
-	if state == vouch.Proven {
+	switch state := g.opts.Proofs.State(m); {
+	case state == vouch.Lapsed && m.Liveness != fleet.Alive:
+		return verdict{Unproven, "gossip has lost it, and it has not shown that it has a gossip key since one was removed"}
+	case allowed, state != vouch.Unasked && state != vouch.Silent:
 		return verdict{}
+	default:
+		e.unasked = state == vouch.Unasked
 	}
 	return verdict{Unproven, fmt.Sprintf("it has not answered this server at its gossip address %s yet", m.Gossip)}
 }

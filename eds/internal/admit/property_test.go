@@ -69,7 +69,7 @@ func turn(t *rapid.T, pool map[byte]*fleet.Member, known *byMember) {
 		m = member(n, at(fmt.Sprintf("10.0.0.%d:7946", rapid.IntRange(7, 8).Draw(t, "gossip")), "10.0.0.7:8080"))
 	case "proof":
 		known.revision++
-		known.states[m.ID] = vouch.State(rapid.IntRange(0, 2).Draw(t, "state"))
+		known.states[m.ID] = vouch.State(rapid.IntRange(0, 4).Draw(t, "state"))
 	}
 	pool[n] = &m
 }

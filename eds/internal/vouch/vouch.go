@@ -38,6 +38,8 @@ const (
 	Unasked State = iota // no challenge had an outcome yet
 	Silent               // it did not answer yet
 	Proven               // it answered at its gossip address
+	Stale                // it did before Renew, and has not missed several challenges since
+	Lapsed               // it did before Renew, and has missed several challenges since
 )
 
 type key struct {
@@ -52,6 +54,7 @@ func keyOf(m *fleet.Member) key { return key{m.ID, m.Gossip} }
 type Voucher struct {
 	ask     func(context.Context, *fleet.Member) bool
 	changed latest.Signal
+	renewed latest.Signal
 	watched latest.Value[watch]
 	turns   *semaphore.Weighted
 	aside   *semaphore.Weighted
@@ -70,7 +73,7 @@ type watch struct {
 // New returns a Voucher that challenges with ask, which bounds its own wait. Known
 // members were proven before a restart.
 func New(ask func(context.Context, *fleet.Member) bool, known []*fleet.Member) *Voucher {
-	v := &Voucher{ask: ask, changed: latest.NewSignal(), watched: latest.New[watch](),
+	v := &Voucher{ask: ask, changed: latest.NewSignal(), renewed: latest.NewSignal(), watched: latest.New[watch](),
 		turns: semaphore.NewWeighted(atOnce), aside: semaphore.NewWeighted(asideMost), states: make(map[key]State)}
 	for _, m := range known {
 		v.states[keyOf(m)] = Proven
@@ -86,6 +89,10 @@ func New(ask func(context.Context, *fleet.Member) bool, known []*fleet.Member) *
 func (v *Voucher) Watch(members []*fleet.Member, inService func() map[uuid.UUID]bool) {
 	v.watched.Put(watch{members, inService})
 }
+
+// Renew has everyone challenged once more: what answered before may have had no more than
+// a gossip key that is gone. It never blocks.
+func (v *Voucher) Renew() { v.renewed.Set() }
 
 // State returns what is known of m at the address at which it gossips now.
 func (v *Voucher) State(m *fleet.Member) State {
@@ -104,37 +111,54 @@ func (v *Voucher) Revision() uint64 {
 // Changed receives after State would answer differently.
 func (v *Voucher) Changed() <-chan struct{} { return v.changed }
 
+// asking is of one member that is watched.
+type asking struct {
+	member *fleet.Member
+	stop   context.CancelFunc
+}
+
 // Run challenges until ctx ends, and returns after every challenge has ended. It is
 // called once.
 func (v *Voucher) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	asked := make(map[key]context.CancelFunc)
+	asked := make(map[key]asking)
+	ask := func(m *fleet.Member) {
+		one, stop := context.WithCancel(ctx)
+		asked[keyOf(m)] = asking{m, stop}
+		if v.State(m) != Proven {
+			wg.Go(func() { v.prove(one, m) })
+		}
+	}
 	for {
 		var latest watch
 		select {
 		case <-ctx.Done():
-			for _, stop := range asked {
-				stop()
+			for _, a := range asked {
+				a.stop()
 			}
 			return
+		case <-v.renewed:
+			for _, a := range asked { // what they hear now may have been said before
+				a.stop()
+			}
+			v.doubt()
+			for _, a := range asked {
+				ask(a.member)
+			}
+			continue
 		case latest = <-v.watched:
 		}
 		wanted := make(map[key]bool, len(latest.members))
 		for _, m := range latest.members {
 			wanted[keyOf(m)] = true
-			if _, ok := asked[keyOf(m)]; ok {
-				continue
-			}
-			one, stop := context.WithCancel(ctx)
-			asked[keyOf(m)] = stop
-			if v.State(m) != Proven {
-				wg.Go(func() { v.prove(one, m) })
+			if _, ok := asked[keyOf(m)]; !ok {
+				ask(m)
 			}
 		}
-		for k, stop := range asked {
+		for k, a := range asked {
 			if !wanted[k] {
-				stop()
+				a.stop()
 				delete(asked, k)
 			}
 		}
@@ -157,11 +181,10 @@ func (v *Voucher) prove(ctx context.Context, m *fleet.Member) {
 		if ctx.Err() != nil {
 			return
 		}
+		v.note(ctx, m, answered, i)
 		if answered {
-			v.note(ctx, m, Proven)
 			return
 		}
-		v.note(ctx, m, Silent)
 		select {
 		case <-ctx.Done():
 			return
@@ -170,16 +193,38 @@ func (v *Voucher) prove(ctx context.Context, m *fleet.Member) {
 	}
 }
 
-// note keeps what is known of m, unless m is not watched any more.
-func (v *Voucher) note(ctx context.Context, m *fleet.Member, s State) {
+// note keeps the outcome of the n-th challenge of m, unless m is not watched any more.
+func (v *Voucher) note(ctx context.Context, m *fleet.Member, answered bool, n int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if ctx.Err() != nil || v.states[keyOf(m)] == s {
+	was := v.states[keyOf(m)]
+	s := was
+	switch {
+	case answered:
+		s = Proven
+	case was == Unasked:
+		s = Silent
+	case was == Stale && n >= several:
+		s = Lapsed
+	}
+	if ctx.Err() != nil || s == was {
 		return
 	}
 	v.states[keyOf(m)] = s
 	v.revision++
 	v.changed.Set()
+}
+
+// doubt takes no proof for fresh.
+func (v *Voucher) doubt() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for k, s := range v.states {
+		if s == Proven {
+			v.states[k] = Stale
+		}
+	}
+	v.revision++
 }
 
 func (v *Voucher) forget(wanted map[key]bool, inService func() map[uuid.UUID]bool) {
@@ -190,10 +235,11 @@ func (v *Voucher) forget(wanted map[key]bool, inService func() map[uuid.UUID]boo
 		if wanted[k] {
 			continue
 		}
-		if state == Proven && serving == nil {
+		once := state == Proven || state == Stale
+		if once && serving == nil {
 			serving = inService()
 		}
-		if state != Proven || !serving[k.id] {
+		if !once || !serving[k.id] {
 			delete(v.states, k)
 			v.revision++
 		}

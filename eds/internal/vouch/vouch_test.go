@@ -93,6 +93,31 @@ func TestMemberIsAskedUntilItHasAnswered(t *testing.T) {
 	})
 }
 
+func TestAProofLapsesIfItCannotBeRenewed(t *testing.T) {
+	here, out := member(1), member(2)
+	play(t, []*fleet.Member{new(here), new(out)}, func(v *Voucher, c *crowd) {
+		c.there[here.ID] = true
+		v.Watch([]*fleet.Member{new(here), new(out)}, nobody)
+		synctest.Wait()
+		v.Renew()
+		time.Sleep(300 * time.Millisecond)
+		if here, out := v.State(&here), v.State(&out); here != Proven || out != Stale {
+			t.Errorf("after a challenge who answers is %d, who does not %d", here, out)
+		}
+		time.Sleep(2 * time.Second)
+		if here, out := v.State(&here), v.State(&out); here != Proven || out != Lapsed {
+			t.Errorf("after several who answers is %d, who does not %d", here, out)
+		}
+		c.mu.Lock()
+		c.there[out.ID] = true
+		c.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		if s := v.State(&out); s != Proven {
+			t.Errorf("who answers later is %d", s)
+		}
+	})
+}
+
 func TestProofIsOfOneAddress(t *testing.T) {
 	m := member(1)
 	play(t, []*fleet.Member{new(m)}, func(v *Voucher, c *crowd) {

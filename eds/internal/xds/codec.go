@@ -1,6 +1,8 @@
 package xds
 
 import (
+	"fmt"
+
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/pkg/server/stream/v3"
 	grpcencoding "google.golang.org/grpc/encoding"
@@ -35,16 +37,18 @@ func frame(version, typeURL, nonce string, resources []mem.Buffer) framed {
 	return append(out, mem.SliceBuffer(tail))
 }
 
-// codec is gRPC's own, but for what is framed, and for requests: see readRequest.
+// codec is gRPC's own, but for what is framed, and for requests: see requestReader.
 type codec struct {
 	grpcencoding.CodecV2
+	names    int // of a request
 	requests mem.BufferPool
 }
 
-// newCodec has requests put together in buffers of its own: an Envoy's first one has
-// 50 KB, for which gRPC's pool has nothing between 32 KB and 1 MB.
-func newCodec() codec {
-	return codec{grpcencoding.GetCodecV2(proto.Name), mem.NewTieredBufferPool(4<<10, 64<<10, 128<<10, 256<<10, 512<<10, 1<<20)}
+// newCodec reads requests with at most so many names, which are put together in buffers of
+// its own: an Envoy's first one has 50 KB, for which gRPC's pool has nothing between 32 KB
+// and 1 MB.
+func newCodec(names int) codec {
+	return codec{grpcencoding.GetCodecV2(proto.Name), names, mem.NewTieredBufferPool(4<<10, 64<<10, 128<<10, 256<<10, 512<<10, 1<<20)}
 }
 
 // Marshal returns the bytes of v, which is not to be written to meanwhile.
@@ -57,14 +61,16 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 
 // Unmarshal reads data into v.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	if read := requestReader(v); read != nil {
-		b := data.MaterializeToBuffer(c.requests)
-		defer b.Free()
-		if read(b.ReadOnlyData()) {
-			return nil
-		}
+	read := requestReader(v, c.names)
+	if read == nil {
+		return c.CodecV2.Unmarshal(data, v)
 	}
-	return c.CodecV2.Unmarshal(data, v) // it says what is wrong
+	b := data.MaterializeToBuffer(c.requests)
+	defer b.Free()
+	if err := read(b.ReadOnlyData()); err != nil {
+		return fmt.Errorf("read a discovery request: %w", err)
+	}
+	return nil
 }
 
 // resources takes what was collected, in the form of one kind of response.

@@ -62,7 +62,7 @@ func FuzzResponsesAreEncodedAsProtobufWould(f *testing.F) {
 	f.Add(uint64(2), uint8(1), uint8(0), "2")
 	f.Add(uint64(3), uint8(1), uint8(200), "")
 	f.Add(uint64(4), uint8(7), uint8(3), "18446744073709551615")
-	c := newCodec()
+	c := newCodec(DefaultMaxNames)
 	f.Fuzz(func(t *testing.T, seed uint64, assignments, hosts uint8, nonce string) {
 		p := pushOf(seed, assignments, hosts)
 		sotw := &discoveryv3.DiscoveryResponse{VersionInfo: p.version, TypeUrl: typeV3, Nonce: nonce}

@@ -1,6 +1,8 @@
 package xds
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -19,31 +21,44 @@ const (
 	maxNonce   = 64
 )
 
-// The numbers of the fields that are read here.
+// The numbers of the fields of messages within a request that are read here.
 const (
-	fieldNodeID    protowire.Number = 1 // of Node
-	fieldNode      protowire.Number = 2 // of DiscoveryRequest
-	fieldDeltaNode protowire.Number = 1 // of DeltaDiscoveryRequest
+	fieldNodeID  protowire.Number = 1 // of Node
+	fieldCode    protowire.Number = 1 // of Status
+	fieldMessage protowire.Number = 2 // of Status
 )
 
-// requestReader returns what reads a request into v, nil where v is none. It reports
-// false where the standard decoder is to be asked.
+// fields are those of a request that are read. All others are passed over: a client may
+// send them in any number, and an empty message takes 2 bytes there and 100 here.
+type fields struct {
+	node, refusal protowire.Number
+	texts         []protowire.Number
+	lists         []protowire.Number // of names, or by name
+}
+
+var (
+	sotwFields  = fields{node: 2, refusal: 6, texts: []protowire.Number{1, 4, 5}, lists: []protowire.Number{3}}
+	deltaFields = fields{node: 1, refusal: 7, texts: []protowire.Number{2, 6}, lists: []protowire.Number{3, 4, 5}}
+)
+
+// requestReader returns what reads a request into v, nil where v is none. Of each list
+// one more than most is read: enough to be refused.
 //
 // Of a node only the id is read. Envoy's lists each of its 500 extensions: 150 KB in
 // memory for each stream, which go-control-plane would keep for as long as it lasts.
-func requestReader(v any) func([]byte) bool {
+func requestReader(v any, most int) func([]byte) error {
 	switch req := v.(type) {
 	case *discoveryv3.DiscoveryRequest:
-		return func(b []byte) (ok bool) {
-			req.Node, ok = readRequest(b, fieldNode, req)
+		return func(b []byte) (err error) {
+			req.Node, req.ErrorDetail, err = sotwFields.read(b, most, req)
 			trim(req)
-			return ok
+			return err
 		}
 	case *discoveryv3.DeltaDiscoveryRequest:
-		return func(b []byte) (ok bool) {
-			req.Node, ok = readRequest(b, fieldDeltaNode, req)
+		return func(b []byte) (err error) {
+			req.Node, req.ErrorDetail, err = deltaFields.read(b, most, req)
 			trimDelta(req)
-			return ok
+			return err
 		}
 	default:
 		return nil
@@ -54,7 +69,6 @@ func requestReader(v any) func([]byte) bool {
 // its next request: this is the one list of what is kept.
 func trim(r *discoveryv3.DiscoveryRequest) {
 	r.VersionInfo, r.ResponseNonce, r.TypeUrl = clip(r.VersionInfo, maxVersion), clip(r.ResponseNonce, maxNonce), clip(r.TypeUrl, maxTypeURL+1)
-	r.ErrorDetail, r.ResourceLocators = trimDetail(r.ErrorDetail), nil
 	r.ProtoReflect().SetUnknown(nil)
 }
 
@@ -64,15 +78,7 @@ func trimDelta(r *discoveryv3.DeltaDiscoveryRequest) {
 	for name, version := range r.InitialResourceVersions {
 		r.InitialResourceVersions[name] = clip(version, maxVersion)
 	}
-	r.ErrorDetail, r.ResourceLocatorsSubscribe, r.ResourceLocatorsUnsubscribe = trimDetail(r.ErrorDetail), nil, nil
 	r.ProtoReflect().SetUnknown(nil)
-}
-
-func trimDetail(d *status.Status) *status.Status {
-	if d == nil {
-		return nil
-	}
-	return &status.Status{Code: d.Code, Message: clip(d.Message, maxDetail)}
 }
 
 // clip cuts s to n bytes of valid UTF-8, without keeping the rest in memory.
@@ -94,44 +100,94 @@ func shorten(s string, n int) string {
 	return s[:n]
 }
 
-// readRequest reads b into m but for the node, the field of that number, which it
-// returns. What lies between nodes is merged, as protobuf merges what is concatenated.
-func readRequest(b []byte, node protowire.Number, m proto.Message) (n *corev3.Node, ok bool) {
+// read reads b into m but for the node and the refusal, which it returns. What lies
+// between fields that are passed over is merged, as protobuf merges what is concatenated.
+func (f fields) read(b []byte, most int, m proto.Message) (n *corev3.Node, refusal *status.Status, err error) {
 	proto.Reset(m)
 	merge := proto.UnmarshalOptions{Merge: true}
+	listed := make(map[protowire.Number]int, len(f.lists))
 	rest := 0 // of b, what was not read yet begins there
 	for at := 0; at < len(b); {
 		num, typ, size := protowire.ConsumeField(b[at:])
 		if size < 0 {
-			return nil, false
+			return nil, nil, protowire.ParseError(size)
 		}
-		if num == node && typ == protowire.BytesType {
+		keep := false
+		if typ == protowire.BytesType {
 			_, _, tag := protowire.ConsumeTag(b[at:])
 			content, _ := protowire.ConsumeBytes(b[at+tag:])
-			id, ok := nodeID(content)
-			if !ok || merge.Unmarshal(b[rest:at], m) != nil {
-				return nil, false
+			switch {
+			case num == f.node:
+				n, err = readNode(content)
+			case num == f.refusal:
+				refusal, err = readRefusal(content, refusal)
+			case slices.Contains(f.lists, num):
+				listed[num]++
+				keep = listed[num] <= most+1
+			default:
+				keep = slices.Contains(f.texts, num)
 			}
-			n, rest = &corev3.Node{Id: clip(id, maxNameLen)}, at+size
 		}
-		at += size
+		if !keep && at > rest {
+			err = errors.Join(err, merge.Unmarshal(b[rest:at], m))
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if at += size; !keep {
+			rest = at
+		}
 	}
-	return n, merge.Unmarshal(b[rest:], m) == nil
+	return n, refusal, merge.Unmarshal(b[rest:], m)
 }
 
-// nodeID reads the id of an encoded node.
-func nodeID(b []byte) (id string, ok bool) {
+var errNotUTF8 = errors.New("it is not UTF-8")
+
+// readNode reads the id of an encoded node.
+func readNode(b []byte) (*corev3.Node, error) {
+	var id []byte
 	for len(b) > 0 {
 		num, typ, size := protowire.ConsumeField(b)
 		if size < 0 {
-			return "", false
+			return nil, protowire.ParseError(size)
 		}
 		if num == fieldNodeID && typ == protowire.BytesType {
 			_, _, tag := protowire.ConsumeTag(b)
-			content, _ := protowire.ConsumeBytes(b[tag:])
-			id = string(content)
+			id, _ = protowire.ConsumeBytes(b[tag:])
 		}
 		b = b[size:]
 	}
-	return id, utf8.ValidString(id)
+	if !utf8.Valid(id) {
+		return nil, errNotUTF8
+	}
+	return &corev3.Node{Id: clip(string(id), maxNameLen)}, nil
+}
+
+// readRefusal reads an encoded error detail, but for its details, in addition to one that
+// came before.
+func readRefusal(b []byte, before *status.Status) (*status.Status, error) {
+	s := before
+	if s == nil {
+		s = &status.Status{}
+	}
+	for rest := b; len(rest) > 0; {
+		num, typ, size := protowire.ConsumeField(rest)
+		if size < 0 {
+			return nil, protowire.ParseError(size)
+		}
+		_, _, tag := protowire.ConsumeTag(rest)
+		switch {
+		case num == fieldCode && typ == protowire.VarintType:
+			code, _ := protowire.ConsumeVarint(rest[tag:])
+			s.Code = int32(code)
+		case num == fieldMessage && typ == protowire.BytesType:
+			message, _ := protowire.ConsumeBytes(rest[tag:])
+			if !utf8.Valid(message) {
+				return nil, errNotUTF8
+			}
+			s.Message = clip(string(message), maxDetail)
+		}
+		rest = rest[size:]
+	}
+	return s, nil
 }

@@ -1,7 +1,10 @@
 package xds
 
 import (
+	"bytes"
 	"fmt"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +13,7 @@ import (
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -86,7 +90,7 @@ func reread(t *testing.T, in, out proto.Message) {
 	t.Helper()
 	b, err := proto.Marshal(in)
 	must(t, err)
-	must(t, newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, out))
+	must(t, newCodec(DefaultMaxNames).Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, out))
 }
 
 // A request is read as protobuf reads it, but for its node and for what is cut: whatever
@@ -103,6 +107,7 @@ func FuzzRequestsAreReadAsProtobufWould(f *testing.F) {
 		}
 		f.Add(b)
 		f.Add(append(b, b...))
+		f.Add(protowire.AppendBytes(protowire.AppendTag(b, 6, protowire.BytesType), []byte("\b\x03\x12\x01a\x1a\x00")))
 		f.Add(b[:len(b)/2])
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -113,12 +118,14 @@ func FuzzRequestsAreReadAsProtobufWould(f *testing.F) {
 			if err := proto.Unmarshal(b, want); err != nil {
 				continue // a node that is never read may be wrong
 			}
-			must(t, newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, got))
+			must(t, newCodec(DefaultMaxNames).Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, got))
 			switch want := want.(type) { // what is cut is cut here, too
 			case *discoveryv3.DiscoveryRequest:
 				trim(want)
+				want.ErrorDetail, want.ResourceLocators = cut(want.GetErrorDetail()), nil
 			case *discoveryv3.DeltaDiscoveryRequest:
 				trimDelta(want)
+				want.ErrorDetail, want.ResourceLocatorsSubscribe, want.ResourceLocatorsUnsubscribe = cut(want.GetErrorDetail()), nil, nil
 			}
 			if gotID, wantID := idOf(got), shorten(idOf(want), maxNameLen); gotID != wantID {
 				t.Errorf("the id is %q, want %q", gotID, wantID)
@@ -128,6 +135,63 @@ func FuzzRequestsAreReadAsProtobufWould(f *testing.F) {
 			}
 		}
 	})
+}
+
+// cut is what is read of a refusal.
+func cut(d *rpcstatus.Status) *rpcstatus.Status {
+	if d == nil {
+		return nil
+	}
+	return &rpcstatus.Status{Code: d.Code, Message: clip(d.Message, maxDetail)}
+}
+
+// An empty message takes 2 bytes on the wire and 100 in memory.
+func TestNoRequestTakesManyTimesItsBytes(t *testing.T) {
+	const n = 500_000
+	field := func(num protowire.Number, content []byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(nil, num, protowire.BytesType), content)
+	}
+	repeated := func(num protowire.Number) []byte { return bytes.Repeat(field(num, nil), n) }
+	for name, tt := range map[string]struct {
+		into    proto.Message
+		request []byte
+	}{
+		"details":           {&discoveryv3.DiscoveryRequest{}, field(6, repeated(3))},
+		"details in delta":  {&discoveryv3.DeltaDiscoveryRequest{}, field(7, repeated(3))},
+		"locators":          {&discoveryv3.DiscoveryRequest{}, repeated(7)},
+		"locators in delta": {&discoveryv3.DeltaDiscoveryRequest{}, repeated(9)},
+		"names":             {&discoveryv3.DiscoveryRequest{}, repeated(3)},
+		"names in delta":    {&discoveryv3.DeltaDiscoveryRequest{}, slices.Concat(repeated(3), repeated(4))},
+		"broken at its end": {&discoveryv3.DiscoveryRequest{}, append(field(6, repeated(3)), 0xff)},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := newCodec(10).Unmarshal(mem.BufferSlice{mem.SliceBuffer(tt.request)}, tt.into)
+		runtime.ReadMemStats(&after)
+		if broken := name == "broken at its end"; broken != (err != nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := after.TotalAlloc - before.TotalAlloc; got > 2*uint64(len(tt.request)) {
+			t.Errorf("%s: %d bytes are read for %d", name, got, len(tt.request))
+		}
+	}
+}
+
+// Under the wildcard each name that is let go of is answered.
+func TestNamesThatAreLetGoOfAreBounded(t *testing.T) {
+	s := start(t, Options{MaxNames: 10, MaxNameBytes: 100})
+	s.Update(settled())
+	for what, names := range map[string][]string{"too many": make([]string, 11), "too long": {strings.Repeat("x", 101)}} {
+		c := openDeltaADS(t, s.conn)
+		c.send(&discoveryv3.DeltaDiscoveryRequest{ResourceNamesSubscribe: []string{"*"}})
+		if _, err := c.recv(); err != nil {
+			t.Fatal(err)
+		}
+		c.send(&discoveryv3.DeltaDiscoveryRequest{ResourceNamesUnsubscribe: names})
+		if _, err := c.recv(); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 }
 
 func TestWhatIsKeptOfARequestIsBounded(t *testing.T) {
@@ -165,7 +229,7 @@ func anonymous(m proto.Message) proto.Message {
 // Envoys come back all at once.
 func TestARequestIsReadIntoABufferOfItsSize(t *testing.T) {
 	for size := 8 << 10; size <= 1<<20; size += 4 << 10 {
-		if got := cap(*newCodec().requests.Get(size)); got > 64<<10 && got >= 2*size {
+		if got := cap(*newCodec(DefaultMaxNames).requests.Get(size)); got > 64<<10 && got >= 2*size {
 			t.Fatalf("%d bytes are read into %d", size, got)
 		}
 	}

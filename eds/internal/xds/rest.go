@@ -239,7 +239,7 @@ func decodePoll(body []byte, typeURL string) (*discoveryv3.DiscoveryRequest, err
 	}
 	slices.Sort(req.ResourceNames)
 	req.ResourceNames = slices.Compact(req.ResourceNames)
-	return req, errors.Join(checkNode(req.GetNode().GetId()), checkCount(len(req.ResourceNames), maxPollNames), checkSize(bytesOf(req.ResourceNames), maxPollNameBytes), checkNames(req.ResourceNames))
+	return req, errors.Join(checkNode(req.GetNode().GetId()), checkCount(len(req.ResourceNames), maxPollNames), checkSize(bytesOf(slices.Values(req.ResourceNames)), maxPollNameBytes), checkNames(req.ResourceNames))
 }
 
 // restResponse is a DiscoveryResponse as JSON, in pieces around the shared

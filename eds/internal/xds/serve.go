@@ -87,7 +87,7 @@ func (s *Server) grpcServer(ctx context.Context) *grpc.Server {
 	}
 	server := grpc.NewServer(
 		grpc.Creds(metered{transport, s.room, func() { s.opts.Refused(refusedBytes) }}),
-		grpc.ForceServerCodecV2(newCodec()),
+		grpc.ForceServerCodecV2(newCodec(s.opts.MaxNames)),
 		grpc.MaxConcurrentStreams(uint32(s.opts.MaxStreams)),
 		grpc.MaxRecvMsgSize(requestSize(s.opts.MaxNames, s.opts.MaxNameBytes)),
 		grpc.MaxHeaderListSize(maxHeaders),

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -95,7 +97,7 @@ func (s *stream) interest(ch change, notify func()) (cancel func(), err error) {
 	if len(ch.add) > 0 {
 		size = s.subscribed.names.size()
 	}
-	if err := s.within(max(len(s.subscribed.names), len(ch.held)), size, ch.add); err != nil {
+	if err := s.within(len(s.subscribed.names), size, ch.add); err != nil {
 		return nil, err
 	}
 	if err := s.server.allowed(s.id, ch.add, ch.all); err != nil {
@@ -138,7 +140,9 @@ func (s *stream) meet(node *corev3.Node) (id string, err error) {
 // is refused before it costs anything.
 func (s *stream) ask(a asked) error {
 	s.asked = a
-	if err := s.within(len(a.names), bytesOf(a.names), nil); err != nil {
+	count := max(len(a.names), len(a.dropped), len(a.held))
+	size := max(bytesOf(slices.Values(a.names)), bytesOf(slices.Values(a.dropped)), bytesOf(maps.Keys(a.held)))
+	if err := s.within(count, size, nil); err != nil {
 		return err
 	}
 	shared(a.names)
@@ -222,14 +226,14 @@ func (answer) GetContext() context.Context { return context.Background() }
 
 func checkCount(n, limit int) error {
 	if n > limit {
-		return fmt.Errorf("%d resource names, at most %d are allowed", n, limit)
+		return fmt.Errorf("too many resource names, at most %d are allowed", limit)
 	}
 	return nil
 }
 
 // bytesOf is how many bytes names have.
-func bytesOf(names []string) (n int) {
-	for _, name := range names {
+func bytesOf(names iter.Seq[string]) (n int) {
+	for name := range names {
 		n += len(name)
 	}
 	return n
