@@ -72,6 +72,33 @@ func TestARevokedTokenHearsNoMoreEvents(t *testing.T) {
 	ended(t, "a stream of events whose token was revoked", resp.Body)
 }
 
+// A request that is let in may take its time over its body.
+func TestARevokedTokenDecidesNoMoreByABodyThatIsSlow(t *testing.T) {
+	t.Parallel()
+	l := newLocked(t)
+	l.start(envoy.GRPC)
+	client, _ := l.identity(certs.Leaf{Name: "nobody in particular"})
+	body, write := io.Pipe()
+	t.Cleanup(func() { _ = body.Close() })
+	go func() {
+		_, _ = io.WriteString(write, `{"hosts":[{"ip_address":"10.9.9.9","port":666,"tags":{}}]`)
+		time.Sleep(time.Second) // it is let in by then
+		l.write(l.at("tokens"), []byte("# all of them are revoked\n"))
+		time.Sleep(4 * time.Second)
+		_, _ = io.WriteString(write, "}")
+		_ = write.Close()
+	}()
+	req := must2(http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+l.Addresses.HTTP+"/edsservice/stolen", body))(t)
+	req.Header.Set("Authorization", "Bearer "+l.token)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	must(t, resp, err)
+	defer resp.Body.Close()
+	if resp.StatusCode < http.StatusBadRequest {
+		t.Errorf("status %d seconds after the token was revoked", resp.StatusCode)
+	}
+}
+
 func TestAnExpiredCertificateDecidesNoMore(t *testing.T) {
 	t.Parallel()
 	l := newLocked(t)

@@ -7,7 +7,9 @@ package middleware
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -160,7 +162,9 @@ func (g *guarded) recheck(r *http.Request, kind kind) (_ *http.Request, stop fun
 	mu.Lock()
 	defer mu.Unlock()
 	timer = time.AfterFunc(recheckEvery, look)
-	return r.WithContext(ctx), func() {
+	r = r.WithContext(ctx)
+	r.Body = endingBody{r.Body, ctx}
+	return r, func() {
 		mu.Lock()
 		defer mu.Unlock()
 		stopped = true
@@ -168,6 +172,24 @@ func (g *guarded) recheck(r *http.Request, kind kind) (_ *http.Request, stop fun
 		cancel()
 	}
 }
+
+// endingBody is the body of a request that ends with ctx: what comes of it after that is
+// not read, or it would be acted upon.
+type endingBody struct {
+	io.ReadCloser
+	ctx context.Context
+}
+
+// Read implements io.Reader.
+func (b endingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.ctx.Err() != nil {
+		return 0, errEnded
+	}
+	return n, err
+}
+
+var errEnded = errors.New("its author may not ask it any more, or is gone")
 
 func (g *guarded) authorize(r *http.Request, kind kind) *refusal {
 	id, no := g.identify(r, kind)

@@ -283,3 +283,42 @@ func TestARateOfZeroOrLessIsNoLimit(t *testing.T) {
 		}
 	}
 }
+
+// The end of a body may come long after its beginning.
+func TestABodyThatOutlivesItsTokenIsNotActedUpon(t *testing.T) {
+	token, line, err := auth.NewToken(auth.Identity{Name: "olaf", Role: auth.Operator})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "tokens")
+	synctest.Test(t, func(t *testing.T) {
+		for _, revoked := range []bool{false, true} {
+			if err := os.WriteFile(path, []byte(line), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			who, err := auth.New(auth.Options{TokenFile: path, Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := newDoor(Options{Auth: who})
+			body, write := io.Pipe()
+			go func() {
+				_, _ = io.WriteString(write, "half")
+				if revoked {
+					_ = os.WriteFile(path, []byte("# nobody\n"), 0o600)
+				}
+				time.Sleep(2 * time.Second)
+				_, _ = io.WriteString(write, " and half")
+				_ = write.Close()
+			}()
+			r := httptest.NewRequest("PUT", "http://localhost/edsservice/a", body)
+			r.Header.Set("Authorization", "Bearer "+token)
+			w := httptest.NewRecorder()
+			d.ServeHTTP(w, r)
+			if ok := w.Code == http.StatusOK; ok == revoked {
+				t.Errorf("revoked %t: status %d", revoked, w.Code)
+			}
+			_ = body.Close()
+		}
+	})
+}

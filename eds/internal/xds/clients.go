@@ -129,6 +129,7 @@ type clients struct {
 	hosts   map[netip.Addr]pollShare
 	held    map[netip.Addr]int // polls of each address that are held now
 	broken  []*client          // streams that broke lately, oldest first
+	logs    addressLogs
 	count   Count
 
 	revision uint64 // grows with each client that comes, goes, or refuses something
@@ -142,7 +143,7 @@ type Count struct {
 }
 
 func newClients(limit, names int) *clients {
-	return &clients{max: limit, names: names, streams: make(map[*client]struct{}), pollers: make(map[poller]*client), from: make(map[netip.Addr]int), hosts: make(map[netip.Addr]pollShare), held: make(map[netip.Addr]int),
+	return &clients{max: limit, names: names, streams: make(map[*client]struct{}), pollers: make(map[poller]*client), from: make(map[netip.Addr]int), hosts: make(map[netip.Addr]pollShare), held: make(map[netip.Addr]int), logs: make(addressLogs),
 		count: Count{Transports: make(map[string]int)}}
 }
 
@@ -245,6 +246,10 @@ func (t *clients) heard(c *client, r request, now time.Time) request {
 	c.seen, c.said = now, said
 	if !r.repeated {
 		r.silenced, r.leftOut = c.lines.spend(now)
+	}
+	if !r.repeated && !r.silenced {
+		silenced, leftOut := t.logs.spend(c.from, now)
+		r.silenced, r.leftOut = silenced, r.leftOut+leftOut
 	}
 	return r
 }

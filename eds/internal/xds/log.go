@@ -6,9 +6,12 @@ import (
 	"hash/fnv"
 	"io"
 	"log/slog"
+	"maps"
+	"net/netip"
 	"time"
 
 	"github.com/envoyproxy/go-control-plane/pkg/log"
+	"golang.org/x/time/rate"
 )
 
 // What a request says.
@@ -118,6 +121,45 @@ func (l *logLines) spend(now time.Time) (silenced bool, leftOut int) {
 		return true, 0
 	}
 	l.logged++
+	leftOut, l.leftOut = l.leftOut, 0
+	return false, leftOut
+}
+
+// What is logged of the clients of one address, who may come and go: an Envoy without ADS
+// opens a stream for each of its clusters, a thousand at once.
+const (
+	addressLines   = 50 // a second
+	addressBurst   = 2000
+	addressesKnown = 10_000 // further ones share one allowance
+)
+
+// addressLog bounds what is logged of one address.
+type addressLog struct {
+	room    *rate.Limiter
+	leftOut int // since the last line that was logged
+}
+
+// addressLogs bound each. They have no lock.
+type addressLogs map[netip.Addr]*addressLog
+
+// spend reports whether a line of an address is one too many, and if not, how many were
+// before it.
+func (a addressLogs) spend(from netip.Addr, now time.Time) (silenced bool, leftOut int) {
+	if a[from] == nil && len(a) >= addressesKnown {
+		maps.DeleteFunc(a, func(_ netip.Addr, l *addressLog) bool { return l.room.TokensAt(now) >= addressBurst })
+	}
+	if a[from] == nil && len(a) >= addressesKnown {
+		from = netip.Addr{}
+	}
+	l := a[from]
+	if l == nil {
+		l = &addressLog{room: rate.NewLimiter(addressLines, addressBurst)}
+		a[from] = l
+	}
+	if !l.room.AllowN(now, 1) {
+		l.leftOut++
+		return true, 0
+	}
 	leftOut, l.leftOut = l.leftOut, 0
 	return false, leftOut
 }

@@ -72,3 +72,38 @@ func TestANodeThatCannotBeWrittenDownIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// Whoever opens a stream, or polls for other names, is another client each time.
+func TestWhatIsLoggedOfAnAddressIsBounded(t *testing.T) {
+	clients, start := newClients(10, 10), time.Now()
+	say := func(peer string, n int, at time.Duration) (logged, leftOut int) {
+		for i := range n {
+			now := start.Add(at)
+			c, ok := clients.open(TransportADS, peer, now)
+			if !ok {
+				t.Fatal("there is no room")
+			}
+			r := clients.heard(c, request{node: fmt.Sprint("envoy-", i), verdict: verdictSubscribe}, now)
+			if !r.silenced {
+				logged, leftOut = logged+1, leftOut+r.leftOut
+			}
+			clients.close(c, false, now)
+		}
+		return logged, leftOut
+	}
+	if logged, _ := say("10.0.0.1:1", 2*addressBurst, 0); logged != addressBurst {
+		t.Errorf("%d lines are logged at once, want %d", logged, addressBurst)
+	}
+	if logged, _ := say("10.0.0.2:1", 10, 0); logged != 10 {
+		t.Errorf("%d lines of another address are logged, want 10", logged)
+	}
+	if logged, leftOut := say("10.0.0.1:2", 2*addressLines, time.Second); logged != addressLines || leftOut != addressBurst {
+		t.Errorf("a second later %d are logged and %d counted as left out, want %d and %d", logged, leftOut, addressLines, addressBurst)
+	}
+	for i := range 2 * addressesKnown {
+		say(fmt.Sprintf("[2001:db8:%x:%x::1]:1", i>>16, i&0xffff), 1, 2*time.Second)
+	}
+	if n := len(clients.logs); n > addressesKnown+1 {
+		t.Errorf("%d addresses are kept", n)
+	}
+}

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -193,12 +194,44 @@ type pollRequest struct {
 	Version  string    `json:"version_info"`
 	Version2 string    `json:"versionInfo"`
 	Node     pollNode  `json:"node"`
-	Names    []string  `json:"resource_names"`
-	Names2   []string  `json:"resourceNames"`
+	Names    pollNames `json:"resource_names"`
+	Names2   pollNames `json:"resourceNames"`
 	TypeURL  string    `json:"type_url"`
 	TypeURL2 string    `json:"typeUrl"`
 	Refusal  *pollNACK `json:"error_detail"`
 	Refusal2 *pollNACK `json:"errorDetail"`
+}
+
+// maxPollRepeats is how many names are read, with repeats.
+const maxPollRepeats = 10 * maxPollNames
+
+// pollNames are read one by one: a name takes 3 bytes of a body and many times that in
+// memory.
+type pollNames []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *pollNames) UnmarshalJSON(b []byte) error {
+	*n = nil
+	d := json.NewDecoder(bytes.NewReader(b))
+	switch first, err := d.Token(); {
+	case err != nil:
+		return err
+	case first == nil: // null
+		return nil
+	case first != json.Delim('['):
+		return errors.New("resource_names is not a list")
+	}
+	for d.More() {
+		if len(*n) == maxPollRepeats {
+			return checkCount(maxPollRepeats+1, maxPollNames)
+		}
+		var name string
+		if err := d.Decode(&name); err != nil {
+			return err
+		}
+		*n = append(*n, name)
+	}
+	return nil
 }
 
 type pollNode struct {
@@ -226,7 +259,7 @@ func decodePoll(body []byte, typeURL string) (*discoveryv3.DiscoveryRequest, err
 	}
 	req := &discoveryv3.DiscoveryRequest{
 		VersionInfo: clip(cmp.Or(read.Version, read.Version2), maxVersion), TypeUrl: typeURL,
-		Node: &corev3.Node{Id: clip(read.Node.ID, maxNameLen)}, ResourceNames: append(read.Names, read.Names2...),
+		Node: &corev3.Node{Id: clip(read.Node.ID, maxNameLen)}, ResourceNames: slices.Concat([]string(read.Names), []string(read.Names2)),
 	}
 	if e := cmp.Or(read.Refusal, read.Refusal2); e != nil {
 		req.ErrorDetail = &statusv1.Status{Message: clip(e.Message, maxDetail)}

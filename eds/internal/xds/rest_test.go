@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -344,4 +345,35 @@ func fuzzPoll(f *testing.F, typeURL string) {
 			t.Errorf("accepted, and answered %d", w.Code)
 		}
 	})
+}
+
+// A name takes 3 bytes of a body.
+func TestNoPollTakesManyTimesItsBytes(t *testing.T) {
+	names := strings.TrimSuffix(strings.Repeat(`"",`, 300_000), ",")
+	for _, field := range []string{"resource_names", "resourceNames"} {
+		body := []byte(`{"` + field + `":[` + names + `]}`)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := decodePoll(body, typeV3)
+		runtime.ReadMemStats(&after)
+		if err == nil || !strings.Contains(err.Error(), "at most 100") {
+			t.Errorf("%s: %v", field, err)
+		}
+		if got := after.TotalAlloc - before.TotalAlloc; got > 3*uint64(len(body)) {
+			t.Errorf("%s: %d bytes are read for %d", field, got, len(body))
+		}
+	}
+	for body, want := range map[string]int{
+		`{"resource_names":["b","a","b"]}`: 2, `{"resource_names":null,"resourceNames":["a"]}`: 1,
+		`{"resource_names":["` + strings.Repeat(`a","`, 500) + `b"]}`: 2,
+	} {
+		if req, err := decodePoll([]byte(body), typeV3); err != nil || len(req.GetResourceNames()) != want {
+			t.Errorf("%.60s: %v, %v", body, req.GetResourceNames(), err)
+		}
+	}
+	for _, body := range []string{`{"resource_names":"a"}`, `{"resource_names":[1]}`, `{"resource_names":{"a":1}}`} {
+		if _, err := decodePoll([]byte(body), typeV3); err == nil {
+			t.Errorf("%s is taken", body)
+		}
+	}
 }
