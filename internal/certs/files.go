@@ -139,13 +139,20 @@ func Expired(state *tls.ConnectionState, now time.Time) error {
 	return fmt.Errorf("the client certificate expired at %s: connect again with another one", end.UTC().Format(time.RFC3339))
 }
 
-// Ends returns when the certificate of a verified connection's client ends; zero without
-// one.
-func Ends(state *tls.ConnectionState) time.Time {
-	if state == nil || len(state.VerifiedChains) == 0 {
-		return time.Time{}
+// Ends returns when the certificate of a verified connection's client ends, or what it
+// rests on: the last of its chains counts, and in that the first to end. It is zero
+// without a certificate.
+func Ends(state *tls.ConnectionState) (end time.Time) {
+	if state == nil {
+		return end
 	}
-	return state.PeerCertificates[0].NotAfter
+	for _, chain := range state.VerifiedChains {
+		first := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+		if first.NotAfter.After(end) {
+			end = first.NotAfter
+		}
+	}
+	return end
 }
 
 // ID returns who a verified connection's client is: the SPIFFE id in its

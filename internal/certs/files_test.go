@@ -277,6 +277,38 @@ func TestAClientIsWhoItsCertificateSays(t *testing.T) {
 	}
 }
 
+// Within a connection an authority may end before the certificates that it signed.
+func TestACertificateEndsWithItsChain(t *testing.T) {
+	now := time.Now()
+	chain := func(hours ...int) (certs []*x509.Certificate) {
+		for _, h := range hours {
+			certs = append(certs, &x509.Certificate{NotAfter: now.Add(time.Duration(h) * time.Hour)})
+		}
+		return certs
+	}
+	for name, tt := range map[string]struct {
+		chains [][]*x509.Certificate
+		want   time.Duration // 0: never
+	}{
+		"none":                       {nil, 0},
+		"the leaf first":             {[][]*x509.Certificate{chain(1, 5, 9)}, time.Hour},
+		"the one in between first":   {[][]*x509.Certificate{chain(5, 2, 9)}, 2 * time.Hour},
+		"another chain lasts longer": {[][]*x509.Certificate{chain(5, 2, 9), chain(5, 4, 9), chain(5, 3)}, 4 * time.Hour},
+	} {
+		state := &tls.ConnectionState{VerifiedChains: tt.chains}
+		end := Ends(state)
+		if want := now.Add(tt.want); tt.want == 0 != end.IsZero() || tt.want != 0 && !end.Equal(want) {
+			t.Errorf("%s: it ends at %s", name, end)
+		}
+		if tt.want != 0 && (Expired(state, end.Add(-time.Second)) != nil || Expired(state, end) == nil) {
+			t.Errorf("%s: it does not expire then", name)
+		}
+	}
+	if !Ends(nil).IsZero() {
+		t.Error("a connection without TLS ends")
+	}
+}
+
 func TestInitMakesWhatTheServerTakesAndOverwritesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "certs")
 	if err := Init(InitOptions{Dir: dir, Hosts: []string{"eds.test", "10.0.0.1"}, Life: time.Hour}); err != nil {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -37,12 +38,17 @@ func FileVar(flags *pflag.FlagSet, v *string, name, usage string, kind FileKind)
 	_ = flags.SetAnnotation(name, fileAnnotation, []string{string(kind)}) // the flag exists
 }
 
-// Files are those that the flags name. The data folder and its database are among them
-// once they exist.
+// Files are those that the flags name, each with its folder: who can write there can put
+// another file in its place. The data folder and its database are among them once they
+// exist.
 func Files(flags *pflag.FlagSet) (files []File) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		if kind := f.Annotations[fileAnnotation]; len(kind) == 1 && f.Value.String() != "" {
-			files = append(files, File{"--" + f.Name, f.Value.String(), FileKind(kind[0])})
+			file := File{"--" + f.Name, f.Value.String(), FileKind(kind[0])}
+			files = append(files, file)
+			if dir := filepath.Dir(file.Path); !slices.ContainsFunc(files, func(f File) bool { return f.Path == dir }) {
+				files = append(files, File{file.Flag, dir, Plain})
+			}
 		}
 	})
 	if f := flags.Lookup("data-dir"); f != nil {

@@ -66,3 +66,27 @@ func TestWhatEverybodyCanWriteIsToldOfAndRefusedIfStrict(t *testing.T) {
 		t.Errorf("strict: %v", err)
 	}
 }
+
+// Who can write to a folder can put another file in the place of one in it.
+func TestAFolderThatEverybodyCanWriteIsToldOf(t *testing.T) {
+	dir := t.TempDir()
+	key, pub := filepath.Join(dir, "gossip.key"), filepath.Join(dir, "eds.pub")
+	for _, path := range []string{key, pub} {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files := flagSet(t, map[string]FileKind{"gossip-key-file": Secret, "eds-pub": Plain}, "--gossip-key-file", key, "--eds-pub", pub)
+	for mode, open := range map[os.FileMode]bool{0o700: false, 0o755: false, 0o777: true, 0o777 | os.ModeSticky: false} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		said := 0
+		if err := CheckFiles(func(string, ...any) { said++ }, false, files); err != nil || said == 1 != open {
+			t.Errorf("mode %s: %d warnings, %v", mode, said, err)
+		}
+		if err := CheckFiles(nil, true, files); (err != nil) != open || open && !strings.Contains(err.Error(), "chmod o-w "+dir) {
+			t.Errorf("mode %s, strict: %v", mode, err)
+		}
+	}
+}

@@ -23,7 +23,37 @@ const maxBody = 1 << 20
 
 // hostList is the body of POST and PUT.
 type hostList struct {
-	Hosts *[]hostEntry `json:"hosts"`
+	Hosts *hostEntries `json:"hosts"`
+}
+
+// hostEntries are no more than one over the most that a list may have, enough to be
+// refused: an entry takes 3 bytes of a body and many times that in memory.
+type hostEntries []hostEntry
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (l *hostEntries) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() != '[' {
+		return &json.SemanticError{JSONPointer: d.StackPointer(), GoType: reflect.TypeFor[hostEntries]()}
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	*l = hostEntries{}
+	for d.PeekKind() != ']' {
+		if len(*l) > override.MaxHosts {
+			if err := d.SkipValue(); err != nil {
+				return err
+			}
+			continue
+		}
+		var h hostEntry
+		if err := json.UnmarshalDecode(d, &h); err != nil {
+			return err
+		}
+		*l = append(*l, h)
+	}
+	_, err := d.ReadToken()
+	return err
 }
 
 // hostEntry is a host in a request. Pointers show what is missing

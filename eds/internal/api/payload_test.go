@@ -2,6 +2,8 @@ package api
 
 import (
 	"reflect"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/go-json-experiment/json"
@@ -27,7 +29,7 @@ func FuzzDecodeHosts(f *testing.F) {
 		if err := (override.Override{Key: override.Key{Service: "any"}, Mode: override.Merge, Hosts: hosts}).Check(); err != nil {
 			t.Fatalf("accepted %q: %v", body, err)
 		}
-		entries := make([]hostEntry, 0, len(hosts))
+		entries := make(hostEntries, 0, len(hosts))
 		for _, h := range hosts {
 			entries = append(entries, hostEntry{IPAddress: new(h.Addr.Addr().String()), Port: new(int64(h.Addr.Port())), Tags: tagsOf(h.Endpoint), Probe: h.Probe})
 		}
@@ -39,4 +41,31 @@ func FuzzDecodeHosts(f *testing.F) {
 			t.Fatalf("%s came back as %+v, %v, want %+v", again, back, err, hosts)
 		}
 	})
+}
+
+// An entry takes 3 bytes of a body and many times that in memory.
+func TestNoListTakesManyTimesItsBytes(t *testing.T) {
+	body := []byte(`{"hosts":[` + strings.Repeat(`{},`, 300_000) + `{}]}`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := decodeHosts(body)
+	runtime.ReadMemStats(&after)
+	if err == nil {
+		t.Error("a list of empty hosts is taken")
+	}
+	if got := after.TotalAlloc - before.TotalAlloc; got > 10*uint64(len(body)) {
+		t.Errorf("%d bytes are read for %d", got, len(body))
+	}
+	for body, want := range map[string]string{
+		`{"hosts":"a"}`:             "hosts is not a list",
+		`{"hosts":{}}`:              "hosts is not a list",
+		`{"hosts":null}`:            "hosts is missing",
+		`{"hosts":[{"port":"a"}]}`:  "hosts[0].port is not a whole number",
+		`{"hosts":[{},{"more":1}]}`: "hosts[1].more is not a field that can be set",
+		`{"hosts":[{}`:              "the body is not JSON",
+	} {
+		if _, err := decodeHosts([]byte(body)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", body, err, want)
+		}
+	}
 }
