@@ -156,6 +156,28 @@ func TestOverrideEndsOnTimeOnceAndAfterARestart(t *testing.T) {
 	})
 }
 
+// Another server has answered the operator already.
+func TestOverrideOfAnotherServerHoldsEvenIfTheDiskFails(t *testing.T) {
+	other, _ := open(t, filepath.Join(t.TempDir(), "other"))
+	decide(t, other, drained, 0)
+	list, _ := other.InForce()
+	s, db := open(t, filepath.Join(t.TempDir(), "db"))
+	_ = db.Close()
+	news, err := s.Merge(list)
+	if len(news) != 1 || !errors.Is(err, ErrUnwritten) {
+		t.Errorf("%d are news, and it says %v", len(news), err)
+	}
+	if mine, _ := s.InForce(); len(mine) != 1 || s.Digest() != other.Digest() || !signalled(s) {
+		t.Errorf("%+v is in force", mine)
+	}
+	if _, _, err := s.Edit(Edit{Key: drained, Change: func(o Override, _ bool) (Override, error) { o.Weight = 7; return o, nil }}); err == nil || errors.Is(err, ErrUnwritten) {
+		t.Errorf("a change of its own says %v", err)
+	}
+	if mine, _ := s.InForce(); len(mine) != 1 || mine[0].Weight == 7 {
+		t.Errorf("%+v is in force after a change that failed", mine)
+	}
+}
+
 func TestOverrideEndsOnTimeEvenIfTheDiskFails(t *testing.T) {
 	s, db := open(t, filepath.Join(t.TempDir(), "db"))
 	clock := &fake{epoch}

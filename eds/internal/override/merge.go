@@ -9,11 +9,13 @@ import (
 // Merge takes overrides that other servers hold. Of two about one key the one with
 // the higher stamp stays, whatever the order in which they come. It returns those
 // that are news here, once they are on disk; the error names what was refused and
-// does not keep the others out.
+// does not keep the others out. With ErrUnwritten they hold, too: their operators were
+// told so by the server that they asked.
 func (s *Store) Merge(others []Override) ([]Override, error) {
 	var news []Override
 	var refused []error
-	_, err := s.write(func(b *batch) error {
+	_, err := s.enqueue(&write{heard: true, err: errAbandoned, apply: func(b *batch) error {
+		news, refused = nil, nil // once more where the disk fails
 		for _, o := range others {
 			won, err := b.merge(o)
 			if err != nil {
@@ -24,11 +26,11 @@ func (s *Store) Merge(others []Override) ([]Override, error) {
 			}
 		}
 		return nil
-	})
-	if err != nil {
+	}})
+	if err != nil && !errors.Is(err, ErrUnwritten) {
 		return nil, err
 	}
-	return news, joinFew(refused)
+	return news, errors.Join(err, joinFew(refused))
 }
 
 // merge takes o if it is later than what is known.

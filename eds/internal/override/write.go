@@ -95,17 +95,25 @@ func (s *Store) Revoke(k Key, actor, reason string, ifMatch func(service, overri
 // write is one change that waits for the disk.
 type write struct {
 	apply    func(*batch) error // puts nothing when it fails
+	heard    bool               // from other servers: it holds though it cannot be written
 	err      error
 	revision uint64
 	done     bool
 }
+
+// ErrUnwritten is returned for an override that is in force until this server stops, but is
+// not on disk.
+var ErrUnwritten = errors.New("it cannot be written, and is in force after a restart only once another server has sent it again")
 
 var errAbandoned = errors.New("the change was abandoned before it was written")
 
 // write applies a change together with those that others queued meanwhile: one
 // sync of the disk serves them all.
 func (s *Store) write(apply func(*batch) error) (uint64, error) {
-	w := &write{apply: apply, err: errAbandoned}
+	return s.enqueue(&write{apply: apply, err: errAbandoned})
+}
+
+func (s *Store) enqueue(w *write) (uint64, error) {
 	s.queueing.Lock()
 	s.queue = append(s.queue, w)
 	s.queueing.Unlock()
@@ -124,27 +132,36 @@ func (s *Store) write(apply func(*batch) error) (uint64, error) {
 
 // commit writes what is queued to disk, then to memory. The caller holds writing.
 func (s *Store) commit(queue []*write) {
-	b := &batch{store: s, now: s.now(), clock: &s.clock, at: make(map[Key]int), tags: make(map[string]etag), evicted: s.evicted}
 	for _, w := range queue {
 		w.done = true
 	}
-	b.expire()
-	expired := len(b.puts)
+	b := s.begin()
 	ends := make([]int, len(queue))
 	for i, w := range queue {
 		w.err = w.apply(b)
 		ends[i] = len(b.puts)
 	}
 	if err := b.save(); err != nil {
-		for _, w := range queue {
+		b = s.begin() // what has expired has expired anyway
+		for i, w := range queue {
 			w.err = fmt.Errorf("store the override: %w", err) // what it was refused for may not be so
+			if w.heard {
+				w.err = errors.Join(w.apply(b), fmt.Errorf("%w: %w", ErrUnwritten, err))
+			}
+			ends[i] = len(b.puts)
 		}
-		b.puts, b.evicted = b.puts[:expired], s.evicted // these have expired anyway
 	}
 	first := s.publish(b)
 	for i, w := range queue {
 		w.revision = first + uint64(min(ends[i], len(b.puts)))
 	}
+}
+
+// begin begins a batch with the end of what is over.
+func (s *Store) begin() *batch {
+	b := &batch{store: s, now: s.now(), clock: &s.clock, at: make(map[Key]int), tags: make(map[string]etag), evicted: s.evicted}
+	b.expire()
+	return b
 }
 
 // publish shows what b did and returns the revision before it.

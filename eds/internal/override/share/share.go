@@ -6,6 +6,7 @@ package share
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -305,5 +306,9 @@ func (s *Sharer) warn(now time.Time, from *fleet.Member, err error) {
 		clear(s.warned) // it stays small
 		s.warned[err.Error()] = now
 	}
-	s.Logger.Log(context.Background(), level, "ignoring overrides from another EDS server", "server", from.ID, "err", err)
+	message := "ignoring overrides from another EDS server"
+	if errors.Is(err, override.ErrUnwritten) {
+		message = "overrides from another EDS server are in force but cannot be written: look at the disk of --data-dir"
+	}
+	s.Logger.Log(context.Background(), level, message, "server", from.ID, "err", err)
 }
