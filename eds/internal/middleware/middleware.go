@@ -162,9 +162,9 @@ func (g *guarded) recheck(r *http.Request, kind kind) (_ *http.Request, stop fun
 	mu.Lock()
 	defer mu.Unlock()
 	timer = time.AfterFunc(recheckEvery, look)
-	r = r.WithContext(ctx)
-	r.Body = endingBody{r.Body, ctx}
-	return r, func() {
+	bounded := r.WithContext(ctx) // look reads r
+	bounded.Body = endingBody{r.Body, ctx}
+	return bounded, func() {
 		mu.Lock()
 		defer mu.Unlock()
 		stopped = true
