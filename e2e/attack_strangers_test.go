@@ -58,7 +58,7 @@ func TestStrangersAtTheGossipPortCostLittleAndKeepNobodyOut(t *testing.T) {
 	}
 	time.Sleep(time.Second)
 	must(t, 0, m.Upstream(newcomer, "--join", m.Net.Addr(0)+":7946"))
-	must(t, 0, m.Has(within(t, 10*time.Second), 3))
+	must2(m.Until(within(t, 10*time.Second), 3))(t)
 	most := 0.0
 	for range 20 {
 		most = max(most, must2(metricOf(within(t, 2*time.Second), m.API, rss))(t))
