@@ -125,7 +125,7 @@ func (r *rollcall) acked(clients int) (time.Time, error) {
 			return at, nil
 		}
 	}
-	return time.Time{}, errors.New("some client does not acknowledge")
+	return time.Time{}, errors.New("not every client has acknowledged")
 }
 
 func (r *rollcall) upToDate(clients int) bool {

@@ -71,7 +71,7 @@ func newServer(kind string) (server, error) {
 	case "snapshot":
 		return newSnapshot(), nil
 	}
-	return nil, fmt.Errorf("-serve is %q, want rollcall, linear or snapshot", kind)
+	return nil, fmt.Errorf("-serve is %q: want rollcall, linear or snapshot", kind)
 }
 
 // serveCache is the server's process: it ends with its standard input.

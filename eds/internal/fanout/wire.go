@@ -54,7 +54,7 @@ func (wire) Unmarshal(data mem.BufferSlice, v any) error {
 		}
 		num, kind := protowire.DecodeTag(tag)
 		if kind != protowire.BytesType {
-			return fmt.Errorf("field %d is of kind %d, want bytes", num, kind)
+			return fmt.Errorf("field %d has wire type %d: want bytes", num, kind)
 		}
 		n, err := varint(r)
 		if err != nil {
@@ -112,5 +112,5 @@ func varint(r io.ByteReader) (uint64, error) {
 			return v, nil
 		}
 	}
-	return 0, errors.New("a number is too long")
+	return 0, errors.New("varint is too long")
 }

@@ -35,7 +35,7 @@ func (s *Server) allowed(id string, names []string, all bool) error {
 		if !s.opts.Allows(id, name) {
 			s.opts.Refused(refusedRead)
 			s.logRefusal(slog.LevelWarn, "client may not read a service", "id", shorten(id, maxNode), "service", shorten(name, maxNode))
-			return fmt.Errorf("%q may not read service %q: the policy of this EDS server does not list it", shorten(id, maxNode), shorten(name, maxNode))
+			return fmt.Errorf("%q may not read service %q: the policy of this EDS server does not allow it", shorten(id, maxNode), shorten(name, maxNode))
 		}
 	}
 	return nil

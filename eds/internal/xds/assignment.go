@@ -136,7 +136,7 @@ func sift(s registry.Service, before []*registry.Host) ([]*registry.Host, error)
 		}
 		if !same {
 			if err := h.Check(); err != nil {
-				errs = append(errs, fmt.Errorf("host %s %s: %w", h.Addr, h.ID, err))
+				errs = append(errs, fmt.Errorf("endpoint %s %s: %w", h.Addr, h.ID, err))
 				continue
 			}
 		}

@@ -251,9 +251,9 @@ func note(short map[claim]shortfall, cl claim, known int) {
 
 // report logs which claims keep clients unanswered or, once they end, which were not met.
 func (c *claims) report(short map[claim]shortfall, open bool, until time.Time) {
-	level, message := slog.LevelWarn, "clients held more endpoints than this server has found since its start: they are sent what is known"
+	level, message := slog.LevelWarn, "clients held more endpoints than this server has found since it started: sending the known ones"
 	if open {
-		level, message = slog.LevelInfo, "clients hold more endpoints than this server knows yet: they keep them until it has found as many"
+		level, message = slog.LevelInfo, "clients hold more endpoints than this server knows yet: not answering until it knows as many"
 	}
 	lines := 0
 	for cl, s := range short {

@@ -72,7 +72,7 @@ func newChunk(hosts []served) (*chunk, error) {
 		}
 		b, err := deterministic.Marshal(lbEndpoint(h))
 		if err != nil {
-			return nil, fmt.Errorf("host %s: %w", h.Addr, err)
+			return nil, fmt.Errorf("endpoint %s: %w", h.Addr, err)
 		}
 		p := c.piece(h.Locality)
 		p.weight += h.Weight

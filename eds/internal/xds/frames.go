@@ -30,11 +30,11 @@ const (
 	flagEnd       = 0x1
 	flagPadded    = 0x8
 	messageWait   = 5 * time.Second // for room for what arrives
-	maxHalfTold   = 100_000         // streams of one connection with a message that is not complete
+	maxIncomplete = 100_000         // streams of one connection with an incomplete message
 	budgetWaiters = 10_000          // connections and polls
 )
 
-var errHalfTold = errors.New("too many messages of one connection are not complete")
+var errIncomplete = errors.New("too many incomplete messages on one connection")
 
 // metered has the connections of a gRPC server read through a meter.
 type metered struct {
@@ -259,8 +259,8 @@ func (m *meter) data(stream uint32, b []byte) error {
 		msg.taken += int64(n)
 	}
 	if msg != nil {
-		if len(m.messages) >= maxHalfTold && m.messages[stream] == nil {
-			return errHalfTold
+		if len(m.messages) >= maxIncomplete && m.messages[stream] == nil {
+			return errIncomplete
 		}
 		m.messages[stream] = msg
 	}

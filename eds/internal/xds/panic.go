@@ -11,7 +11,7 @@ import (
 )
 
 // errPanicked ends a stream whose handler panicked; its client comes back.
-var errPanicked = status.Error(codes.Internal, "the server failed, its log says why")
+var errPanicked = status.Error(codes.Internal, "internal error: the log of this EDS server has the cause")
 
 // catchStream makes a panic end its stream only: gRPC would let it end the process.
 func catchStream(c panics.Catcher) grpc.StreamServerInterceptor {

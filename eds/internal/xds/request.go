@@ -141,7 +141,7 @@ func (f fields) read(b []byte, most int, m proto.Message) (n *corev3.Node, refus
 	return n, refusal, merge.Unmarshal(b[rest:], m)
 }
 
-var errNotUTF8 = errors.New("it is not UTF-8")
+var errNotUTF8 = errors.New("not valid UTF-8")
 
 // readNode reads the id of an encoded node.
 func readNode(b []byte) (*corev3.Node, error) {

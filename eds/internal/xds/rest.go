@@ -150,7 +150,7 @@ func (f flavor) poller(req *discoveryv3.DiscoveryRequest, address string) poller
 func (s *Server) readPoll(w http.ResponseWriter, r *http.Request, typeURL string) (req *discoveryv3.DiscoveryRequest, status int, err error) {
 	if ct := r.Header.Get("Content-Type"); ct != "" && ct != "application/json" {
 		if mediaType, _, err := mime.ParseMediaType(ct); err != nil || mediaType != "application/json" {
-			return nil, http.StatusUnsupportedMediaType, fmt.Errorf("content type is %q, send application/json", shorten(ct, maxNode))
+			return nil, http.StatusUnsupportedMediaType, fmt.Errorf("content type is %q: want application/json", shorten(ct, maxNode))
 		}
 	}
 	size, party := r.ContentLength, fleet.PartyOf(r.RemoteAddr)
@@ -180,7 +180,7 @@ func readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int, 
 	case errors.As(err, &tooLarge):
 		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the body is larger than %d bytes", maxBody)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, http.StatusRequestTimeout, fmt.Errorf("the body took more than %s", bodyWait)
+		return nil, http.StatusRequestTimeout, fmt.Errorf("reading the body took longer than %s", bodyWait)
 	case err != nil:
 		return nil, http.StatusBadRequest, fmt.Errorf("read the body: %w", err)
 	}
@@ -249,13 +249,13 @@ func decodePoll(body []byte, typeURL string) (*discoveryv3.DiscoveryRequest, err
 	var read pollRequest
 	err := json.Unmarshal(body, &read)
 	if err == nil && !utf8.Valid(body) {
-		err = errors.New("it is not UTF-8")
+		err = errNotUTF8
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the body is not a DiscoveryRequest as JSON: %w", err)
 	}
 	if got := cmp.Or(read.TypeURL, read.TypeURL2); got != "" && got != typeURL {
-		return nil, fmt.Errorf("type_url is %q, this path serves %s", shorten(got, maxNode), typeURL)
+		return nil, fmt.Errorf("type_url is %q: want %s", shorten(got, maxNode), typeURL)
 	}
 	req := &discoveryv3.DiscoveryRequest{
 		VersionInfo: clip(cmp.Or(read.Version, read.Version2), maxVersion), TypeUrl: typeURL,
@@ -265,10 +265,10 @@ func decodePoll(body []byte, typeURL string) (*discoveryv3.DiscoveryRequest, err
 		req.ErrorDetail = &statusv1.Status{Message: clip(e.Message, maxDetail)}
 	}
 	if len(req.GetResourceNames()) == 0 {
-		return nil, errors.New("resource_names is empty: name the services to answer with")
+		return nil, errors.New("resource_names is empty: list the services to return")
 	}
 	if slices.Contains(req.GetResourceNames(), wildcardName) {
-		return nil, errors.New(`resource_names has the wildcard "*": over REST, name the services to answer with`)
+		return nil, errors.New(`resource_names has the wildcard "*": over REST, list the services to return`)
 	}
 	slices.Sort(req.ResourceNames)
 	req.ResourceNames = slices.Compact(req.ResourceNames)
@@ -297,9 +297,9 @@ func (p push) restResponse(typeURL string) (pieces [][]byte, err error) {
 	return append(pieces, append(next, "]}\n"...)), nil
 }
 
-var errTooMany = errors.New("there are too many REST clients, all in all or from this address: poll with one node id, or over gRPC")
+var errTooMany = errors.New("too many REST clients, in total or from this address: poll with one node id, or use gRPC")
 
-var errNotSettled = errors.New("this EDS server has not heard from the whole fleet yet: ask again in a moment")
+var errNotSettled = errors.New("gossip has not settled, so the list of endpoints may be incomplete: ask again in a moment")
 
 // writeJSON answers 200 with what encode returns, piece by piece.
 func writeJSON(w http.ResponseWriter, encode func() ([][]byte, error)) {

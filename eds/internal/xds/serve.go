@@ -154,14 +154,14 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 	address, state := peerOf(ctx)
 	id, err := s.named(state)
 	if err != nil {
-		s.logRefusal(slog.LevelWarn, "stream refused for its certificate", "peer", address, "error", err)
+		s.logRefusal(slog.LevelWarn, "stream refused: client certificate is not usable", "peer", address, "err", err)
 		return status.Error(codes.Unauthenticated, err.Error())
 	}
 	c, ok := s.clients.open(transport, address, time.Now())
 	if !ok {
 		s.opts.Refused(refusedClient)
-		s.logRefusal(slog.LevelWarn, "stream refused: too many clients, in all or of one address", "peer", address, "max", s.clients.max)
-		return status.Errorf(codes.ResourceExhausted, "more than %d clients, or more than half of them from this address", s.clients.max)
+		s.logRefusal(slog.LevelWarn, "stream refused: too many clients, in total or from this address", "peer", address, "max", s.clients.max)
+		return status.Errorf(codes.ResourceExhausted, "too many clients: at most %d are allowed, at most half of them from one address", s.clients.max)
 	}
 	if end := certs.Ends(state); !end.IsZero() {
 		defer s.expires(ctx, c, end).Stop()
@@ -171,7 +171,7 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 	defer s.end(st)
 	s.logger.Debug("stream opened", "transport", transport, "peer", address)
 	err = handle(st)
-	s.logger.Debug("stream closed", "transport", transport, "peer", address, "error", err)
+	s.logger.Debug("stream closed", "transport", transport, "peer", address, "err", err)
 	if context.Cause(ctx) == errCutExpired {
 		return errCutExpired
 	}
@@ -187,7 +187,7 @@ var errCutExpired = status.Error(codes.Unauthenticated, "the client certificate 
 func (s *Server) expires(ctx context.Context, c *client, end time.Time) *time.Timer {
 	return time.AfterFunc(time.Until(end), func() {
 		node := s.clients.expire(c, end)
-		s.logRefusal(slog.LevelWarn, "the certificate of a client has expired, renew it", "node", node, "peer", c.peer, "expired", end.UTC().Format(time.RFC3339), "cut", s.opts.CutExpired)
+		s.logRefusal(slog.LevelWarn, "client certificate has expired: renew it", "node", node, "peer", c.peer, "expired", end.UTC().Format(time.RFC3339), "cut", s.opts.CutExpired)
 		if cut, ok := ctx.Value(cutKey{}).(context.CancelCauseFunc); ok && s.opts.CutExpired {
 			cut(errCutExpired)
 		}
@@ -221,7 +221,7 @@ func (s *Server) boundOthers() grpc.StreamServerInterceptor {
 		from := fleet.PartyOf(address)
 		if room.Take(stream.Context(), from, 1) != nil {
 			s.opts.Refused(refusedClient)
-			return status.Errorf(codes.ResourceExhausted, "more than %d streams of health and reflection, or more than a quarter of them from this address", maxOtherStreams)
+			return status.Errorf(codes.ResourceExhausted, "too many streams of health and reflection: at most %d are allowed, at most a quarter of them from one address", maxOtherStreams)
 		}
 		defer room.Give(from, 1)
 		return handler(srv, stream)

@@ -217,7 +217,7 @@ func (s *Server) want(service registry.Service, now time.Time, farewell time.Dur
 	fresh := sv == nil
 	if fresh {
 		if err := fleet.CheckService(service.Name); err != nil {
-			s.logger.Error("service left out", "error", err)
+			s.logger.Error("service left out: Envoy would reject it", "err", err)
 			return nil
 		}
 		sv = &serving{name: service.Name}
@@ -244,7 +244,7 @@ func (s *Server) leftOut(sv *serving, bad error) {
 		sv.bad = bad.Error()
 	}
 	if bad != nil && sv.bad != was {
-		s.logger.Error("hosts left out of the assignment", "service", sv.name, "error", bad)
+		s.logger.Error("endpoints left out of the assignment: Envoy would reject it with them", "service", sv.name, "err", bad)
 	}
 }
 

@@ -80,13 +80,13 @@ func (s *stream) ours(typeURL string) (bool, error) {
 		return false, nil
 	}
 	if len(typeURL) > maxTypeURL {
-		return false, status.Errorf(codes.InvalidArgument, "the type URL is longer than %d bytes", maxTypeURL)
+		return false, status.Errorf(codes.InvalidArgument, "the type URL is too long: at most %d bytes are allowed", maxTypeURL)
 	}
 	if len(s.others) == maxTypes {
-		return false, status.Errorf(codes.InvalidArgument, "more than %d resource types on one stream", maxTypes)
+		return false, status.Errorf(codes.InvalidArgument, "too many resource types on one stream: at most %d are allowed", maxTypes)
 	}
 	s.others[typeURL] = struct{}{}
-	s.server.logRefusal(slog.LevelInfo, "discovery request for a type that is not served", "transport", s.client.transport, "type", shorten(typeURL, maxNode))
+	s.server.logRefusal(slog.LevelInfo, "discovery request for an unsupported resource type", "transport", s.client.transport, "type", shorten(typeURL, maxNode))
 	return false, nil
 }
 
