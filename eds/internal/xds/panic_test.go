@@ -36,7 +36,7 @@ func TestPanicInAStreamEndsThatStreamOnly(t *testing.T) {
 			for range 2 {
 				c := open(t, s.conn)
 				c.subscribe("faulty")
-				wantEnd(t, c, codes.Internal, "its log says why")
+				wantEnd(t, c, codes.Internal, "the log of this EDS server has the cause")
 			}
 			s.Update(settled(service("mine", "10.0.0.1:80", "10.0.0.2:80")))
 			next(t, other, "2", "mine: 10.0.0.1:80, 10.0.0.2:80")
