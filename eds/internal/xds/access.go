@@ -59,7 +59,7 @@ func peerOf(ctx context.Context) (address string, state *tls.ConnectionState) {
 func (s *Server) named(state *tls.ConnectionState) (string, error) {
 	id, err := certs.ID(state)
 	if errors.Is(err, certs.ErrNoName) {
-		return nobody, nil
+		return unnamed, nil
 	}
 	if err != nil {
 		s.opts.Refused(refusedCert)
@@ -67,6 +67,6 @@ func (s *Server) named(state *tls.ConnectionState) (string, error) {
 	return id, err
 }
 
-// nobody is the id of a client whose certificate names none: its word for its node
-// must not do instead.
-const nobody = "(no name in the certificate)"
+// unnamed is the id of a client whose certificate names none. The node id that the client
+// sends must not be used instead.
+const unnamed = "(no name in the certificate)"

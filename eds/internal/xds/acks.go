@@ -26,7 +26,7 @@ type acks struct {
 	mu       sync.Mutex
 	services standings
 	unacked  unacked
-	pending  []sent // waiting for their ACK, oldest first
+	pending  []sentResponse // waiting for their ACK, oldest first
 	nack     *NACK
 }
 
@@ -36,8 +36,8 @@ type item struct {
 	seq           uint64 // as of which it is current too, if later than the response; see advance
 }
 
-// sent is a response on its way.
-type sent struct {
+// sentResponse is a response that was sent and is neither accepted nor refused yet.
+type sentResponse struct {
 	nonce   string
 	version string // of the response
 	seq     uint64
@@ -78,7 +78,7 @@ func (a *acks) keep(names nameList) {
 
 // pushed notes a response that is about to be sent. With replaces, it makes the
 // ones before it moot, as state of the world does; else they wait on, as in delta.
-func (a *acks) pushed(s sent, replaces bool) {
+func (a *acks) pushed(s sentResponse, replaces bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if replaces {
@@ -88,11 +88,11 @@ func (a *acks) pushed(s sent, replaces bool) {
 		a.pending = slices.Delete(a.pending, 0, 1)
 	}
 	a.pending = append(a.pending, s)
-	a.sent(s.items)
+	a.noteSent(s.items)
 }
 
-// hold notes that the client came with the current content of the items.
-func (a *acks) hold(seq uint64, items []item) {
+// hasCurrent notes that the client came with the current content of the items.
+func (a *acks) hasCurrent(seq uint64, items []item) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, i := range items {
@@ -106,7 +106,7 @@ func (a *acks) hold(seq uint64, items []item) {
 
 // ack notes that the response with this nonce was accepted. A nonce that is not
 // pending means nothing: it repeats an answer, or belongs to no response.
-func (a *acks) ack(nonce string) (sent, bool) {
+func (a *acks) ack(nonce string) (sentResponse, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s, ok := a.take(nonce)
@@ -119,12 +119,12 @@ func (a *acks) ack(nonce string) (sent, bool) {
 // ackVersion is ack for state of the world, where a request that only changes
 // the names repeats the last nonce: it acknowledges only if it also says that
 // the response's version is in force.
-func (a *acks) ackVersion(nonce, version string) (sent, bool) {
+func (a *acks) ackVersion(nonce, version string) (sentResponse, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	i := a.find(nonce)
 	if i < 0 || a.pending[i].version != version {
-		return sent{}, false
+		return sentResponse{}, false
 	}
 	s, _ := a.take(nonce)
 	a.accept(s)
@@ -139,7 +139,7 @@ func (a *acks) waits(nonce string) bool {
 }
 
 // reject notes that the response with this nonce was refused, and why.
-func (a *acks) reject(nonce, detail string, at time.Time) (sent, bool) {
+func (a *acks) reject(nonce, detail string, at time.Time) (sentResponse, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s, ok := a.take(nonce)
@@ -156,13 +156,13 @@ func (a *acks) refuse(version, detail string, at time.Time) {
 	a.nack = &NACK{Version: version, Detail: text.Clean(clip(detail, maxDetail)), At: at}
 }
 
-// holds notes what a poll over REST says, where a client has no nonce and tells
+// reported notes what a poll over REST says, where a client has no nonce and tells
 // what it holds by the version; it asked for what is current. A version that this
 // server does not remember acknowledges nothing. It reports whether what it says is new.
-func (a *acks) holds(version string, current sent) bool {
+func (a *acks) reported(version string, current sentResponse) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	switch i := slices.IndexFunc(a.pending, func(s sent) bool { return s.version == version }); {
+	switch i := slices.IndexFunc(a.pending, func(s sentResponse) bool { return s.version == version }); {
 	case version == current.version:
 		return a.accept(current)
 	case i >= 0:
@@ -180,15 +180,15 @@ func (a *acks) holds(version string, current sent) bool {
 
 // answered notes what that poll is answered with, be it in full or as "not
 // modified".
-func (a *acks) answered(version string, with sent) {
+func (a *acks) answered(version string, with sentResponse) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.sent(with.items)
+	a.noteSent(with.items)
 	if version == with.version { // "not modified" leaves nothing to wait for
 		a.accept(with)
 	}
 	// What it holds, and what it may hold next.
-	a.pending = slices.DeleteFunc(a.pending, func(s sent) bool { return s.version != version || s.version == with.version })
+	a.pending = slices.DeleteFunc(a.pending, func(s sentResponse) bool { return s.version != version || s.version == with.version })
 	a.pending = append(a.pending, with)
 }
 
@@ -196,7 +196,7 @@ func (a *acks) answered(version string, with sent) {
 func (a *acks) knows(version string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.ContainsFunc(a.pending, func(s sent) bool { return s.version == version })
+	return slices.ContainsFunc(a.pending, func(s sentResponse) bool { return s.version == version })
 }
 
 // since returns the push sequence number as of which the client has acknowledged
@@ -282,7 +282,7 @@ func (a *acks) seq(name string) (uint64, bool) {
 	return st.seq, true
 }
 
-func (a *acks) sent(items []item) {
+func (a *acks) noteSent(items []item) {
 	now := time.Now().UnixNano()
 	if a.unacked == nil {
 		a.unacked = make(unacked, len(items))
@@ -292,13 +292,13 @@ func (a *acks) sent(items []item) {
 		if st == nil {
 			continue
 		}
-		a.unacked.note(st, told{contentOf(i.version), cmp.Or(a.unacked.of(st).waits, now)})
+		a.unacked.note(st, lastSent{contentOf(i.version), cmp.Or(a.unacked.of(st).waits, now)})
 	}
 }
 
 // accept notes that s is what the client holds, and reports whether that is new: not
 // where it held the same when something else changed.
-func (a *acks) accept(s sent) (news bool) {
+func (a *acks) accept(s sentResponse) (news bool) {
 	for _, i := range s.items {
 		seq := max(s.seq, i.seq)
 		if st := a.services.find(i.name); st != nil && seq >= st.seq {
@@ -314,10 +314,10 @@ func (a *acks) accept(s sent) (news bool) {
 	return news
 }
 
-func (a *acks) take(nonce string) (sent, bool) {
+func (a *acks) take(nonce string) (sentResponse, bool) {
 	i := a.find(nonce)
 	if i < 0 {
-		return sent{}, false
+		return sentResponse{}, false
 	}
 	s := a.pending[i]
 	a.pending = slices.Delete(a.pending, i, i+1)
@@ -328,5 +328,5 @@ func (a *acks) find(nonce string) int {
 	if nonce == "" {
 		return -1
 	}
-	return slices.IndexFunc(a.pending, func(s sent) bool { return s.nonce == nonce })
+	return slices.IndexFunc(a.pending, func(s sentResponse) bool { return s.nonce == nonce })
 }

@@ -37,10 +37,10 @@ func apply(t *testing.T, a *acks, step string) {
 		a.pushed(response(t, f[2], f[1], f[3:]), f[0] == "next")
 	case "hold":
 		r := response(t, "", f[1], f[2:])
-		a.hold(r.seq, r.items)
+		a.hasCurrent(r.seq, r.items)
 	case "poll":
 		current := response(t, "", f[2], f[3:])
-		a.holds(f[1], current)
+		a.reported(f[1], current)
 		a.answered(f[1], current)
 	default:
 		t.Fatalf("no such step: %q", step)
@@ -48,8 +48,8 @@ func apply(t *testing.T, a *acks, step string) {
 }
 
 // response is one whose version is that of its items joined.
-func response(t *testing.T, nonce, seq string, items []string) sent {
-	s := sent{nonce: nonce}
+func response(t *testing.T, nonce, seq string, items []string) sentResponse {
+	s := sentResponse{nonce: nonce}
 	if _, err := fmt.Sscan(seq, &s.seq); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestAcksAreBounded(t *testing.T) {
 		t.Errorf("%d responses wait for their ACK", len(a.pending))
 	}
 	for i := range DefaultMaxNames + 10 {
-		a.pushed(sent{nonce: "n", items: []item{{name: fmt.Sprint(i), version: "x"}}}, true)
+		a.pushed(sentResponse{nonce: "n", items: []item{{name: fmt.Sprint(i), version: "x"}}}, true)
 	}
 	if len(a.services) > DefaultMaxNames {
 		t.Errorf("%d names are kept", len(a.services))
@@ -150,15 +150,15 @@ func TestAcknowledgedSequenceIsNeverAheadOfTheClient(t *testing.T) {
 		full := rapid.Bool().Draw(t, "sotw")
 		c := newCache()
 		var a acks
-		w := &watcher{hold: a.hold, advance: a.advance, since: a.since, stale: map[string]struct{}{}, names: listOf([]string{"a", "b"})}
+		w := &watcher{hasCurrent: a.hasCurrent, advance: a.advance, since: a.since, stale: map[string]struct{}{}, names: listOf([]string{"a", "b"})}
 		a.subscribe([]string{"a", "b"})
 		queued := false
 		notify := func() { queued = true }
 		c.watch(w, change{add: []string{"a", "b"}, due: full}, notify)
 
-		changed := map[string]uint64{} // name → seq of its latest change
-		client := map[string]string{}  // what it holds
-		onItsWay := map[string]sent{}  // at most one, as go-control-plane has it
+		changed := map[string]uint64{}        // name → seq of its latest change
+		client := map[string]string{}         // what it holds
+		onItsWay := map[string]sentResponse{} // at most one, as go-control-plane has it
 		nonces := 0
 		content := func(name string) string { return c.current(name).version() }
 		is := func(name, version string) bool { // what the service is, or that with who leaves it

@@ -19,7 +19,7 @@ func opened(t *testing.T, cs *clients, node string, seq uint64) *client {
 	c.node = node
 	c.acks.subscribe([]string{"web"})
 	if seq > 0 {
-		c.acks.hold(seq, []item{{name: "web", version: "v"}})
+		c.acks.hasCurrent(seq, []item{{name: "web", version: "v"}})
 	}
 	return c
 }
@@ -75,7 +75,7 @@ func left(t *testing.T, knows bool) (*Server, *client) {
 	c := opened(t, s.clients, "a", s.cache.seq)
 	s.Update(settled(service("web", hostB)))
 	if knows {
-		c.acks.hold(s.cache.seq, []item{{name: "web", version: "v"}})
+		c.acks.hasCurrent(s.cache.seq, []item{{name: "web", version: "v"}})
 	}
 	return s, c
 }
@@ -95,7 +95,7 @@ func TestWhoBrokeHalfWayIsAwaited(t *testing.T) {
 		time.Sleep(comeBack / 2)
 		again := opened(t, s.clients, "a", 0)
 		is(s, "it is back", "out 0/1")
-		again.acks.hold(s.cache.seq, []item{{name: "web", version: "v"}})
+		again.acks.hasCurrent(s.cache.seq, []item{{name: "web", version: "v"}})
 		is(s, "it has acknowledged on its new stream", "out 1/1")
 
 		s, c = left(t, false)

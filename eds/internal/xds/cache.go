@@ -78,7 +78,7 @@ func (c *cache) update(settled bool, changed []*resource, gone []string) (seq ui
 // for one at a time: the next update does not wait for all of them.
 func (c *cache) notify(touched []*watcher) {
 	for _, w := range touched {
-		c.encode(c.heldBy(w))
+		c.encode(c.initialNames(w))
 		c.notifyOne(w)
 	}
 }
@@ -91,10 +91,10 @@ func (c *cache) notifyOne(w *watcher) {
 	}
 }
 
-func (c *cache) heldBy(w *watcher) []string {
+func (c *cache) initialNames(w *watcher) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	names := slices.AppendSeq(slices.Collect(maps.Keys(w.held)), maps.Keys(w.withheld))
+	names := slices.AppendSeq(slices.Collect(maps.Keys(w.initial)), maps.Keys(w.withheld))
 	if len(w.claimed) == 1 {
 		names = append(names, w.claimed[0].Value())
 	}
@@ -148,7 +148,7 @@ func (c *cache) set(r *resource, known bool, seq uint64, touched []*watcher) []*
 // watch applies a request to w and opens a watch, which calls notify once, at
 // once or later. The cancel returned may be called any number of times.
 func (c *cache) watch(w *watcher, ch change, notify func()) (cancel func()) {
-	c.encode(slices.Collect(maps.Keys(ch.held)))
+	c.encode(slices.Collect(maps.Keys(ch.initial)))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.subscribe(w, ch)
@@ -190,12 +190,12 @@ func (c *cache) fire(w *watcher) {
 // compareHeld takes off the stale names those that the client came with in their
 // current content, and withholds those of which it has more than is known.
 func (c *cache) compareHeld(w *watcher, now time.Time) {
-	if len(w.held)+len(w.withheld) == 0 {
+	if len(w.initial)+len(w.withheld) == 0 {
 		return
 	}
 	var held []item
 	withheld := make(map[string]string)
-	for name, version := range both(w.held, w.withheld) {
+	for name, version := range both(w.initial, w.withheld) {
 		switch _, stale := w.stale[name]; {
 		case !stale:
 		case c.holdBackName(w, name, version, now):
@@ -205,13 +205,13 @@ func (c *cache) compareHeld(w *watcher, now time.Time) {
 			held = append(held, item{name: name, version: version})
 		}
 	}
-	w.held, w.withheld = nil, nil
+	w.initial, w.withheld = nil, nil
 	if len(withheld) > 0 {
 		w.withheld = withheld
 		c.await(w)
 	}
 	if len(held) > 0 {
-		w.hold(c.seq, held)
+		w.hasCurrent(c.seq, held)
 	}
 }
 

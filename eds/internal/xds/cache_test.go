@@ -4,7 +4,7 @@ import "testing"
 
 // counted is a watcher with the notifications it got.
 func counted(all bool, names ...string) (*watcher, change, func(), *int) {
-	w := &watcher{hold: func(uint64, []item) {}, stale: map[string]struct{}{}, names: listOf(names)}
+	w := &watcher{hasCurrent: func(uint64, []item) {}, stale: map[string]struct{}{}, names: listOf(names)}
 	n := new(int)
 	return w, change{add: names, all: all}, func() { *n++ }, n
 }

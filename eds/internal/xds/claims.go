@@ -23,8 +23,8 @@ const reviewEvery = 50 * time.Millisecond
 
 // claim is what a client says it holds of some services.
 type claim struct {
-	services string // the first few
-	held     int    // endpoints; 0 with a version that does not tell
+	services  string // the first few
+	endpoints int    // 0 with a version that does not tell
 }
 
 // knowledge is how many endpoints are known of each service, and in all. Its sums are
@@ -69,7 +69,7 @@ type claims struct {
 	known   *knowledge
 	waiting map[*watcher]struct{} // streams that are not answered about something
 	polls   map[string]claim      // polls that were not answered, by their names
-	told    bool                  // that there are some
+	logged  bool                  // that some clients are not answered
 	timer   *time.Timer           // nil while none waits
 	closed  bool
 }
@@ -181,14 +181,14 @@ func (c *cache) review() {
 		for name := range strings.SplitSeq(names, "\xff") {
 			known += c.claims.known.services[name]
 		}
-		if cl.held == 0 || cl.held > known {
+		if cl.endpoints == 0 || cl.endpoints > known {
 			note(short, cl, known)
 		} else {
 			delete(c.claims.polls, names)
 		}
 	}
-	news := !open || !c.claims.told
-	c.claims.told = c.claims.told || len(short) > 0
+	news := !open || !c.claims.logged
+	c.claims.logged = c.claims.logged || len(short) > 0
 	if c.claims.timer = nil; open && len(c.claims.waiting)+len(c.claims.polls) > 0 {
 		c.schedule()
 	} else if !open {
@@ -204,7 +204,7 @@ func (c *cache) review() {
 // reviewOne looks at one stream; it notes in short what its client claims and is not
 // known.
 func (c *cache) reviewOne(w *watcher, short map[claim]shortfall) {
-	c.encode(c.heldBy(w))
+	c.encode(c.initialNames(w))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.claims.waiting[w]; !ok {
@@ -243,7 +243,7 @@ func (l nameList) few() []string {
 type shortfall struct{ known, clients int }
 
 func note(short map[claim]shortfall, cl claim, known int) {
-	if cl.held > 0 && cl.held <= known { // met at the last moment
+	if cl.endpoints > 0 && cl.endpoints <= known { // met at the last moment
 		return
 	}
 	short[cl] = shortfall{known, short[cl].clients + 1}
@@ -261,7 +261,7 @@ func (c *claims) report(short map[claim]shortfall, open bool, until time.Time) {
 			c.logger.Log(context.Background(), level, message, "further", len(short)-maxLogged)
 			return
 		}
-		attrs := []any{"services", cl.services, "before", cl.held, "now", s.known, "clients", s.clients}
+		attrs := []any{"services", cl.services, "before", cl.endpoints, "now", s.known, "clients", s.clients}
 		if open {
 			attrs = append(attrs, "until", until.Format(time.RFC3339))
 		}

@@ -51,7 +51,7 @@ func arrive(s *Server, ch change, names ...string) *atomic.Int32 {
 // claimed are the ways in which a stream says what it holds of "web".
 var claimed = map[string]func(version string) change{
 	"state of the world": func(v string) change { return change{due: true, claim: v} },
-	"delta":              func(v string) change { return change{claims: true, held: map[string]string{"web": v}} },
+	"delta":              func(v string) change { return change{claims: true, initial: map[string]string{"web": v}} },
 }
 
 func TestClientThatHoldsMoreIsNotAnsweredUntilAsMuchIsKnown(t *testing.T) {
@@ -171,7 +171,7 @@ func TestNamesThatAreAddedLaterDoNotMeetAClaim(t *testing.T) {
 func TestServiceThatIsAskedForAgainIsSentThoughItWasHeldBefore(t *testing.T) {
 	remembering(t, func(s *Server, _ *bytes.Buffer) {
 		w, _, notify, answers := counted(false, "web")
-		s.cache.watch(w, change{add: []string{"web"}, claims: true, held: map[string]string{"web": held(t, 5)}}, notify)
+		s.cache.watch(w, change{add: []string{"web"}, claims: true, initial: map[string]string{"web": held(t, 5)}}, notify)
 		s.cache.watch(w, change{remove: []string{"web"}}, notify)
 		s.cache.watch(w, change{add: []string{"web"}}, notify)
 		s.Update(settled(five(5)))
@@ -188,7 +188,7 @@ func TestDeltaClientIsAnsweredAboutItsOtherServices(t *testing.T) {
 		other.Name = "other"
 		s.Update(settled(other))
 		w, _, notify, answers := counted(false, "other", "web")
-		s.cache.watch(w, change{add: []string{"other", "web"}, claims: true, held: map[string]string{"web": held(t, 5)}}, notify)
+		s.cache.watch(w, change{add: []string{"other", "web"}, claims: true, initial: map[string]string{"web": held(t, 5)}}, notify)
 		if *answers != 1 {
 			t.Fatal("not answered about a service that it holds nothing of")
 		}

@@ -16,7 +16,7 @@ func (s *stream) OnStreamDeltaRequest(_ int64, req *discoveryv3.DeltaDiscoveryRe
 		req.TypeUrl = s.defaultType
 	}
 	asks := asked{
-		names: req.GetResourceNamesSubscribe(), dropped: req.GetResourceNamesUnsubscribe(), held: req.GetInitialResourceVersions(),
+		names: req.GetResourceNamesSubscribe(), dropped: req.GetResourceNamesUnsubscribe(), initial: req.GetInitialResourceVersions(),
 	}
 	req.ResourceNamesSubscribe, req.ResourceNamesUnsubscribe, req.InitialResourceVersions = nil, nil, nil
 	if ok, err := s.ours(req.GetTypeUrl()); !ok {
@@ -65,8 +65,8 @@ func (s *stream) deltaChange() change {
 	s.subscribed.change(s.asked.names, s.asked.dropped)
 	ch := change{all: s.subscribed.all, resend: s.subscribed.of(s.asked.finish)}
 	if !s.started {
-		ch.held, ch.claims = s.asked.held, true
-		ch.due = ch.all && len(ch.held) == 0 // a wildcard client waits for the answer that there is nothing
+		ch.initial, ch.claims = s.asked.initial, true
+		ch.due = ch.all && len(ch.initial) == 0 // a wildcard client waits for the answer that there is nothing
 	}
 	ch.add = make([]string, 0, len(s.asked.names))
 	for _, name := range s.asked.names {

@@ -96,8 +96,8 @@ func find(hosts []*registry.Host, addr netip.AddrPort) *registry.Host {
 	return hosts[i]
 }
 
-// told notes the push that says who leaves.
-func (s *serving) told(seq uint64) {
+// announced notes the push that says who leaves.
+func (s *serving) announced(seq uint64) {
 	for i := range s.leaving {
 		if s.leaving[i].seq == 0 {
 			s.leaving[i].seq = seq

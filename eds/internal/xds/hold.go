@@ -41,9 +41,9 @@ func (s *Server) hold(ctx context.Context, c *client, names []string, version st
 // away, or polls are no longer held. It reports whether the version is another one.
 func (s *Server) await(ctx context.Context, names []string, version string, most time.Duration) bool {
 	news := make(chan struct{})
-	w := &watcher{names: listOf(names), hold: func(uint64, []item) {}, advance: func(string, string, uint64) bool { return true }, stale: make(map[string]struct{})}
+	w := &watcher{names: listOf(names), hasCurrent: func(uint64, []item) {}, advance: func(string, string, uint64) bool { return true }, stale: make(map[string]struct{})}
 	defer s.cache.forget(w)
-	s.cache.watch(w, change{add: names, held: map[string]string{names[0]: version}}, func() { close(news) })
+	s.cache.watch(w, change{add: names, initial: map[string]string{names[0]: version}}, func() { close(news) })
 	now := time.Now()
 	end := time.NewTimer(now.Add(most).Truncate(endTogether).Sub(now))
 	defer end.Stop()

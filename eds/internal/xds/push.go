@@ -57,8 +57,8 @@ func combinedVersion(as []*assignment) string {
 }
 
 // as describes p as a response with a nonce.
-func (p push) as(nonce string) sent {
-	s := sent{nonce: nonce, version: p.version, seq: p.seq, items: make([]item, len(p.assignments))}
+func (p push) as(nonce string) sentResponse {
+	s := sentResponse{nonce: nonce, version: p.version, seq: p.seq, items: make([]item, len(p.assignments))}
 	for i, a := range p.assignments {
 		s.items[i] = item{name: a.name, version: a.version()}
 	}

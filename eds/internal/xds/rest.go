@@ -111,7 +111,7 @@ func (s *Server) answer(c *client, names []string, version string) (current push
 	if !settled {
 		return current, false
 	}
-	if c.acks.holds(version, current.as("")) {
+	if c.acks.reported(version, current.as("")) {
 		s.move() // no farewell waits for a poll
 	}
 	if version != "" && version != current.version { // it holds something older

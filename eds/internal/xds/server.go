@@ -254,7 +254,7 @@ func (s *Server) publish(touched []*serving) {
 	var gone []string
 	next := s.cache.next()
 	for _, sv := range touched {
-		sv.told(next)
+		sv.announced(next)
 		if r := sv.build(); r != sv.current {
 			sv.current = r
 			changed = append(changed, r)

@@ -15,26 +15,26 @@ type standing struct {
 	seq   uint64  // of acked; 0 when nothing was acknowledged
 }
 
-// told is what a client was sent last of one name, which most have acknowledged.
-type told struct {
+// lastSent is what a client was sent last of one name, which most have acknowledged.
+type lastSent struct {
 	content
 	waits int64 // Unix time in ns since when something sent has not been acknowledged; 0 when all has
 }
 
-// unacked is what was told and not acknowledged, by name. The zero value has none.
-type unacked map[unique.Handle[string]]told
+// unacked is what was sent and not acknowledged, by name. The zero value has none.
+type unacked map[unique.Handle[string]]lastSent
 
 // of returns what was sent of the name that st is about.
-func (u unacked) of(st *standing) told {
+func (u unacked) of(st *standing) lastSent {
 	if s, ok := u[st.name]; ok {
 		return s
 	}
-	return told{content: st.acked}
+	return lastSent{content: st.acked}
 }
 
 // note notes what was sent of the name that st is about.
-func (u *unacked) note(st *standing, s told) {
-	if s != (told{content: st.acked}) {
+func (u *unacked) note(st *standing, s lastSent) {
+	if s != (lastSent{content: st.acked}) {
 		if *u == nil {
 			*u = make(unacked)
 		}
@@ -67,7 +67,7 @@ func (v content) String() string {
 	return v.Value()
 }
 
-func (s standing) view(sent told) ClientService {
+func (s standing) view(sent lastSent) ClientService {
 	v := ClientService{Name: s.name.Value(), Sent: sent.String(), Acked: s.acked.String(), AckedSeq: s.seq}
 	if sent.waits != 0 {
 		v.BehindSince = time.Unix(0, sent.waits)

@@ -50,7 +50,7 @@ type stream struct {
 func (s *Server) newStream(c *client, defaultType string) *stream {
 	return &stream{
 		server: s, client: c, defaultType: defaultType, others: make(map[string]struct{}),
-		watcher: &watcher{hold: c.acks.hold, advance: c.acks.advance, since: c.acks.since, stale: make(map[string]struct{})},
+		watcher: &watcher{hasCurrent: c.acks.hasCurrent, advance: c.acks.advance, since: c.acks.since, stale: make(map[string]struct{})},
 	}
 }
 
@@ -140,8 +140,8 @@ func (s *stream) meet(node *corev3.Node) (id string, err error) {
 // is refused before it costs anything.
 func (s *stream) ask(a asked) error {
 	s.asked = a
-	count := max(len(a.names), len(a.dropped), len(a.held))
-	size := max(bytesOf(slices.Values(a.names)), bytesOf(slices.Values(a.dropped)), bytesOf(maps.Keys(a.held)))
+	count := max(len(a.names), len(a.dropped), len(a.initial))
+	size := max(bytesOf(slices.Values(a.names)), bytesOf(slices.Values(a.dropped)), bytesOf(maps.Keys(a.initial)))
 	if err := s.within(count, size, nil); err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (s *stream) within(count, size int, names []string) error {
 
 // finish notes which services the client is to be sent again after it acknowledged a
 // response: those in which it has acknowledged that endpoints leave, but still has them.
-func (s *stream) finish(acked sent) {
+func (s *stream) finish(acked sentResponse) {
 	if !s.server.departing.Load() {
 		return
 	}
@@ -192,7 +192,7 @@ func (s *stream) heard(r request) {
 }
 
 // names returns the names in a response.
-func (s sent) names() []string {
+func (s sentResponse) names() []string {
 	names := make([]string, len(s.items))
 	for i, item := range s.items {
 		names[i] = item.name

@@ -86,7 +86,7 @@ func (l nameList) minus(other nameList) (names []string) {
 type asked struct {
 	names   []string
 	dropped []string          // delta: no longer asked for
-	held    map[string]string // delta: versions by name, in a first request
+	initial map[string]string // delta: versions by name, in a first request
 	finish  []string          // to be sent again, see stream.finish
 	again   bool              // state of the world: the client waits for an answer, be there news or not
 }

@@ -8,11 +8,11 @@ import (
 
 // watcher is the interest of one stream.
 type watcher struct {
-	// hold is told, with the cache locked, that the client already has the current
+	// hasCurrent is called, with the cache locked, to say that the client already has the current
 	// content of names, and as of which push sequence number.
-	hold func(seq uint64, held []item)
+	hasCurrent func(seq uint64, held []item)
 
-	// advance is told, with the cache locked, that nothing but who leaves has changed of
+	// advance is called, with the cache locked, to say that nothing but who leaves has changed of
 	// name. It reports whether the client has the content already. Nil for never.
 	advance func(name, version string, seq uint64) bool
 
@@ -23,17 +23,17 @@ type watcher struct {
 	names nameList
 
 	// Guarded by cache.mu.
-	id     uint64              // counts watchers
-	all    bool                // wildcard
-	stale  map[string]struct{} // changed or newly asked for since they were last sent
-	due    bool                // wants an answer even when nothing is stale
-	held   map[string]string   // versions that the client came with; nil once compared
-	queued bool                // notify was called and nothing collected since
-	notify func()              // called once, with the cache locked, must not block; nil while no watch is open
-	opened uint64              // counts watches, so that a late cancel does not close a later one
+	id      uint64              // counts watchers
+	all     bool                // wildcard
+	stale   map[string]struct{} // changed or newly asked for since they were last sent
+	due     bool                // wants an answer even when nothing is stale
+	initial map[string]string   // versions that the client came with; nil once compared
+	queued  bool                // notify was called and nothing collected since
+	notify  func()              // called once, with the cache locked, must not block; nil while no watch is open
+	opened  uint64              // counts watches, so that a late cancel does not close a later one
 
 	// What the client came with and may be more than is known here, see claim.
-	claims   bool              // held is believed
+	claims   bool              // initial is believed
 	claim    string            // version of all names, in state of the world; "" once it is met
 	claimed  nameList          // these names
 	withheld map[string]string // delta: versions of the stale names that are not sent
@@ -46,11 +46,11 @@ type change struct {
 	all         bool     // wildcard from here on
 	due         bool     // answer even if that is with nothing
 
-	// held are the versions that the client says it has; not kept.
-	held map[string]string
+	// initial are the versions that the client says it has; not kept.
+	initial map[string]string
 
 	// The first request of a stream says what its client remembers.
-	claims bool   // held may be more than is known here
+	claims bool   // initial may be more than is known here
 	claim  string // the same of all names together, in state of the world
 
 	// fresh says that what was queued before is lost with the older watch.
@@ -68,8 +68,8 @@ func (c *cache) subscribe(w *watcher, ch change) {
 	}
 	w.due = w.due || ch.due
 	w.queued = w.queued && !ch.fresh
-	if ch.held != nil {
-		w.held, w.claims = maps.Clone(ch.held), ch.claims
+	if ch.initial != nil {
+		w.initial, w.claims = maps.Clone(ch.initial), ch.claims
 	}
 	if w.claim = cmp.Or(ch.claim, w.claim); w.claim != "" && len(w.claimed) == 0 { // later names are not in that version
 		w.claimed = w.names
@@ -86,7 +86,7 @@ func (c *cache) subscribe(w *watcher, ch change) {
 	}
 	for _, name := range ch.remove {
 		delete(w.stale, name)
-		delete(w.held, name)
+		delete(w.initial, name)
 		delete(w.withheld, name)
 		c.drop(w, name)
 	}
@@ -111,7 +111,7 @@ func (c *cache) markKnown(w *watcher) {
 			w.stale[name] = struct{}{}
 		}
 	}
-	for name := range w.held {
+	for name := range w.initial {
 		w.stale[name] = struct{}{}
 	}
 }
