@@ -6,16 +6,16 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// dirty is a pool of buffers that it hands out as they came back. gRPC's own clears
-// each, which takes a client longer than what it reads into it; an Envoy does not.
+// dirty is a pool of buffers that are not cleared when they are reused. gRPC's own pool
+// clears each, which takes a client longer than reading into it; an Envoy does not clear.
 type dirty struct{ pool sync.Pool }
 
 var _ mem.BufferPool = (*dirty)(nil)
 
-// frameSize is what HTTP/2 carries in a frame unless somebody asked for more.
+// frameSize is the payload of an HTTP/2 frame, in bytes, unless the peer allows more.
 const frameSize = 16 << 10
 
-// Get returns n bytes, whatever they hold.
+// Get returns n bytes with any content.
 func (d *dirty) Get(n int) *[]byte {
 	if n > frameSize {
 		return new(make([]byte, n))

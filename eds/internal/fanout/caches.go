@@ -74,7 +74,8 @@ func (r *rollcall) load(l load) error {
 	return nil
 }
 
-// change makes a snapshot that shares what has not changed, and hands it over.
+// change makes a snapshot that shares what has not changed with the one before, and
+// passes it to Update.
 func (r *rollcall) change(service, mark int) (time.Time, error) {
 	r.snapshot = r.marked(service, mark)
 	r.changes++
@@ -94,8 +95,8 @@ func (r *rollcall) marked(service, mark int) *registry.Snapshot {
 	return &snap
 }
 
-// burst makes so many changes, 100 µs apart, and passes them on as the registry's
-// goroutine does: at once after a change that follows none, then together.
+// burst makes a number of changes, 100 µs apart, and passes them on as the registry's
+// goroutine does: the first one at once, those that follow it closely together.
 func (r *rollcall) burst(service, mark, times int) time.Time {
 	var changes pace.Pace
 	var at time.Time
@@ -118,7 +119,7 @@ func (r *rollcall) burst(service, mark, times int) time.Time {
 	return at
 }
 
-// acked waits until so many clients have acknowledged what there is.
+// acked waits until this number of clients has acknowledged the latest change.
 func (r *rollcall) acked(clients int) (time.Time, error) {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(200 * time.Microsecond) {
 		if at := time.Now(); r.upToDate(clients) {
@@ -143,7 +144,7 @@ func (r *rollcall) upToDate(clients int) bool {
 	return len(list) == clients
 }
 
-// assignment is what the other caches serve: the same fields.
+// assignment is what the other caches serve: the same fields as rollcall sends.
 func assignment(service, endpoints, mark int) *endpointv3.ClusterLoadAssignment {
 	group := &endpointv3.LocalityLbEndpoints{LoadBalancingWeight: wrapperspb.UInt32(uint32(endpoints))}
 	for i := range endpoints {
@@ -179,10 +180,10 @@ func newLinear() *library {
 	return &library{cache: linear, set: func(changed map[string]types.Resource, _ int) error { return linear.UpdateResources(changed, nil) }}
 }
 
-// newSnapshot serves everybody one snapshot.
+// newSnapshot serves one snapshot to all clients.
 func newSnapshot() *library {
 	all := make(map[string]types.Resource)
-	snapshots := cachev3.NewSnapshotCache(false, everybody{}, nil)
+	snapshots := cachev3.NewSnapshotCache(false, oneNode{}, nil)
 	return &library{cache: snapshots, set: func(changed map[string]types.Resource, mark int) error {
 		list := make([]types.Resource, 0, len(all))
 		maps.Copy(all, changed)
@@ -193,14 +194,15 @@ func newSnapshot() *library {
 		if err != nil {
 			return err
 		}
-		return snapshots.SetSnapshot(context.Background(), everybody{}.ID(nil), snap)
+		return snapshots.SetSnapshot(context.Background(), oneNode{}.ID(nil), snap)
 	}}
 }
 
-type everybody struct{}
+// oneNode takes all clients for one node, so that they share a snapshot.
+type oneNode struct{}
 
-// ID is the same for all.
-func (everybody) ID(*corev3.Node) string { return "all" }
+// ID implements cachev3.NodeHash.
+func (oneNode) ID(*corev3.Node) string { return "all" }
 
 func (l *library) serve(ctx context.Context, lis net.Listener) error {
 	s := grpc.NewServer(grpc.MaxConcurrentStreams(10_000))

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// patience is how long anything is waited for.
+// patience bounds every wait.
 const patience = 3 * time.Minute
 
 // child is a server in a process of its own.
@@ -64,5 +64,5 @@ func (c *child) stop() {
 	_ = c.in.Close()
 	force := time.AfterFunc(10*time.Second, func() { _ = c.cmd.Process.Kill() })
 	defer force.Stop()
-	_ = c.cmd.Wait() // what was measured is there already
+	_ = c.cmd.Wait() // the results have been read already
 }

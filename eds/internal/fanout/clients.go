@@ -19,8 +19,8 @@ import (
 // atOnce is how many clients connect at one time.
 const atOnce = 50
 
-// The windows that an Envoy opens unless it is told otherwise (Http2ProtocolOptions), and
-// how much it reads at a time (strace shows it, of 1.40). With HTTP/2's own windows of 64 KB
+// The windows that an Envoy opens by default (Http2ProtocolOptions), and how much it
+// reads at a time (as strace shows for 1.40). With HTTP/2's own windows of 64 KB
 // a server waits for its client many times in a large response.
 const (
 	streamWindow = 16 << 20
@@ -53,7 +53,7 @@ type client struct {
 	names    []string
 	synced   chan struct{} // closed once everything was received
 	stalled  chan struct{} // closed to make it read again; nil while it reads
-	messages int           // guarded by crowd.mu, as what follows
+	messages int           // guarded by crowd.mu, as is what follows
 	mark     int
 }
 
@@ -174,7 +174,7 @@ func (c *crowd) fail(err error) {
 	c.failed = errors.Join(c.failed, err)
 }
 
-// expect makes mark the one that is waited for by all who read.
+// expect makes wait wait for mark, on all clients that read.
 func (c *crowd) expect(mark int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -212,7 +212,7 @@ func (c *crowd) most() int {
 	return most
 }
 
-// stall makes the first client acknowledge its next message and then read no more.
+// stall makes the first client acknowledge its next message and then stop reading.
 func (c *crowd) stall() (resume func()) {
 	ch := make(chan struct{})
 	c.mu.Lock()

@@ -11,8 +11,8 @@ import (
 	"github.com/rollcall-fleet/rollcall/envoy"
 )
 
-// envoys is how long it takes until real Envoys have acknowledged a change, and so
-// have it in force.
+// envoys measures how long it takes until real Envoys have acknowledged a change, and so
+// route by it.
 func envoys(ctx context.Context, b *bench, w io.Writer) error {
 	path, err := envoy.Find("")
 	if err != nil {
@@ -66,7 +66,7 @@ func envoys(ctx context.Context, b *bench, w io.Writer) error {
 	return nil
 }
 
-// connected waits until so many clients have what there is.
+// connected waits until n clients have acknowledged what is served.
 func connected(c *child, n int) error {
 	_, err := c.tell(order{Do: doAcked, Clients: n})
 	return err

@@ -1,8 +1,8 @@
-// Command fanout measures what a change costs when many clients are told of it:
+// Command fanout measures what a change costs when many clients receive it:
 // rollcall's server, and go-control-plane's SnapshotCache and LinearCache beside
 // it, each in a process of its own with the clients in this one, in turns. It
-// prints a table and the ratios, and drives real Envoys too. It is no test: it
-// fails only when something does not happen at all. Run it on an otherwise idle
+// prints a table and the ratios, and drives real Envoys too. It is not a test: it
+// fails only when a client does not receive a change at all. Run it on an otherwise idle
 // machine, from inside the module: make bench-fanout.
 package main
 
@@ -21,9 +21,9 @@ import (
 )
 
 func main() {
-	serve := flag.String("serve", "", "be a server with this cache, told what to do on standard input: rollcall, linear or snapshot")
-	short := flag.Bool("short", false, "take a minute: fewer clients and trials, which measure nothing")
-	only := flag.String("rows", "", "measure only the rows whose name matches this regular expression")
+	serve := flag.String("serve", "", "cache to serve with, as a server that reads orders from standard input: rollcall, linear or snapshot")
+	short := flag.Bool("short", false, "fewer clients and trials, to try the program in a minute; the figures mean nothing")
+	only := flag.String("rows", "", "regular expression of the names of the rows to measure; default: all")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

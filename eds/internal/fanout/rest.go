@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	pollShare    = 0.1 // the most that polls as Envoy sends them may take of a core
+	pollShare    = 0.1 // of a core: the limit for polls as Envoy sends them
 	refreshDelay = time.Second
 )
 
-// pollers is what polls cost that find nothing new: as Envoy sends them, which are held
-// until there is news or half of the time is over that it waits, and without the header
-// that says so, which are answered at once.
+// pollers measures what polls that find nothing new cost: as Envoy sends them, which are
+// held until something changes or half of its timeout is over, and without the header
+// that announces the timeout, which are answered at once.
 func pollers(ctx context.Context, b *bench, w io.Writer) error {
 	c, err := b.start("rollcall")
 	if err != nil {
@@ -51,12 +51,12 @@ func pollers(ctx context.Context, b *bench, w io.Writer) error {
 type polling struct {
 	client                  *http.Client
 	url                     string
-	expected                string // what Envoy says of how long it waits, in ms; "" for nothing
+	expected                string // timeout that Envoy announces, in ms; "" for none
 	unchanged, full, failed atomic.Int64
 }
 
-// measure has so many clients poll, and returns how many polls a second are answered
-// with 304 and what share of a core all of them take.
+// measure lets n clients poll, and returns how many polls a second are answered with 304
+// and which share of a core all of them take.
 func (p *polling) measure(ctx context.Context, b *bench, c *child, n int) (polls, share float64, err error) {
 	length := 10 * time.Second
 	if b.short {

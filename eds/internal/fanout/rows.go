@@ -124,7 +124,7 @@ func (f fanOut) measure(ctx context.Context, b *bench, kind string, trials int, 
 	})
 }
 
-// with does something with a server of a kind that serves the load to the clients.
+// with runs do while a server of a kind serves the load to the clients.
 func (b *bench) with(ctx context.Context, kind string, f fanOut, do func(*child, *crowd) error) error {
 	c, err := b.start(kind)
 	if err != nil {

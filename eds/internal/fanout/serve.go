@@ -16,12 +16,12 @@ import (
 	"time"
 )
 
-// order is what the server's process is told, one a line.
+// order is what the server's process shall do, as one line of JSON.
 type order struct {
 	Do      string // one of the constants
 	Load    load   // with doLoad
 	Service int    // with doChange: which one
-	Mark    int    // with doChange: what is changed to; clients find it in what they are sent
+	Mark    int    // with doChange: the new value; clients look for it in what they receive
 	Clients int    // with doAcked: how many there must be
 	Times   int    // with doBurst: how many changes, to Mark, Mark+1 ...; At is of the last
 }
@@ -37,15 +37,15 @@ const (
 // load is what is served: services s0, s1 ..., each with so many endpoints.
 type load struct{ Services, Endpoints int }
 
-// answer is what it says, one a line. Times are of the wall clock, which the two
-// processes share.
+// answer is the process's answer to an order, as one line of JSON. Times are of the wall
+// clock, which the two processes share.
 type answer struct {
 	Error     string
 	GRPC      string        // address, once it listens
 	HTTP      string        // of REST
 	At        time.Time     // when the change was made
 	Blocked   time.Duration // for how long that took the caller
-	CPUBefore time.Duration // of the process, before the collection that the heap is told after
+	CPUBefore time.Duration // of the process, before the collection that Live is measured after
 	CPU       time.Duration // and after it
 	Peak      int           // bytes: the most memory that the process had, by the kernel's count
 	Live      int           // bytes: of the Go heap after a collection
@@ -168,7 +168,7 @@ func stats() (answer, error) {
 func cpu() time.Duration {
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		return 0 // cannot be, says the manual
+		return 0 // cannot happen, by getrusage(2)
 	}
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }

@@ -22,8 +22,8 @@ const (
 	stalledGrowth = 1.0                    // MB of live heap
 )
 
-// burst is many changes after each other: how long after the last one all have
-// it, and how many messages that took.
+// burst measures many changes in quick succession: how long after the last one all
+// clients have it, and how many messages that took.
 func burst(ctx context.Context, b *bench, w io.Writer) error {
 	f := fanOut{load: load{1, 100}, clients: count(b, 200)}
 	return b.with(ctx, "rollcall", f, func(c *child, clients *crowd) error {
@@ -44,10 +44,10 @@ func burst(ctx context.Context, b *bench, w io.Writer) error {
 	})
 }
 
-// stopsReading is what the others notice of a client that reads no more, and the
+// stopsReading measures how a client that stops reading affects the others, and the
 // memory that it costs.
 func stopsReading(ctx context.Context, b *bench, w io.Writer) error {
-	f := fanOut{load: load{1, 1_000}, clients: count(b, 1_000), narrow: 1} // or it would go on taking what it is sent
+	f := fanOut{load: load{1, 1_000}, clients: count(b, 1_000), narrow: 1} // with Envoy's windows it would continue to receive
 	return b.with(ctx, "rollcall", f, func(c *child, clients *crowd) error {
 		mark := 0
 		series := func() (all []time.Duration, live int, err error) {

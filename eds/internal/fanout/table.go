@@ -32,7 +32,7 @@ func (f fanOut) print(w io.Writer, results map[string]*result) {
 	f.want.judge(w, own, results["linear"])
 }
 
-// verdict says whether a limit is kept.
+// verdict prints whether a limit was kept.
 func verdict(w io.Writer, what string, limit any, ok bool) {
 	kept := "reached"
 	if !ok {
@@ -41,7 +41,7 @@ func verdict(w io.Writer, what string, limit any, ok bool) {
 	fmt.Fprintf(w, "    %s %v: %s\n", what, limit, kept)
 }
 
-// judge says what is not reached.
+// judge prints for each limit whether it was kept.
 func (l limits) judge(w io.Writer, own, linear *result) {
 	say := func(what string, limit any, ok bool) { verdict(w, what, limit, ok) }
 	if l.all > 0 {

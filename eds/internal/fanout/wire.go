@@ -16,8 +16,8 @@ import (
 // markPrefix begins a mark in an endpoint's tags; seven digits follow.
 const markPrefix = "mark-"
 
-// message is what a client reads of a discovery response of either kind: it must
-// cost the clients little, who share the machine with the server.
+// message is what a client reads of a discovery response of either kind. That must cost
+// little, since the clients share the machine with the server.
 type message struct {
 	version, nonce string
 	resources      int
