@@ -13,7 +13,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/internal/certs"
 )
 
-// What a client is refused for, as it is counted.
+// The reasons for refusals, as they are counted.
 const (
 	refusedClient = "xds_clients"
 	refusedNames  = "xds_names"
@@ -53,9 +53,9 @@ func peerOf(ctx context.Context) (address string, state *tls.ConnectionState) {
 	return p.Addr.String(), state
 }
 
-// named is who a client is by its certificate; "" without one. A certificate that names
-// nobody has no id that a policy could list. One that names several has none either, and
-// is refused.
+// named returns the id in a client's certificate; "" without a certificate. A certificate
+// without a name has no id that a policy could list. One with several names has none
+// either, and is refused.
 func (s *Server) named(state *tls.ConnectionState) (string, error) {
 	id, err := certs.ID(state)
 	if errors.Is(err, certs.ErrNoName) {
@@ -67,6 +67,6 @@ func (s *Server) named(state *tls.ConnectionState) (string, error) {
 	return id, err
 }
 
-// unnamed is the id of a client whose certificate names none. The node id that the client
-// sends must not be used instead.
+// unnamed is the id of a client whose certificate names none. The node id that the client sends
+// must not be used instead.
 const unnamed = "(no name in the certificate)"

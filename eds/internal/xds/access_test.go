@@ -167,8 +167,8 @@ func TestASlowConnectionIsCutOff(t *testing.T) {
 	}
 }
 
-// A policy that changes counts for what is asked from then on: a stream is sent what
-// becomes of what it has, and may ask for nothing more than the new policy says.
+// A changed policy applies to later requests: a stream continues to receive the services
+// that it has, and may add only those that the new policy allows.
 func TestAStreamKeepsWhatItHasWhenThePolicyChanges(t *testing.T) {
 	for name, open := range transports {
 		t.Run(name, func(t *testing.T) {
@@ -186,7 +186,7 @@ func TestAStreamKeepsWhatItHasWhenThePolicyChanges(t *testing.T) {
 			s.Update(settled(service("mine", "10.0.0.9:80"), service("theirs", "10.0.0.2:80"), service("others", "10.0.0.3:80")))
 			c.ack(next(t, c, "2", "mine: 10.0.0.9:80"))
 			third := []string{"mine: 10.0.0.9:80", "theirs: 10.0.0.2:80"}
-			if _, delta := c.(*deltaClient); delta { // says, and is told, what is new alone
+			if _, delta := c.(*deltaClient); delta { // delta requests and responses have only what is new
 				c.subscribe("theirs")
 				c.ack(next(t, c, "3", third[1:]...))
 				c.subscribe("others")

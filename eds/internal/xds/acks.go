@@ -9,15 +9,15 @@ import (
 	"github.com/rollcall-fleet/rollcall/internal/text"
 )
 
-// The bounds of what is kept of a client's words.
+// The bounds of what is kept of a client's requests.
 const (
 	maxPending = 16   // responses of one delta stream that wait for their ACK
 	maxDetail  = 1000 // bytes of a NACK's reason
 )
 
 // acks knows what one client has been sent and what it has acknowledged, by
-// name. Versions name content, and content may come back to an older one; what a
-// client has seen is therefore told by the push sequence number: a client whose
+// name. Versions identify content, and content may return to an older one; what a
+// client has seen is therefore known by the push sequence number: a client whose
 // sequence number for a name is n acknowledged the content that was current at n.
 // All methods may be called from any goroutine.
 type acks struct {
@@ -76,15 +76,15 @@ func (a *acks) keep(names nameList) {
 	})
 }
 
-// pushed notes a response that is about to be sent. With replaces, it makes the
-// ones before it moot, as state of the world does; else they wait on, as in delta.
+// pushed notes a response that is about to be sent. With replaces, it replaces the
+// pending ones, as state of the world does; else they stay pending, as in delta.
 func (a *acks) pushed(s sentResponse, replaces bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if replaces {
 		a.pending = a.pending[:0]
 	}
-	if len(a.pending) == maxPending { // a client that asks on without ever answering: the oldest stays unacknowledged
+	if len(a.pending) == maxPending { // a client that asks again and never acknowledges: the oldest stays unacknowledged
 		a.pending = slices.Delete(a.pending, 0, 1)
 	}
 	a.pending = append(a.pending, s)
@@ -105,7 +105,7 @@ func (a *acks) hasCurrent(seq uint64, items []item) {
 }
 
 // ack notes that the response with this nonce was accepted. A nonce that is not
-// pending means nothing: it repeats an answer, or belongs to no response.
+// pending is ignored: the request repeats an ACK, or belongs to no response.
 func (a *acks) ack(nonce string) (sentResponse, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -156,9 +156,10 @@ func (a *acks) refuse(version, detail string, at time.Time) {
 	a.nack = &NACK{Version: version, Detail: text.Clean(clip(detail, maxDetail)), At: at}
 }
 
-// reported notes what a poll over REST says, where a client has no nonce and tells
-// what it holds by the version; it asked for what is current. A version that this
-// server does not remember acknowledges nothing. It reports whether what it says is new.
+// reported notes the version in a poll over REST, which has no nonce: it is the one that
+// the client has in force. current is the current content of what it asks for. A version
+// that this server does not remember acknowledges nothing. It reports whether the client
+// has acknowledged something new.
 func (a *acks) reported(version string, current sentResponse) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -178,8 +179,7 @@ func (a *acks) reported(version string, current sentResponse) bool {
 	}
 }
 
-// answered notes what that poll is answered with, be it in full or as "not
-// modified".
+// answered notes what that poll is answered with, in full or as "not modified".
 func (a *acks) answered(version string, with sentResponse) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -187,7 +187,7 @@ func (a *acks) answered(version string, with sentResponse) {
 	if version == with.version { // "not modified" leaves nothing to wait for
 		a.accept(with)
 	}
-	// What it holds, and what it may hold next.
+	// What the client has, and what it may have next.
 	a.pending = slices.DeleteFunc(a.pending, func(s sentResponse) bool { return s.version != version || s.version == with.version })
 	a.pending = append(a.pending, with)
 }
@@ -217,7 +217,7 @@ func (a *acks) refusal() *NACK {
 	return a.nack
 }
 
-// list returns the names with where the client is, sorted, and its last NACK.
+// list returns how far the client is with each name, sorted, and its last NACK.
 func (a *acks) list() ([]ClientService, *NACK) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -228,8 +228,8 @@ func (a *acks) list() ([]ClientService, *NACK) {
 	return list, a.nack
 }
 
-// advance notes that what the client holds of name, or is being sent, is current as of
-// seq too. It reports false, and notes nothing, where that is of another version.
+// advance notes that what the client has of name, or is being sent, is also current as of
+// seq. It reports false, and notes nothing, where that is of another version.
 func (a *acks) advance(name, version string, seq uint64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -296,8 +296,8 @@ func (a *acks) noteSent(items []item) {
 	}
 }
 
-// accept notes that s is what the client holds, and reports whether that is new: not
-// where it held the same when something else changed.
+// accept notes that the client has s, and reports whether the content is new to it: it is
+// not where only another service changed.
 func (a *acks) accept(s sentResponse) (news bool) {
 	for _, i := range s.items {
 		seq := max(s.seq, i.seq)

@@ -16,7 +16,7 @@ import (
 //
 //	sub a b        subscribe            push 2 n a@v1 b@v2   sent as of seq 2 under nonce n
 //	unsub a        unsubscribe          next 2 n a@v1        the same, replacing what is pending
-//	ack n          ACK                  hold 2 a@v1          the client came with it
+//	ack n          ACK                  hold 2 a@v1          the client came with this
 //	ackv n v1      ACK of a version     poll v1 2 a@v2       polled with v1, answered with a@v2
 //	nack n         NACK
 func apply(t *testing.T, a *acks, step string) {
@@ -139,9 +139,9 @@ func TestAcksAreBounded(t *testing.T) {
 	}
 }
 
-// A client that acknowledged a sequence number not older than the latest change
-// of a service must hold what the service is now, with nothing else on its way:
-// receipts for a drained endpoint rest on it. Any order of changes, of messages
+// A client that acknowledged a sequence number not older than the latest change of a
+// service must have the current content, with nothing else on its way: receipts for a
+// drained endpoint depend on it. Any order of changes, of messages
 // read, accepted and rejected is tried, for both protocols.
 func TestAcknowledgedSequenceIsNeverAheadOfTheClient(t *testing.T) {
 	names := []string{"a", "b", "c"}
@@ -161,7 +161,7 @@ func TestAcknowledgedSequenceIsNeverAheadOfTheClient(t *testing.T) {
 		onItsWay := map[string]sentResponse{} // at most one, as go-control-plane has it
 		nonces := 0
 		content := func(name string) string { return c.current(name).version() }
-		is := func(name, version string) bool { // what the service is, or that with who leaves it
+		is := func(name, version string) bool { // the current content, or that with the leaving endpoints
 			for _, a := range c.current(name).steps {
 				if a.version() == version {
 					return true

@@ -33,8 +33,8 @@ const (
 	metadataRollcall = "rollcall" // {"id": the member's uuid}
 )
 
-// assignment is one service. It is encoded when somebody asks for it first, once;
-// one that was replaced before that never is. What it says never changes.
+// assignment is the content of one service, and never changes. It is encoded once, when a
+// client first asks for it; one that was replaced before that is never encoded.
 type assignment struct {
 	name  string
 	hosts []served // sorted by address
@@ -43,13 +43,13 @@ type assignment struct {
 	encoding *encoding // by once; empty with err
 	err      error
 	done     atomic.Bool                // encoded, without err
-	before   atomic.Pointer[assignment] // an encoded one that shares hosts with it; nil once done
+	before   atomic.Pointer[assignment] // an encoded one that shares endpoints with it; nil once done
 
 	json func() ([]byte, error) // without an "@type"; made when first asked for
 }
 
 // newAssignment is the assignment of a service that follows before, which may be
-// nil. The hosts must have passed sift, be sorted by address, and are kept.
+// nil. The hosts must have passed sift and be sorted by address; the slice is kept.
 func newAssignment(name string, hosts []served, before *assignment) *assignment {
 	a := &assignment{name: name, hosts: hosts}
 	if before != nil {
@@ -68,8 +68,8 @@ func newAssignment(name string, hosts []served, before *assignment) *assignment 
 	return a
 }
 
-// encoded returns the bytes, which it makes if nobody has. That may take a while:
-// not to be called with a lock that the registry's goroutine waits for.
+// encoded returns the bytes, and makes them at the first call. That may take a while: do
+// not call it with a lock that the registry's goroutine waits for.
 func (a *assignment) encoded() *encoding {
 	a.once.Do(func() {
 		e, err := encode(a.name, a.hosts, a.before.Load())
@@ -84,20 +84,20 @@ func (a *assignment) encoded() *encoding {
 	return a.encoding
 }
 
-// version names the content.
+// version identifies the content.
 func (a *assignment) version() string { return a.encoded().version }
 
-// same reports whether a and b say the same.
+// same reports whether a and b have the same content.
 func (a *assignment) same(b *assignment) bool {
 	return a == b || slices.EqualFunc(a.hosts, b.hosts, sameServed)
 }
 
-// empty is the assignment of a service that nobody serves. Envoy takes a missing
-// resource for "no news", so nobody is said with an assignment of no endpoints.
+// empty is the assignment of a service without endpoints. Envoy takes a missing resource
+// for "unchanged", so an assignment without endpoints must be sent.
 func empty(name string) *assignment { return newAssignment(name, nil, nil) }
 
 // toJSON turns an encoded assignment into compact JSON with the field names of
-// the .proto files, which Envoys of all ages read.
+// the .proto files, which Envoys of all versions read.
 func toJSON(b []byte) ([]byte, error) {
 	var cla endpointv3.ClusterLoadAssignment
 	if err := proto.Unmarshal(b, &cla); err != nil {
@@ -110,14 +110,14 @@ func toJSON(b []byte) ([]byte, error) {
 	return json.Marshal(json.RawMessage(j)) // protojson's white space differs from build to build
 }
 
-// sift parts the hosts that may be given to Envoy from those that may not, since
-// Envoy rejects a whole assignment for one bad endpoint. The error names each
-// host that was left out and why. Those that are as they were before, when they
-// were good, are not looked at twice: to fetch 10,000 from memory is what takes long.
+// sift returns the hosts that Envoy accepts, since it rejects a whole assignment for one
+// bad endpoint. The error names each endpoint that was left out, and why. Those that are
+// unchanged since before, when they were good, are not checked again: reading 10,000 of
+// them from memory is what takes long.
 func sift(s registry.Service, before []*registry.Host) ([]*registry.Host, error) {
 	good := make([]*registry.Host, 0, len(s.Hosts))
 	var errs []error
-	var last *registry.Host // whose address the ones after it may claim, too
+	var last *registry.Host // the ones after it may have the same address
 	for _, h := range s.Hosts {
 		if len(before) > 0 && before[0] == h {
 			good, before, last = append(good, h), before[1:], h
@@ -145,7 +145,7 @@ func sift(s registry.Service, before []*registry.Host) ([]*registry.Host, error)
 	return good, errors.Join(errs...)
 }
 
-// offersSame reports whether a service offers the hosts that it did before.
+// offersSame reports whether the served hosts of a service are those before.
 func offersSame(s registry.Service, before []*registry.Host) bool {
 	for h := range s.EachServed() {
 		if len(before) == 0 || !sameHost(before[0], h) {
@@ -156,10 +156,10 @@ func offersSame(s registry.Service, before []*registry.Host) bool {
 	return len(before) == 0
 }
 
-// sameHosts reports whether two lists make the same assignment.
+// sameHosts reports whether two lists give the same assignment.
 func sameHosts(a, b []*registry.Host) bool { return slices.EqualFunc(a, b, sameHost) }
 
-// staying makes hosts the ones of an assignment, none of them about to leave.
+// staying returns hosts as those of an assignment, none of which is leaving.
 func staying(hosts []*registry.Host) []served {
 	out := make([]served, len(hosts))
 	for i, h := range hosts {

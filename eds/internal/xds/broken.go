@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// An Envoy whose stream broke goes on routing by what it was told last, and comes
-// back by itself: half a second later by its own defaults, within two seconds by our
-// bootstrap, later if the network is at fault. Until then nothing is known of it, so
-// it stands where it stood. It may as well be gone for good, hence the limit, which
-// is below a drain's timeout.
+// An Envoy whose stream broke continues to route by what it received last, and reconnects
+// by itself: half a second later by its own defaults, within two seconds by our bootstrap,
+// later if the network is at fault. Until then nothing is known of it, so what it had
+// acknowledged still counts. It may never reconnect, hence the limit, which is below a
+// drain's timeout.
 const (
 	comeBack  = 5 * time.Second
 	maxBroken = 10_000
 )
 
-// close removes a stream. One that broke counts for a while longer, in place of the
-// one that it came back from itself.
+// close removes a stream. One that broke counts for a while longer. It then replaces an
+// older broken stream of its node, if it was itself the reconnect of that one.
 func (t *clients) close(c *client, broke bool, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -43,12 +43,12 @@ func (t *clients) close(c *client, broke bool, now time.Time) {
 	}
 }
 
-// away returns where those stand whose stream for name broke and that are not back.
-// here are the times at which clients of name connected, by node; one that did so
-// after a stream of its node broke is in that one's place, and in no other's, since
-// Envoys may share a node id. The caller holds mu.
+// away returns what the clients have acknowledged whose stream for name broke and that
+// have not reconnected. here has the times at which clients of name connected, by node: a
+// client that connected after a stream of its node broke replaces that one stream, and no
+// other one, since Envoys may share a node id. The caller holds mu.
 func (t *clients) away(name string, here map[string][]time.Time, now time.Time) (list []clientSeq) {
-	for _, b := range slices.Backward(t.broken) { // whoever came after the latest may be any of them
+	for _, b := range slices.Backward(t.broken) { // a client that connected after the latest may replace any of them
 		seq, asked := b.acks.seq(name)
 		if !asked || b.past(now) {
 			continue
@@ -63,7 +63,7 @@ func (t *clients) away(name string, here map[string][]time.Time, now time.Time) 
 	return list
 }
 
-// past reports whether a client whose stream broke is not waited for any more.
+// past reports whether a client whose stream broke is no longer waited for.
 func (c *client) past(now time.Time) bool { return now.Sub(c.broke) >= comeBack }
 
 // shares reports whether a client has asked for something that another one asks for.

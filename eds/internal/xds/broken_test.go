@@ -61,13 +61,13 @@ func TestABrokenStreamCountsUntilItsNodeIsBack(t *testing.T) {
 	})
 }
 
-// goneFrom is how far clients are with hostA having left, as receipts see it.
+// goneFrom returns what clients have acknowledged of hostA having left, as receipts see it.
 func goneFrom(s *Server) string {
 	return describe(s.Standings("web").At(netip.MustParseAddrPort(hostA)))
 }
 
-// left is a server whose one client, of the node "a", holds hostA and hostB, or the
-// latter alone, when hostA has gone.
+// left is a server whose one client, of the node "a", has hostA and hostB, or only
+// hostB, when hostA has left.
 func left(t *testing.T, knows bool) (*Server, *client) {
 	t.Helper()
 	s := abrupt(Options{})

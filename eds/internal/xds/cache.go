@@ -11,11 +11,11 @@ import (
 
 // cache holds the current assignments and knows who asked for which. A change
 // touches only the watchers of that name: it marks the name stale with each, and
-// a watcher collects what is current when its stream is ready for it. So nobody
-// waits for a slow stream, and what is skipped costs nothing.
+// a watcher collects what is current when its stream is ready for it. So no
+// stream waits for a slow one, and what is skipped costs nothing.
 //
-// It plays the part of go-control-plane's cachev3.Cache; that package's own
-// caches either loop on a NACK or encode anew for each stream.
+// It takes the place of go-control-plane's cachev3.Cache; that package's own caches
+// either loop on a NACK or encode again for each stream.
 type cache struct {
 	mu       sync.Mutex // guards what follows and the marked fields of watchers; held for no I/O
 	settled  bool
@@ -46,8 +46,8 @@ func newCache() *cache {
 	}
 }
 
-// next is the sequence number that the next update will have, if it changes anything. It
-// holds for whoever keeps others from calling update.
+// next is the sequence number that the next update will have, if it changes anything. That
+// is certain only for a caller that keeps others from calling update.
 func (c *cache) next() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -74,7 +74,7 @@ func (c *cache) update(settled bool, changed []*resource, gone []string) (seq ui
 	return c.seq, touched
 }
 
-// notify notifies those for whom there is something to collect. It holds the lock
+// notify notifies the watchers that have something to collect. It holds the lock
 // for one at a time: the next update does not wait for all of them.
 func (c *cache) notify(touched []*watcher) {
 	for _, w := range touched {
@@ -101,27 +101,27 @@ func (c *cache) initialNames(w *watcher) []string {
 	return names
 }
 
-// encode encodes what is current of the names that a client came with, so that
-// nobody has to do so with the cache locked in order to compare it.
-func (c *cache) encode(held []string) {
-	if len(held) == 0 {
+// encode encodes what is current of the names that a client came with, so that comparing
+// it with the cache locked does not have to.
+func (c *cache) encode(names []string) {
+	if len(names) == 0 {
 		return
 	}
-	for _, r := range c.gathered(held).resources {
+	for _, r := range c.gathered(names).resources {
 		r.encoded()
 	}
 }
 
-// gathered is gather for who has not locked the cache.
-func (c *cache) gathered(held []string) push {
+// gathered is gather for callers that have not locked the cache.
+func (c *cache) gathered(names []string) push {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.gather(held)
+	return c.gather(names)
 }
 
 // set replaces one resource, marks it stale with those who watch it, and appends
-// them to touched. Where only who leaves has changed, those who have the content are
-// left alone.
+// them to touched. Where only the leaving endpoints have changed, streams that
+// have the content are not marked.
 func (c *cache) set(r *resource, known bool, seq uint64, touched []*watcher) []*watcher {
 	e := c.entry(r.name)
 	differs, discovered := !e.current.same(r), known && !e.known
@@ -264,7 +264,7 @@ func (c *cache) take(w *watcher, full bool) push {
 			}
 		}
 	}
-	if len(w.stale) > keptStale { // a map never gives memory back
+	if len(w.stale) > keptStale { // a map never frees its memory
 		w.stale = make(map[string]struct{})
 	}
 	clear(w.stale)
@@ -275,8 +275,8 @@ func (c *cache) take(w *watcher, full bool) push {
 	return c.gather(names)
 }
 
-// lookup returns the current assignments of names, and whether they may be told to a
-// client that claims to hold a version; "" for none.
+// lookup returns the current assignments of names, and whether they may be sent to a
+// client that claims to have a version; "" for none.
 func (c *cache) lookup(names []string, claim string) (push, bool) {
 	p, settled := c.find(names, claim)
 	if settled {
@@ -316,7 +316,7 @@ func (c *cache) gather(names []string) push {
 	return p
 }
 
-// leaving returns those of the items that some endpoint leaves.
+// leaving returns those of the items that have a leaving endpoint.
 func (c *cache) leaving(items []item) (some []*resource) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,7 +9,7 @@ func counted(all bool, names ...string) (*watcher, change, func(), *int) {
 	return w, change{add: names, all: all}, func() { *n++ }, n
 }
 
-// announce is an update after which everybody was notified.
+// announce makes an update and notifies all watchers.
 func announce(c *cache, settled bool, changed []*resource, gone []string) {
 	_, touched := c.update(settled, changed, gone)
 	c.notify(touched)

@@ -9,22 +9,22 @@ import (
 	"unique"
 )
 
-// What a client says it holds when it comes back is a memory of the fleet. A server
-// that has just started and knows of fewer endpoints does not answer it about them:
-// the client keeps what it has. A client claims something once, with the first request
-// of its stream or a version that this server never sent; and only for so long after
-// the server's start, so that no claim, however false, can be made for longer.
+// The version that a client sends when it reconnects tells how many endpoints it knew. A
+// server that has just started and knows fewer does not answer about those services: the
+// client keeps what it has. A client makes a claim once, with the first request of its
+// stream or with a version that this server never sent. Claims count only for a fixed time
+// after the server's start, so that no claim, however false, has an effect for longer.
 //
 // The claim is about endpoints that are known, not those that are served: one that an
 // operator drained, that left or is proven dead is known, and its removal does not wait.
 
-// reviewEvery is how often clients that are not answered are looked at again.
+// reviewEvery is how often claims of clients that are not answered are checked again.
 const reviewEvery = 50 * time.Millisecond
 
-// claim is what a client says it holds of some services.
+// claim is how many endpoints of some services a client says it has.
 type claim struct {
 	services  string // the first few
-	endpoints int    // 0 with a version that does not tell
+	endpoints int    // 0 with a version that does not contain it
 }
 
 // knowledge is how many endpoints are known of each service, and in all. Its sums are
@@ -63,7 +63,7 @@ func (k *knowledge) of(w *watcher) (sum int) {
 
 // claims are those of all clients. They are guarded by cache.mu, but for what New sets.
 type claims struct {
-	until  time.Time // from then on everybody is answered; zero: no claim counts
+	until  time.Time // from then on all clients are answered; zero: no claim counts
 	logger *slog.Logger
 
 	known   *knowledge
@@ -87,8 +87,8 @@ func (c *cache) know(services map[string]int) {
 
 func (c *claims) open(now time.Time) bool { return now.Before(c.until) }
 
-// exceeds reports whether a version tells of more endpoints than are known, or of
-// content of which nothing is known.
+// exceeds reports whether a version stands for more endpoints than are known, or for
+// unknown content.
 func exceeds(version string, known int, current func() string) bool {
 	if version == "" {
 		return false
@@ -101,8 +101,8 @@ func exceeds(version string, known int, current func() string) bool {
 	return digest == "" || digest != now
 }
 
-// holdBack reports whether a stream in state of the world is not to be answered, since
-// its client holds more endpoints than are known of all its names.
+// holdBack reports whether a stream in state of the world must not be answered, since its
+// client has more endpoints than are known of all its names.
 func (c *cache) holdBack(w *watcher, now time.Time) bool {
 	current := func() string { // of several names it would take long, with the cache locked
 		if len(w.claimed) == 1 && !w.all {
@@ -118,13 +118,13 @@ func (c *cache) holdBack(w *watcher, now time.Time) bool {
 	return false
 }
 
-// holdBackName does so for one name of a delta stream.
+// holdBackName is holdBack for one name of a delta stream.
 func (c *cache) holdBackName(w *watcher, name, version string, now time.Time) bool {
 	return w.claims && c.claims.open(now) &&
 		exceeds(version, c.claims.known.services[name], func() string { return c.current(name).version() })
 }
 
-// holdBackPoll does so for a poll.
+// holdBackPoll is holdBack for a poll.
 func (c *cache) holdBackPoll(names []string, version string, now time.Time) bool {
 	if version == "" || !c.claims.open(now) {
 		return false
@@ -149,7 +149,7 @@ func (c *cache) holdBackPoll(names []string, version string, now time.Time) bool
 	return true
 }
 
-// await has w looked at again.
+// await adds w to the watchers that review checks.
 func (c *cache) await(w *watcher) {
 	c.claims.waiting[w] = struct{}{}
 	c.schedule()
@@ -161,7 +161,7 @@ func (c *cache) schedule() {
 	}
 }
 
-// review answers those whose claims are met by now, and everybody once claims end.
+// review answers the clients whose claims are met by now, and all clients once claims end.
 func (c *cache) review() {
 	c.mu.Lock()
 	now := time.Now()
@@ -201,8 +201,8 @@ func (c *cache) review() {
 	}
 }
 
-// reviewOne looks at one stream; it notes in short what its client claims and is not
-// known.
+// reviewOne checks one stream; it notes in short what its client claims and is not known
+// here.
 func (c *cache) reviewOne(w *watcher, short map[claim]shortfall) {
 	c.encode(c.initialNames(w))
 	c.mu.Lock()
@@ -269,7 +269,7 @@ func (c *claims) report(short map[claim]shortfall, open bool, until time.Time) {
 	}
 }
 
-// endClaims ends the looking.
+// endClaims stops the reviews.
 func (c *cache) endClaims() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -29,7 +29,7 @@ func five(n int) registry.Service {
 // held is the version of five(n).
 func held(t *testing.T, n int) string { return mustEncodeService(t, five(n)).version() }
 
-// remembering plays with a server that has just started, in a bubble of its own.
+// remembering runs a test in virtual time, with a server that has just started.
 func remembering(t *testing.T, f func(s *Server, log *bytes.Buffer)) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -39,7 +39,7 @@ func remembering(t *testing.T, f func(s *Server, log *bytes.Buffer)) {
 	})
 }
 
-// arrive has a stream come with what it holds; it counts its answers.
+// arrive opens a stream with a claim, and counts its answers.
 func arrive(s *Server, ch change, names ...string) *atomic.Int32 {
 	w, _, _, _ := counted(false, names...)
 	n := new(atomic.Int32)
@@ -48,7 +48,7 @@ func arrive(s *Server, ch change, names ...string) *atomic.Int32 {
 	return n
 }
 
-// claimed are the ways in which a stream says what it holds of "web".
+// claimed are the ways in which a stream says what it has of "web".
 var claimed = map[string]func(version string) change{
 	"state of the world": func(v string) change { return change{due: true, claim: v} },
 	"delta":              func(v string) change { return change{claims: true, initial: map[string]string{"web": v}} },
@@ -143,7 +143,7 @@ func TestClientIsAnsweredAtOnce(t *testing.T) {
 	}
 }
 
-// The version that a stream came with tells nothing of the names that it adds later.
+// The version that a stream came with does not cover the names that it adds later.
 func TestNamesThatAreAddedLaterDoNotMeetAClaim(t *testing.T) {
 	remembering(t, func(s *Server, _ *bytes.Buffer) {
 		w, _, notify, answers := counted(false, "web")
@@ -167,7 +167,7 @@ func TestNamesThatAreAddedLaterDoNotMeetAClaim(t *testing.T) {
 	})
 }
 
-// A client that names a service again, after it did without, holds nothing of it.
+// A client that unsubscribed from a service and subscribes again has nothing of it.
 func TestServiceThatIsAskedForAgainIsSentThoughItWasHeldBefore(t *testing.T) {
 	remembering(t, func(s *Server, _ *bytes.Buffer) {
 		w, _, notify, answers := counted(false, "web")
@@ -226,7 +226,7 @@ func TestPollOfAClientThatHoldsMoreIsRefusedUntilAsMuchIsKnown(t *testing.T) {
 		if got := poll(held(t, 4)); got != http.StatusOK {
 			t.Errorf("status %d with all known, want 200", got)
 		}
-		s.Update(settled(five(3))) // this server itself has told it of five: they are no memory of another one
+		s.Update(settled(five(3))) // this server itself has sent the five: they are not from another one
 		if got := poll(held(t, 5)); got != http.StatusOK {
 			t.Errorf("status %d of a poll with a version of this server, want 200", got)
 		}

@@ -24,11 +24,11 @@ const (
 // Client is one gRPC stream, or one node that polls over REST. An Envoy opens a
 // stream for each of its EDS clusters unless it uses ADS.
 type Client struct {
-	Node      string // its node id, as it says; "" when it gave none
+	Node      string // the node id that it sent; "" for none
 	Transport string // one of the Transport constants
 	Peer      string // ip:port of the stream, or of the latest poll
 	Connected time.Time
-	Seen      time.Time       // its latest request, or the answer to it where that was held
+	Seen      time.Time       // when it sent its latest request, or when a held poll was answered
 	Services  []ClientService // what it asked for, sorted by name
 	NACK      *NACK           // the last one on this stream; nil if there was none
 
@@ -70,7 +70,7 @@ const (
 	streamShare     = 2
 	minStreamsAHost = 16
 
-	// Anybody who can send a request can be many REST clients.
+	// Any peer that can send a request can appear as many REST clients.
 	pollersShare    = 2  // one client in so many may poll, so that there is room for streams
 	hostShare       = 10 // and one in so many from one address,
 	minPollersAHost = 16
@@ -100,7 +100,7 @@ type client struct {
 	expired   time.Time     // when its certificate ended
 }
 
-// poller tells REST clients apart. The address without the port is in it, so that
+// poller identifies a REST client. The address without the port is in it, so that
 // two nodes that share an id do not acknowledge for each other.
 type poller struct {
 	transport, node, host string
@@ -129,7 +129,7 @@ type clients struct {
 	logs    addressLogs
 	count   Count
 
-	revision uint64 // grows with each client that comes, goes, or refuses something
+	revision uint64 // grows with each client that connects, leaves, or sends a NACK
 }
 
 // Count is how many clients there are.
@@ -221,7 +221,7 @@ func (t *clients) share(key poller, n int) {
 }
 
 // heard notes a request. It returns r with what the table knows: who the client
-// is, and whether it only says again what it said last.
+// is, and whether the request only repeats the one before.
 func (t *clients) heard(c *client, r request, now time.Time) request {
 	said := r.digest()
 	refuses := r.verdict == verdictNACK && !r.repeated
@@ -251,7 +251,7 @@ func (t *clients) heard(c *client, r request, now time.Time) request {
 	return r
 }
 
-// swept forgets clients whose time is over, and returns the revision of those that stay.
+// swept removes REST clients that are gone, and returns the revision of the rest.
 func (t *clients) swept(now time.Time) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -260,7 +260,7 @@ func (t *clients) swept(now time.Time) uint64 {
 }
 
 // acked returns for each of names the push sequence number as of which every
-// stream that asked for it has acknowledged it: the highest there is when none
+// stream that asked for it has acknowledged it: the highest number when none
 // asked. It takes one walk over the streams, however many names there are.
 func (t *clients) acked(names []string) map[string]uint64 {
 	acked := make(map[string]uint64, len(names))
@@ -276,13 +276,13 @@ func (t *clients) acked(names []string) map[string]uint64 {
 }
 
 // standings returns what each client of name has acknowledged. A stream that broke
-// lately is one, until its node is back with another one.
+// lately counts as one, until its node has opened another one.
 func (t *clients) standings(name string) []clientSeq {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
 	var list []clientSeq
-	here := make(map[string][]time.Time) // when the clients connected, by node; empty if nobody asks
+	here := make(map[string][]time.Time) // when the clients connected, by node; empty if no stream broke
 	add := func(c *client) {
 		seq, asked := c.acks.seq(name)
 		if !asked {
@@ -304,7 +304,8 @@ func (t *clients) standings(name string) []clientSeq {
 	return append(list, t.away(name, here, now)...)
 }
 
-// room makes room by forgetting REST clients that are gone, if need be.
+// room reports whether there is room for a client; if there is none, it first removes REST
+// clients that are gone.
 func (t *clients) room(now time.Time) bool {
 	if len(t.streams)+len(t.pollers) >= t.max {
 		t.sweep(now)
@@ -333,9 +334,9 @@ func (t *clients) sweep(now time.Time) {
 	}
 }
 
-// gone reports whether a REST client has missed its polls. It goes on routing by what
-// it was told last, so that it is not called gone while it may be between two, nor
-// while it waits for an answer.
+// gone reports whether a REST client has missed its polls. It continues to route by what
+// it received last, so it is not gone while it may be between two polls, nor while it
+// waits for an answer.
 func (c *client) gone(now time.Time) bool {
 	if c.held > 0 {
 		return false

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// polls polls as from a host under n node ids and returns how many were let in.
+// polls polls from one address under n node ids, and returns how many were accepted.
 func polls(cs *clients, host string, n int) (in int) {
 	for i := range n {
 		if _, ok := cs.poll(poller{transport: TransportREST, node: fmt.Sprint("node-", i), host: host}, host+":1", time.Now()); ok {
@@ -90,8 +90,8 @@ func TestCountsAreThoseOfTheList(t *testing.T) {
 	})
 }
 
-// One that has stopped polling is waited for like a stream that broke, once it is known
-// how often it polled; until then its next poll may be a long time off.
+// A poller that stops is waited for like a stream that broke, once it is known how often
+// it polled; until then its next poll may be far away.
 func TestAPollerIsGoneByItsOwnPace(t *testing.T) {
 	for name, tc := range map[string]struct {
 		polls, burst int // each time, so many at once

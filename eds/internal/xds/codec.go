@@ -37,7 +37,7 @@ func frame(version, typeURL, nonce string, resources []mem.Buffer) framed {
 	return append(out, mem.SliceBuffer(tail))
 }
 
-// codec is gRPC's own, but for what is framed, and for requests: see requestReader.
+// codec is gRPC's own, except for framed responses and for requests: see requestReader.
 type codec struct {
 	grpcencoding.CodecV2
 	names    int // of a request
@@ -83,8 +83,8 @@ func (s *stream) resources(form func(*encoding) mem.Buffer) []mem.Buffer {
 	return resources
 }
 
-// sotwStream sends what its stream collected in the place of go-control-plane's
-// message, of which it takes the rest.
+// sotwStream sends the resources that its stream collected in place of those in
+// go-control-plane's message, and takes the other fields from that.
 type sotwStream struct {
 	streamv3.Stream
 	stream *stream
@@ -104,7 +104,7 @@ func (s sotwStream) Recv() (req *discoveryv3.DiscoveryRequest, err error) {
 	return req, err
 }
 
-// deltaStream does so for delta.
+// deltaStream is sotwStream for delta.
 type deltaStream struct {
 	streamv3.DeltaStream
 	stream *stream

@@ -32,7 +32,7 @@ func TestUpdateOfOneServiceLeavesTheOthersAlone(t *testing.T) {
 }
 
 // The registry's goroutine waits for no encoding, and what was replaced before
-// anybody asked is never encoded.
+// any client asked is never encoded.
 func TestUpdateEncodesNothing(t *testing.T) {
 	s := New(Options{})
 	var passed []*assignment

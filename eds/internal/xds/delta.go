@@ -52,15 +52,15 @@ func (s *stream) CreateDeltaWatch(req *cachev3.DeltaRequest, _ cachev3.Subscript
 	return s.interest(s.deltaChange(), func() {
 		select {
 		case out <- deltaResponse{answer{s}, req}:
-		default: // cannot be: the channel holds two for each type
+		default: // cannot happen: the channel holds two for each type
 		}
 	})
 }
 
 // deltaChange reads what the request adds and removes. A name that is subscribed
-// once more is sent once more: the client may have dropped it meanwhile. On the
-// first request, names that the client says it holds in their current version
-// are not sent (DeltaDiscoveryRequest.initial_resource_versions).
+// again is sent again: the client may have dropped it meanwhile. On the first request,
+// names that the client has in their current version are not sent
+// (DeltaDiscoveryRequest.initial_resource_versions).
 func (s *stream) deltaChange() change {
 	s.subscribed.change(s.asked.names, s.asked.dropped)
 	ch := change{all: s.subscribed.all, resend: s.subscribed.of(s.asked.finish)}
@@ -77,7 +77,7 @@ func (s *stream) deltaChange() change {
 	for _, name := range s.asked.dropped {
 		if name != wildcardName && !s.subscribed.names.has(name) {
 			ch.remove = append(ch.remove, name)
-			if ch.all { // the wildcard still covers it, and the client wants to be told what it is
+			if ch.all { // the wildcard still covers it, and the client waits for its content
 				ch.resend = append(ch.resend, name)
 			}
 		}

@@ -20,7 +20,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// The numbers of the fields that are written here, by their .proto files.
+// The numbers of the fields that are written here, from their .proto files.
 const (
 	fieldClusterName protowire.Number = 1 // of ClusterLoadAssignment
 	fieldEndpoints   protowire.Number = 2
@@ -35,8 +35,8 @@ const (
 var deterministic = proto.MarshalOptions{Deterministic: true}
 
 // chunk is a few endpoints that follow each other, encoded once for as long as they
-// stay as they are. Where one ends is told by the addresses alone, so that every EDS
-// server has the same, and a change is one of its own chunk.
+// stay as they are. Where one ends depends on the addresses alone, so that every EDS
+// server has the same chunks, and a change affects only its own chunk.
 type chunk struct {
 	hosts  int
 	pieces []piece // one of each locality
@@ -50,8 +50,8 @@ type piece struct {
 	digest   [16]byte
 }
 
-// chunkSize is how many endpoints a chunk has on average: encoding one anew costs
-// some 5 µs for each, and copying what there is some 0.3 µs for each chunk.
+// chunkSize is how many endpoints a chunk has on average: encoding a chunk again
+// costs some 5 µs for each endpoint, and copying one some 0.3 µs.
 const chunkSize = 8
 
 // begins reports whether a chunk begins with addr: one in chunkSize does, evenly also
@@ -95,7 +95,8 @@ func (c *chunk) piece(l fleet.Locality) *piece {
 	return &c.pieces[i]
 }
 
-// still reports whether c, made of the first of old, is what the first of hosts make.
+// still reports whether c, made of the first of old, is also the chunk that the first of
+// hosts make.
 func (c *chunk) still(old, hosts []served) bool {
 	n := c.hosts
 	return len(hosts) >= n && slices.EqualFunc(old[:n], hosts[:n], sameServed) && (len(hosts) == n || begins(hosts[n].Addr))
@@ -194,8 +195,8 @@ func group(chunks []*chunk) ([]*locality, error) {
 	return groups, nil
 }
 
-// write writes the assignment as protobuf's deterministic encoding would, inside of
-// the field that carries it, and all that in one piece.
+// write writes the assignment as protobuf's deterministic encoding would, inside the
+// field that carries it, all in one buffer.
 func (e *encoding) write(name string, groups []*locality) {
 	size := sizeOf(fieldClusterName, len(name))
 	for _, g := range groups {
@@ -230,8 +231,8 @@ func (e *encoding) write(name string, groups []*locality) {
 
 // frame encodes what stands before and after the endpoints of a locality. It is
 // weighed by the sum of its endpoints: Envoy's locality-weighted load balancing
-// and gRPC's own xDS client send nothing to a locality without a weight; everybody
-// else ignores it.
+// and gRPC's own xDS client send nothing to a locality without a weight; other
+// clients ignore it.
 func (l *locality) frame() (err error) {
 	var before endpointv3.LocalityLbEndpoints
 	if l.Locality != (fleet.Locality{}) {
@@ -265,8 +266,8 @@ func appendString(b []byte, num protowire.Number, s string) []byte {
 	return append(appendHead(b, num, len(s)), s...)
 }
 
-// contentDigest names content by the digests of its pieces, so that a change of one
-// endpoint does not cost reading all of them. Equal content has equal pieces.
+// contentDigest identifies content by the digests of its pieces, so that a change of one
+// endpoint does not require reading all of them. Equal content has equal pieces.
 func contentDigest(name string, groups []*locality) string {
 	b := appendDigest(nil, appendString(nil, fieldClusterName, name))
 	for _, g := range groups {
@@ -278,7 +279,7 @@ func contentDigest(name string, groups []*locality) string {
 	return digestOf(b)
 }
 
-// countStaying counts the hosts that are not about to leave.
+// countStaying counts the endpoints that are not leaving.
 func countStaying(hosts []served) (n int) {
 	for _, h := range hosts {
 		if !h.leaving {
@@ -293,7 +294,7 @@ func appendDigest(to, of []byte) []byte {
 	return append(to, sum[:]...)
 }
 
-// digestOf names content by 64 bits of its SHA-256.
+// digestOf identifies content by 64 bits of its SHA-256.
 func digestOf(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:8])

@@ -46,7 +46,7 @@ func TestAnAssignmentIsEncodedAsProtobufWould(t *testing.T) {
 				}
 			}
 			a := newAssignment("web", hosts, before)
-			if rapid.Bool().Draw(t, "nobody asks") { // the one after it takes what it can from the one before it
+			if rapid.Bool().Draw(t, "nobody asks") { // the next one then reuses chunks of the one before it
 				before = a
 				continue
 			}
@@ -57,12 +57,12 @@ func TestAnAssignmentIsEncodedAsProtobufWould(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			anew, err := encode("web", hosts, nil)
+			whole, err := encode("web", hosts, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := a.encoded().value; !bytes.Equal(got, want) || anew.version != a.version() {
-				t.Fatalf("encoded %x as %s\nwant    %x as %s", got, a.version(), want, anew.version)
+			if got := a.encoded().value; !bytes.Equal(got, want) || whole.version != a.version() {
+				t.Fatalf("encoded %x as %s\nwant    %x as %s", got, a.version(), want, whole.version)
 			}
 			if a.before.Load() != nil {
 				t.Fatal("an encoded assignment keeps an older one")
@@ -95,14 +95,14 @@ func TestOnlyWhatChangedIsEncodedAgain(t *testing.T) {
 	} {
 		skipped := newAssignment("web", nil, a)
 		b := newAssignment("web", now, skipped)
-		anew := 0
+		again := 0
 		for _, c := range b.encoded().chunks {
 			if !was[c] {
-				anew++
+				again++
 			}
 		}
-		if anew > 2 || a.version() == b.version() { // a chunk parts in two where one that begins it comes
-			t.Errorf("%s: %d of %d chunks were encoded", what, anew, len(was))
+		if again > 2 || a.version() == b.version() { // a new endpoint may split a chunk
+			t.Errorf("%s: %d of %d chunks were encoded", what, again, len(was))
 		}
 		if skipped.done.Load() {
 			t.Errorf("%s: what nobody asked for was encoded", what)

@@ -9,26 +9,26 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 )
 
-// An Envoy that checks health actively goes on using a host that is absent from
-// its assignment until a check fails, unless the host was unhealthy in the
-// assignment before (or the cluster says ignore_health_on_host_removal). So a host
-// leaves in two steps: a client is sent it as unhealthy first, and without it as soon
-// as it has acknowledged that, whatever other clients do. A host has left once every
-// stream has acknowledged that it leaves, or farewellMost later. A client that polls
-// may do so less often: it takes the two steps with its own polls.
+// An Envoy with active health checks continues to use an endpoint that is absent from its
+// assignment until a check fails, unless the endpoint was unhealthy in the assignment
+// before (or the cluster sets ignore_health_on_host_removal). So an endpoint leaves in two
+// steps: a client first receives it as unhealthy, and an assignment without it as soon as
+// it has acknowledged that, whatever other clients do. An endpoint has left once every
+// stream has acknowledged that it leaves, or farewellMost later. A client that polls may do
+// so less often: it takes the two steps with its own polls.
 const (
 	farewellMost  = time.Second
-	goneFor       = time.Minute          // a poller is told of a host that has gone
-	ackedTogether = 5 * time.Millisecond // what happens meanwhile is looked at together
+	goneFor       = time.Minute          // for so long pollers receive an endpoint that has left as unhealthy
+	ackedTogether = 5 * time.Millisecond // acknowledgements within this time are handled together
 )
 
 // served is one endpoint of an assignment.
 type served struct {
-	*registry.Host      // of a Snapshot, nobody writes to it
+	*registry.Host      // of a Snapshot: read-only
 	leaving        bool // served as unhealthy
 }
 
-// serving is what one service has come to.
+// serving is the state of one service.
 type serving struct {
 	name    string
 	known   bool             // in the latest snapshot
@@ -39,11 +39,11 @@ type serving struct {
 	bad     string           // why the others are not good
 	current *resource        // of all of these; nil before the first one
 
-	moved []netip.AddrPort // whose place may be another one since clients were last told
+	moved []netip.AddrPort // what clients know of these may have changed since the last push
 }
 
 // want makes hosts the ones that are served. Those that were served before and are
-// not wanted any more begin to leave, and have gone after farewell at the latest.
+// no longer wanted start to leave, and have left after farewell at the latest.
 func (s *serving) want(hosts []*registry.Host, now time.Time, farewell time.Duration) {
 	s.leaving = slices.DeleteFunc(s.leaving, func(d departure) bool { return has(hosts, d.Addr) })
 	s.gone = slices.DeleteFunc(s.gone, func(d departure) bool { return has(hosts, d.Addr) || d.old(now) })
@@ -75,7 +75,7 @@ func (s *serving) leave(h *registry.Host, now time.Time, farewell time.Duration)
 	}
 }
 
-// dead reports whether h is not served any more because it does not answer, or not well.
+// dead reports whether h is no longer served because it does not answer, or is unhealthy.
 func (s *serving) dead(h *registry.Host) bool {
 	for _, now := range s.offered.At(h.Addr) {
 		if now.ID == h.ID {
@@ -105,8 +105,9 @@ func (s *serving) announced(seq uint64) {
 	}
 }
 
-// release lets those go whose time is over or of whom everybody knows, all streams
-// having acknowledged what was current at acked. It reports whether any went.
+// release removes the endpoints whose time is over or whose departure all streams have
+// acknowledged; acked is the push that all streams have acknowledged. It reports whether
+// it removed any.
 func (s *serving) release(now time.Time, acked uint64) bool {
 	before := len(s.leaving)
 	s.leaving = slices.DeleteFunc(s.leaving, func(d departure) bool {
@@ -120,8 +121,8 @@ func (s *serving) release(now time.Time, acked uint64) bool {
 	return len(s.leaving) < before
 }
 
-// release lets the hosts go that may go by now, and sees to it that the others do
-// in time. All of them have been told. The caller holds mu.
+// release removes the endpoints that may be removed by now, and sets the timer for the
+// others. The push that says that they leave was made before. The caller holds mu.
 func (s *Server) release(now time.Time) {
 	if len(s.leaving) == 0 {
 		return
@@ -139,7 +140,7 @@ func (s *Server) release(now time.Time) {
 	s.wake(now)
 }
 
-// wake sets the timer to when the next host has to go.
+// wake sets the timer to when the next endpoint must be removed.
 func (s *Server) wake(now time.Time) {
 	var next time.Time
 	for _, sv := range s.leaving {
@@ -158,8 +159,8 @@ func (s *Server) wake(now time.Time) {
 	}
 }
 
-// lookSoon is called after what may have been the last that a host waited for: a
-// client acknowledged, unsubscribed or went. It only sees to it that somebody looks.
+// lookSoon is called after an event that may have been the last that a leaving endpoint
+// waited for: a client acknowledged, unsubscribed or disconnected. It only schedules look.
 func (s *Server) lookSoon() {
 	s.move()
 	if s.departing.Load() && s.looking.CompareAndSwap(false, true) {
@@ -167,7 +168,7 @@ func (s *Server) lookSoon() {
 	}
 }
 
-// look is called by timers.
+// look releases endpoints; timers call it.
 func (s *Server) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,8 +178,8 @@ func (s *Server) look() {
 	}
 }
 
-// close ends the looking; a host that is leaving stays so for who still polls, and
-// nobody is told of news any more.
+// close stops the timers and notifications. An endpoint that is leaving stays so for
+// clients that still poll.
 func (s *Server) close() {
 	defer s.EndHolds()
 	defer s.cache.endClaims()

@@ -8,7 +8,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 )
 
-// without is a service whose hosts at addrs serve no more, in a state.
+// without is a service whose endpoints at addrs are no longer served, in a state.
 func without(s registry.Service, state string, addrs ...string) registry.Service {
 	out := registry.Service{Name: s.Name}
 	for _, h := range s.Hosts {
@@ -47,7 +47,7 @@ func TestTheDeadAreSentAsUnhealthyOnlyBesideAMajorityOfHealthy(t *testing.T) {
 			if tt.want == "" {
 				web = "web:"
 			}
-			synctest.Test(t, func(t *testing.T) { // a poller, which may come seldom
+			synctest.Test(t, func(t *testing.T) { // a poller, which may poll rarely
 				s := New(Options{})
 				s.Update(settled(all))
 				version := s.poll(t, "", "web: "+hostA+", "+hostB+", "+hostC+", "+hostD)
@@ -70,7 +70,7 @@ func TestTheDeadAreSentAsUnhealthyOnlyBesideAMajorityOfHealthy(t *testing.T) {
 	}
 }
 
-// How many are healthy is told by what this client has, not by what another one has.
+// How many are healthy depends on what this client has, not on what another one has.
 func TestTheMajorityIsThatOfEachClient(t *testing.T) {
 	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
 		all := service("web", hostA, hostB, hostC, "10.0.0.4:80")

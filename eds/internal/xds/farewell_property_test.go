@@ -49,7 +49,7 @@ func drawHabits(answers ...string) *rapid.Generator[habits] {
 
 // visitor is a client in virtual time: a stream that uses the server as
 // go-control-plane does, without a connection, or one that polls. It checks what it
-// is told.
+// receives.
 type visitor struct {
 	habits
 	server  *Server
@@ -85,8 +85,8 @@ func (v *visitor) ask(ch change) {
 	}
 }
 
-// learns takes what the visitor is sent. What it held healthy may be absent only if
-// the host was dropped at least so long ago.
+// learns takes what the visitor is sent. An endpoint that it had as healthy may be absent
+// only if it was dropped at least that long ago.
 func (v *visitor) learns(p push, after time.Duration) {
 	now := make(map[string]bool)
 	for _, h := range p.assignments[0].hosts {
@@ -131,7 +131,7 @@ func (v *visitor) reply() {
 	v.stream.asked = asked{}
 }
 
-// poll asks until it leaves. One that rejects keeps what it holds.
+// poll asks until it leaves. One that rejects keeps what it has.
 func (v *visitor) poll() {
 	for begin := time.Now(); time.Since(begin) < ms(v.Leaves); time.Sleep(ms(v.Polls)) {
 		req := &discoveryv3.DiscoveryRequest{Node: node, ResourceNames: []string{"web"}, VersionInfo: v.version}
@@ -204,9 +204,9 @@ func play(t *testing.T, fail func(string, ...any), steps []step, visitors []habi
 	})
 }
 
-// However hosts and clients come and go, no stream loses a host that it was not told
-// of before, within a second of the removal, and no poller within a minute; and when
-// all is quiet the assignment is what is wanted.
+// Whatever endpoints and clients join and leave, no stream loses an endpoint within a
+// second of its removal without having received it as unhealthy, and no poller within a
+// minute; when all is quiet, the assignment is what is wanted.
 func TestFarewellsAreSaidAndEnd(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		steps := drawSteps().Draw(rt, "steps")
@@ -215,8 +215,8 @@ func TestFarewellsAreSaidAndEnd(t *testing.T) {
 	})
 }
 
-// Where every client acknowledges, nobody waits for a second to be over: the last
-// push is read and acknowledged, and the one under way before it.
+// Where every client acknowledges, no endpoint waits for a full second: only for the last
+// push, and the one under way before it, to be read and acknowledged.
 func TestFarewellsEndWithTheLastAcknowledgement(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		steps := drawSteps().Draw(rt, "steps")

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// poll asks for web over REST and holds the answer, "" for not modified, against
-// want. It returns the version that the poller holds then.
+// poll asks for web over REST and compares the answer, "" for not modified, with want. It
+// returns the version that the poller has then.
 func (s *Server) poll(t *testing.T, version, want string) string {
 	t.Helper()
 	w := post(s.ServeRESTv3, pollBody(version, "web"))
@@ -100,7 +100,7 @@ func TestAPollerThatIsNewIsToldOfNobodyWhoHasGone(t *testing.T) {
 	})
 }
 
-// What it holds is unknown here, and may be what was before.
+// The version of the poller is unknown here, and may be older.
 func TestAPollerThatComesFromAnotherServerIsTold(t *testing.T) {
 	withPoller(t, func(t *testing.T, s *Server, _ string) {
 		version := s.poll(t, "0123456789abcdef", "web: "+hostA+" leaves, "+hostB)
@@ -146,7 +146,7 @@ func TestAPollThatAcknowledgesIsHeardAtOnce(t *testing.T) {
 				return false
 			}
 		}
-		heard() // that it is there, and that it is to be told
+		heard() // drains the signals so far
 		version = s.poll(t, version, "web: "+hostA+" leaves, "+hostB)
 		heard()
 		version = s.poll(t, version, "web: "+hostB)

@@ -176,8 +176,8 @@ func TestAClientThatComesInBetweenIsWaitedForToo(t *testing.T) {
 	})
 }
 
-// stillLeaves fails the test if a host that is leaving goes though some client has
-// not acknowledged it.
+// stillLeaves fails the test if a leaving endpoint is removed though some client has not
+// acknowledged that it leaves.
 func (s *Server) stillLeaves(t *testing.T, name, want string) {
 	t.Helper()
 	time.Sleep(10 * ackedTogether)

@@ -17,7 +17,7 @@ func silent() *Server {
 	return s
 }
 
-// assigns holds the assignment of web against want.
+// assigns compares the assignment of web with want.
 func (s *Server) assigns(t *testing.T, when, want string) {
 	t.Helper()
 	synctest.Wait()

@@ -36,11 +36,11 @@ const (
 
 var errIncomplete = errors.New("too many incomplete messages on one connection")
 
-// metered has the connections of a gRPC server read through a meter.
+// metered makes a gRPC server read its connections through a meter.
 type metered struct {
 	credentials.TransportCredentials
 	room    *budget.Budget
-	refused func() // is told of each connection that found no room
+	refused func() // called for each connection that found no room
 }
 
 // ServerHandshake implements credentials.TransportCredentials.
@@ -87,10 +87,10 @@ type dataFrame struct {
 	pad    int
 }
 
-// message is what has come of one so far.
+// message is the part of a message that has arrived so far.
 type message struct {
 	head  []byte
-	left  int   // bytes that are yet to come; only with the whole head
+	left  int   // bytes that are missing; only with the whole head
 	taken int64 // of the budget
 }
 
@@ -154,7 +154,7 @@ func (m *meter) give(n int64) {
 	}
 }
 
-// follow reads on in the frames.
+// follow continues to read the frames.
 func (m *meter) follow(b []byte) error {
 	for len(b) > 0 {
 		switch {
@@ -198,7 +198,7 @@ func (m *meter) begin() {
 	}
 }
 
-// payload reads on in the payload of a frame with data, and returns how much it read.
+// payload continues to read the payload of a DATA frame, and returns how much it read.
 func (m *meter) payload(b []byte) (int, error) {
 	f := &m.frame
 	if f.padded {
@@ -223,7 +223,7 @@ func (m *meter) payload(b []byte) (int, error) {
 	return n, nil
 }
 
-// end is that of a frame.
+// end is called at the end of a frame.
 func (m *meter) end() {
 	if m.frame.flags&flagEnd != 0 {
 		m.forget(m.frame.stream)
@@ -231,7 +231,7 @@ func (m *meter) end() {
 	m.frame.left = 0
 }
 
-// data reads on in the messages of a stream.
+// data continues to read the messages of a stream.
 func (m *meter) data(stream uint32, b []byte) error {
 	msg := m.messages[stream]
 	for len(b) > 0 {

@@ -103,7 +103,7 @@ func TestPartsOfLargeMessagesCountUntilTheyAreComplete(t *testing.T) {
 	}
 }
 
-// FuzzFrames: whatever is sent, the meter passes it on and keeps nothing.
+// FuzzFrames checks that the meter passes on what is sent, and keeps nothing.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte(http2.ClientPreface), uint64(1))
 	f.Add(append([]byte(http2.ClientPreface), 0, 0, 9, 0, 8, 0, 0, 0, 1, 3, 0, 0, 255, 255, 0, 0, 0, 0), uint64(2))

@@ -28,7 +28,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what must come.
+// patience bounds every wait of a test.
 const patience = 10 * time.Second
 
 // host is a healthy self-registered host.
@@ -47,7 +47,7 @@ func service(name string, addrs ...string) registry.Service {
 	return s
 }
 
-// crowd is a service of n hosts, the first of which has a weight.
+// crowd is a service of n endpoints, the first of which has a weight.
 func crowd(n int, weight uint32) registry.Service {
 	s := registry.Service{Name: "crowd"}
 	for i := range n {
@@ -268,8 +268,8 @@ func (r *reply) addAssignment(cla *endpointv3.ClusterLoadAssignment) {
 	r.hosts[cla.GetClusterName()] = addrs
 }
 
-// next receives a reply and holds it against the nonce, which counts the replies
-// of a stream and so tells that none came in between, and against the hosts, as
+// next receives a reply and compares it with the nonce, which counts the replies of a
+// stream and so shows that there was none in between, and with the endpoints, as
 // "name: address, address", sorted.
 func next(t *testing.T, c subscriber, nonce string, want ...string) reply {
 	t.Helper()

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// A poll that finds nothing new waits for news instead of being answered at once,
-// where its client says how long it waits: Envoy does, by its request_timeout. Half of
-// that is left to the network and to whoever is slow.
+// A poll that finds nothing new waits for a change instead of being answered at once,
+// where its client announces its timeout: Envoy does, with its request_timeout. Half of
+// that is left for the network and for slow processes.
 const (
 	expectedHeader = "X-Envoy-Expected-Rq-Timeout-Ms"
 	minExpected    = 100                   // ms; it makes no sense to hold for less
 	maxHold        = 5 * time.Second       // within the time-outs of the HTTP server
-	endTogether    = 50 * time.Millisecond // to wake up is what costs most of a poll
+	endTogether    = 50 * time.Millisecond // waking up is the largest cost of a poll
 )
 
 // holdTime is how long a poll with this header may be held; 0 for not at all.
@@ -26,9 +26,9 @@ func holdTime(h http.Header) time.Duration {
 	return time.Duration(min(ms, 2*maxHold.Milliseconds())) * time.Millisecond / 2
 }
 
-// hold holds a poll whose client has what is current, and reports whether there is
-// news. It does not hold one of several names, whose versions are not told, nor more of
-// one address than it may.
+// hold holds a poll whose client has what is current, and reports whether that has
+// changed. It does not hold a poll for several names, whose single versions are unknown,
+// nor more than MaxHeld of one address.
 func (s *Server) hold(ctx context.Context, c *client, names []string, version string, most time.Duration) bool {
 	if most == 0 || len(names) != 1 || !s.clients.hold(c, s.opts.MaxHeld) {
 		return false
@@ -37,8 +37,8 @@ func (s *Server) hold(ctx context.Context, c *client, names []string, version st
 	return s.await(ctx, names, version, most)
 }
 
-// await waits until the one name has another version, the time is over, the client goes
-// away, or polls are no longer held. It reports whether the version is another one.
+// await waits until the one name has another version, the time is over, the client
+// disconnects, or polls are no longer held. It reports whether the version is another one.
 func (s *Server) await(ctx context.Context, names []string, version string, most time.Duration) bool {
 	news := make(chan struct{})
 	w := &watcher{names: listOf(names), hasCurrent: func(uint64, []item) {}, advance: func(string, string, uint64) bool { return true }, stale: make(map[string]struct{})}
@@ -57,11 +57,11 @@ func (s *Server) await(ctx context.Context, names []string, version string, most
 	return false
 }
 
-// EndHolds has the polls answered that are held, and holds no further one: the HTTP
-// server that serves them is about to stop. It may be called any number of times.
+// EndHolds makes the Server answer the polls that are held, and hold no further one: the
+// HTTP server that serves them is about to stop. It may be called any number of times.
 func (s *Server) EndHolds() { s.endHolds.Do(func() { close(s.holdless) }) }
 
-// hold counts a poll of c in that is held; false when there are most of its address.
+// hold counts a held poll of c; false when its address has most of them already.
 func (t *clients) hold(c *client, most int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -73,7 +73,7 @@ func (t *clients) hold(c *client, most int) bool {
 	return true
 }
 
-// release counts it out: its client is waited for from now on.
+// release ends that: the next poll of the client is expected from now on.
 func (t *clients) release(c *client, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// More of one address would take up its connections.
+// More polls of one address would use up its connections.
 func TestAnAddressHasSoManyHeldPolls(t *testing.T) {
 	holding(t, Options{MaxHeld: 2}, func(t *testing.T, s *Server, version string) {
 		first, second := sends(s, "1000", pollBody(version, "web")), sends(s, "1000", pollBody(version, "web"))
@@ -47,7 +47,7 @@ func TestAnIPv6NetworkHasSoManyHeldPolls(t *testing.T) {
 	})
 }
 
-// An Envoy's poll says all about itself, which is not kept while it is held.
+// An Envoy's poll describes the whole Envoy, which is not kept while the poll is held.
 func TestAHeldPollTakesLittleMemory(t *testing.T) {
 	const polls, each = 10, 77_000 // bytes
 	s := abrupt(Options{})
@@ -85,7 +85,7 @@ func inUse() int {
 	return int(m.HeapAlloc)
 }
 
-// How long a poll is held says nothing of how often its client polls.
+// How long a poll is held does not affect how often its client is expected to poll.
 func TestAPollerThatIsHeldIsThereAndItsPaceIsItsOwn(t *testing.T) {
 	holding(t, Options{}, func(t *testing.T, s *Server, version string) {
 		here := func() bool { return len(s.Clients()) == 1 }

@@ -20,7 +20,7 @@ type awaited struct {
 	recorder *httptest.ResponseRecorder
 }
 
-// sends polls as a client does that waits for so long.
+// sends polls as a client with this timeout does.
 func sends(s *Server, expected, body string) *awaited {
 	return sendsFrom("127.0.0.1:5000", s, expected, body)
 }
@@ -41,7 +41,7 @@ func sendsFrom(address string, s *Server, expected, body string) *awaited {
 	return a
 }
 
-// held reports whether the poll is unanswered once nothing happens any more.
+// held reports whether the poll is unanswered once all goroutines wait.
 func (a *awaited) held() bool {
 	synctest.Wait()
 	select {
@@ -52,7 +52,7 @@ func (a *awaited) held() bool {
 	}
 }
 
-// says is what it is answered with, and when: at once, or after how long.
+// says returns the answer, and when it came: at once, or after how long.
 func (a *awaited) says() string {
 	began := time.Now()
 	<-a.answered
@@ -93,7 +93,7 @@ func holding(t *testing.T, opts Options, test func(t *testing.T, s *Server, vers
 	})
 }
 
-// updates makes one after the other what is served, faster than a held poll can look.
+// updates serves one after the other, faster than a held poll can look.
 func (s *Server) updates(web ...registry.Service) {
 	s.clients.mu.Lock() // of who was held and is about to look again
 	defer s.clients.mu.Unlock()
@@ -197,7 +197,7 @@ func TestAHeldPollIsLoggedOnce(t *testing.T) {
 	})
 }
 
-// It is not served, and its client knows.
+// The service has no endpoint, and the client knows that.
 func TestAPollForNobodyIsHeldUntilSomebodyServes(t *testing.T) {
 	holding(t, Options{}, func(t *testing.T, s *Server, _ string) {
 		version, _ := decodeV3(t, post(s.ServeRESTv3, pollBody("", "new")))

@@ -31,7 +31,7 @@ func (t *clients) connected(known uint64, now time.Time) ([]Client, uint64) {
 	if revision == known {
 		return nil, known
 	}
-	list, acks := t.views(now) // who comes meanwhile is in it, and makes it be asked for once more
+	list, acks := t.views(now) // a client that connects meanwhile is in it, and changes the revision
 	for i := range list {
 		list[i].NACK = acks[i].refusal()
 	}

@@ -14,12 +14,12 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// What a request says.
+// The kinds of requests in the log.
 const (
-	verdictSubscribe = "subscribe" // asks, and judges no response
+	verdictSubscribe = "subscribe" // neither accepts nor rejects a response
 	verdictACK       = "ack"
 	verdictNACK      = "nack"
-	verdictPoll      = "poll" // over REST, where the version alone says what was accepted
+	verdictPoll      = "poll" // over REST, where only the version tells what was accepted
 )
 
 // maxLogged is how many names of a request are logged.
@@ -35,12 +35,12 @@ type request struct {
 	version   string
 	verdict   string
 	reason    string // of a NACK
-	repeated  bool   // says nothing new
-	silenced  bool   // the client has said much lately
+	repeated  bool   // the same as the request before it
+	silenced  bool   // the client has sent too many lately
 	leftOut   int    // requests before it that were silenced
 }
 
-// digest is equal for requests of one client that say the same.
+// digest is equal for requests of one client with the same content.
 func (r request) digest() uint64 {
 	h := fnv.New64a()
 	for _, list := range [][]string{{r.version, r.verdict, r.reason}, r.names, r.dropped} {
@@ -53,8 +53,8 @@ func (r request) digest() uint64 {
 	return h.Sum64()
 }
 
-// logRequest logs a discovery request, at debug level one that says the same again, or is
-// one of too many.
+// logRequest logs a discovery request; at debug level if it repeats the one before, or is
+// one too many.
 func (s *Server) logRequest(r request) {
 	level := slog.LevelInfo
 	if r.repeated || r.silenced {
@@ -90,8 +90,8 @@ func firstFew(names []string) []string {
 	return few
 }
 
-// libraryLogger takes go-control-plane's lines. What it calls info is the
-// ordinary run of the protocol.
+// libraryLogger logs go-control-plane's lines. Its info lines are about the normal course
+// of the protocol, so they are logged at debug level.
 func libraryLogger(l *slog.Logger) log.Logger {
 	return log.LoggerFuncs{
 		DebugFunc: func(f string, args ...any) { l.Debug(fmt.Sprintf(f, args...)) },
@@ -101,7 +101,7 @@ func libraryLogger(l *slog.Logger) log.Logger {
 	}
 }
 
-// linesASecond are logged of one client's requests.
+// linesASecond is how many requests of one client are logged at info level, per second.
 const linesASecond = 10
 
 // logLines bounds what is logged of one client.
@@ -125,8 +125,8 @@ func (l *logLines) spend(now time.Time) (silenced bool, leftOut int) {
 	return false, leftOut
 }
 
-// What is logged of the clients of one address, who may come and go: an Envoy without ADS
-// opens a stream for each of its clusters, a thousand at once.
+// The bounds of what is logged of one address, whose clients may reconnect under other
+// names: an Envoy without ADS opens a stream for each of its clusters, a thousand at once.
 const (
 	addressLines   = 50 // a second
 	addressBurst   = 2000
@@ -139,7 +139,7 @@ type addressLog struct {
 	leftOut int // since the last line that was logged
 }
 
-// addressLogs bound each. They have no lock.
+// addressLogs bounds what is logged, by address. It has no lock.
 type addressLogs map[netip.Addr]*addressLog
 
 // spend reports whether a line of an address is one too many, and if not, how many were
@@ -164,7 +164,7 @@ func (a addressLogs) spend(from netip.Addr, now time.Time) (silenced bool, leftO
 	return false, leftOut
 }
 
-// logRefusal logs, as one client's requests are bounded, what all clients are refused.
+// logRefusal logs a refusal. All clients together share the bound of one client's requests.
 func (s *Server) logRefusal(level slog.Level, message string, attrs ...any) {
 	s.refusing.Lock()
 	silenced, leftOut := s.refusals.spend(time.Now())

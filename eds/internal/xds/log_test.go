@@ -73,7 +73,7 @@ func TestANodeThatCannotBeWrittenDownIsRefused(t *testing.T) {
 	}
 }
 
-// Whoever opens a stream, or polls for other names, is another client each time.
+// Each new stream, and each poll for other names, is another client.
 func TestWhatIsLoggedOfAnAddressIsBounded(t *testing.T) {
 	clients, start := newClients(10, 10), time.Now()
 	say := func(peer string, n int, at time.Duration) (logged, leftOut int) {

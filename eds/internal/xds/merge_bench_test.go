@@ -34,8 +34,8 @@ func fleetOf(n int) registry.Input {
 const mergeMost = 2 * time.Millisecond
 
 // BenchmarkMergeToBytes is what it takes from one of 10,000 members announcing
-// another weight to the bytes that every Envoy of its service is sent: the decision,
-// the hand-over, and the encoding.
+// another weight to the bytes that every Envoy of its service is sent: registry.Decide,
+// Update, and the encoding.
 func BenchmarkMergeToBytes(b *testing.B) {
 	in := fleetOf(10_000)
 	r, s := registry.New(registry.Options{}), New(Options{})

@@ -11,7 +11,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 )
 
-// loadAssignment is what encode is to encode.
+// loadAssignment is the message that encode must encode.
 func loadAssignment(name string, hosts []served) *endpointv3.ClusterLoadAssignment {
 	byLocality := make(map[fleet.Locality][]served)
 	for _, h := range hosts {

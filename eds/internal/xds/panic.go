@@ -10,7 +10,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/internal/panics"
 )
 
-// errPanicked ends a stream whose handler panicked; its client comes back.
+// errPanicked ends a stream whose handler panicked; its client reconnects.
 var errPanicked = status.Error(codes.Internal, "internal error: the log of this EDS server has the cause")
 
 // catchStream makes a panic end its stream only: gRPC would let it end the process.

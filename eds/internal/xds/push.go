@@ -13,8 +13,8 @@ type push struct {
 	assignments []*assignment
 }
 
-// choose makes what form makes of each resource the assignments, and seals them. It is
-// not called with the cache locked.
+// choose sets the assignments to what form returns for each resource, and seals them. Do
+// not call it with the cache locked.
 func (p *push) choose(form func(*resource) *assignment) {
 	p.assignments = make([]*assignment, len(p.resources))
 	for i, r := range p.resources {
@@ -23,8 +23,8 @@ func (p *push) choose(form func(*resource) *assignment) {
 	p.seal()
 }
 
-// seal sorts the assignments by name, encodes those that nobody has, and gives p
-// its version.
+// seal sorts the assignments by name, encodes those that are not encoded yet, and sets
+// the version.
 func (p *push) seal() {
 	slices.SortFunc(p.assignments, func(a, b *assignment) int { return strings.Compare(a.name, b.name) })
 	p.version = combinedVersion(p.assignments)
@@ -40,7 +40,7 @@ func (p push) err() error {
 	return nil
 }
 
-// combinedVersion names the content of several assignments. That of one is its
+// combinedVersion identifies the content of several assignments. That of one is its
 // own, so that an operator sees the same version on every transport.
 func combinedVersion(as []*assignment) string {
 	if len(as) == 1 {

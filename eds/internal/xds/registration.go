@@ -23,8 +23,8 @@ type registeredTags struct {
 }
 
 // ServeRegistration answers GET /v1/registration/{service}: 200 with the hosts
-// that serve it, none for a service that is not there; 503 until the pool has
-// settled. Weights are told as they are; v1 defines them from 1 to 100
+// that serve it, none for an unknown service; 503 until the pool has settled.
+// Weights are not scaled, though v1 defines them from 1 to 100
 // (Envoy 1.8, api-v1/cluster_manager/sds).
 func (s *Server) ServeRegistration(w http.ResponseWriter, r *http.Request, service string) {
 	id, err := s.named(r.TLS)

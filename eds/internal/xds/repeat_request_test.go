@@ -6,8 +6,8 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 )
 
-// Envoy says the same again, with the nonce that it acknowledged, when a cluster needs
-// its endpoints once more.
+// Envoy repeats a request, with the nonce that it acknowledged, when a cluster needs its
+// endpoints again.
 func TestARepeatedRequestIsAnsweredAndAVerdictIsNot(t *testing.T) {
 	for name, open := range map[string]func(*testing.T, *running) *sotwClient{
 		TransportEDS: func(t *testing.T, s *running) *sotwClient { return openEDS(t, s.conn) },
@@ -77,8 +77,7 @@ func TestARequestWithoutNamesAsksForNothing(t *testing.T) {
 	})
 }
 
-// What a client of all services has met does not count for it any more once it asks for
-// one service.
+// What a wildcard client has received no longer counts once it asks for one service.
 func TestAClientThatGivesUpTheWildcardIsWaitedForNoMore(t *testing.T) {
 	give := map[string]func(subscriber){
 		TransportADS: func(c subscriber) { c.subscribe("web") },
@@ -106,7 +105,7 @@ func TestAClientThatGivesUpTheWildcardIsWaitedForNoMore(t *testing.T) {
 	}
 }
 
-// Nobody has to know of a name in order to give it up.
+// Unsubscribing from a name that was never subscribed is not an error.
 func TestNamesThatWereNeverAskedForMayBeGivenUp(t *testing.T) {
 	s := start(t, Options{})
 	s.Update(settled(service("web", hostA)))

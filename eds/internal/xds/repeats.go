@@ -15,21 +15,21 @@ const (
 	maxRepeatSize = 1024 // bytes of names, version and node id
 )
 
-// repeats are the polls of late, decoded. An Envoy that learned nothing new says the
-// same again with each poll, and most of that is about itself: to decode it costs more
-// than all the rest of the answer.
+// repeats are recent polls, decoded. An Envoy that received nothing new repeats its
+// request with each poll, and most of that is about itself: decoding it costs more than
+// all the rest of the answer.
 type repeats struct {
 	mu    sync.Mutex
-	polls map[poll]*discoveryv3.DiscoveryRequest // nobody writes to them
+	polls map[poll]*discoveryv3.DiscoveryRequest // read-only
 }
 
-// poll is what was said, by its digest, and to which version of the API.
+// poll identifies a request: the digest of its body, and the version of the API.
 type poll struct {
 	typeURL string
 	digest  [sha256.Size]byte
 }
 
-// decode is decodePoll.
+// decode is decodePoll with a cache. What it returns is read-only.
 func (r *repeats) decode(body []byte, typeURL string) (*discoveryv3.DiscoveryRequest, error) {
 	key := poll{typeURL, sha256.Sum256(body)}
 	if req := r.find(key); req != nil {
@@ -64,7 +64,7 @@ func (r *repeats) keep(key poll, req *discoveryv3.DiscoveryRequest) {
 	shared(kept.ResourceNames)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.polls == nil || len(r.polls) == maxRepeats { // those that are still said come again
+	if r.polls == nil || len(r.polls) == maxRepeats { // those that are still in use return with the next polls
 		r.polls = make(map[poll]*discoveryv3.DiscoveryRequest)
 	}
 	r.polls[key] = kept

@@ -13,8 +13,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// What is kept of a request besides its names, in bytes: versions and nonces that are
-// longer are none of this server's, and compare as such.
+// What is kept of a request besides its names, in bytes: longer versions and
+// nonces are not from this server, and compare as such.
 const (
 	maxTypeURL = 256
 	maxVersion = 256
@@ -28,8 +28,8 @@ const (
 	fieldMessage protowire.Number = 2 // of Status
 )
 
-// fields are those of a request that are read. All others are passed over: a client may
-// send them in any number, and an empty message takes 2 bytes there and 100 here.
+// fields are the fields of a request that are read. All others are skipped: a client may
+// send them in any number, and an empty message takes 2 bytes on the wire and 100 in memory.
 type fields struct {
 	node, refusal protowire.Number
 	texts         []protowire.Number
@@ -41,8 +41,8 @@ var (
 	deltaFields = fields{node: 1, refusal: 7, texts: []protowire.Number{2, 6}, lists: []protowire.Number{3, 4, 5}}
 )
 
-// requestReader returns what reads a request into v, nil where v is none. Of each list
-// one more than most is read: enough to be refused.
+// requestReader returns a function that reads a request into v; nil if v is not a request.
+// Of each list one more name than most is read: enough to be refused.
 //
 // Of a node only the id is read. Envoy's lists each of its 500 extensions: 150 KB in
 // memory for each stream, which go-control-plane would keep for as long as it lasts.
@@ -65,14 +65,14 @@ func requestReader(v any, most int) func([]byte) error {
 	}
 }
 
-// trim cuts what a client may make as long as it likes, and go-control-plane keeps until
-// its next request: this is the one list of what is kept.
+// trim cuts the fields that a client may make of any length, and that go-control-plane
+// keeps until the next request: this is the only list of what is kept.
 func trim(r *discoveryv3.DiscoveryRequest) {
 	r.VersionInfo, r.ResponseNonce, r.TypeUrl = clip(r.VersionInfo, maxVersion), clip(r.ResponseNonce, maxNonce), clip(r.TypeUrl, maxTypeURL+1)
 	r.ProtoReflect().SetUnknown(nil)
 }
 
-// trimDelta does so for delta.
+// trimDelta is trim for delta.
 func trimDelta(r *discoveryv3.DeltaDiscoveryRequest) {
 	r.ResponseNonce, r.TypeUrl = clip(r.ResponseNonce, maxNonce), clip(r.TypeUrl, maxTypeURL+1)
 	for name, version := range r.InitialResourceVersions {

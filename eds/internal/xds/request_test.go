@@ -93,8 +93,8 @@ func reread(t *testing.T, in, out proto.Message) {
 	must(t, newCodec(DefaultMaxNames).Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, out))
 }
 
-// A request is read as protobuf reads it, but for its node and for what is cut: whatever
-// is refused or accepted outside of it stays so.
+// A request is read as protobuf reads it, except for its node and for what is cut: what
+// protobuf refuses or accepts elsewhere stays so.
 func FuzzRequestsAreReadAsProtobufWould(f *testing.F) {
 	node := &corev3.Node{Id: "a", Cluster: "b", Extensions: []*corev3.Extension{{Name: "c"}}}
 	for _, m := range []proto.Message{
@@ -137,7 +137,7 @@ func FuzzRequestsAreReadAsProtobufWould(f *testing.F) {
 	})
 }
 
-// cut is what is read of a refusal.
+// cut is the part of a refusal that is read.
 func cut(d *rpcstatus.Status) *rpcstatus.Status {
 	if d == nil {
 		return nil
@@ -177,7 +177,7 @@ func TestNoRequestTakesManyTimesItsBytes(t *testing.T) {
 	}
 }
 
-// Under the wildcard each name that is let go of is answered.
+// With the wildcard each name that is unsubscribed is answered.
 func TestNamesThatAreLetGoOfAreBounded(t *testing.T) {
 	s := start(t, Options{MaxNames: 10, MaxNameBytes: 100})
 	s.Update(settled())

@@ -8,19 +8,19 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 )
 
-// departure is a host on its way out.
+// departure is an endpoint that is leaving or has left.
 type departure struct {
 	registry.Host
-	dead  bool   // does not answer, or not well
+	dead  bool   // does not answer, or is unhealthy
 	seq   uint64 // of the push that says so; 0 until it is about to be made
 	until time.Time
 }
 
-// old reports whether nobody is told of d any more.
+// old reports whether d is no longer sent to any client.
 func (d departure) old(now time.Time) bool { return now.Sub(d.until) > goneFor }
 
-// resource is what is served under a name: an assignment, and who left it lately. It
-// does not change.
+// resource is what is served under a name: an assignment, and the endpoints that left it
+// lately. It does not change.
 type resource struct {
 	*assignment             // of those that stay
 	leaving     []departure // sorted by seq; some stream may not have acknowledged it
@@ -30,7 +30,7 @@ type resource struct {
 	steps map[uint64]*assignment // what after made, by the first departure in it
 }
 
-// nothing is the resource of a service that nobody serves.
+// nothing is the resource of a service without endpoints.
 func nothing(name string) *resource { return &resource{assignment: empty(name)} }
 
 // build returns the resource of a service, the one it has if nothing changed.
@@ -50,7 +50,7 @@ func (s *serving) build() *resource {
 	return r
 }
 
-// same reports whether r and o say the same to every stream.
+// same reports whether every stream receives the same from r as from o.
 func (r *resource) same(o *resource) bool {
 	return r.assignment.same(o.assignment) && slices.EqualFunc(r.leaving, o.leaving, func(a, b departure) bool {
 		return a.seq == b.seq && a.Addr == b.Addr && a.ID == b.ID
@@ -58,7 +58,7 @@ func (r *resource) same(o *resource) bool {
 }
 
 // after is what a stream is sent whose client has acknowledged what was current at seq:
-// the hosts that left since are in it, as unhealthy.
+// the endpoints that left since are in it, as unhealthy.
 func (r *resource) after(seq uint64) *assignment {
 	i := slices.IndexFunc(r.leaving, func(d departure) bool { return d.seq > seq })
 	if i < 0 {
@@ -77,7 +77,7 @@ func (r *resource) after(seq uint64) *assignment {
 	return r.steps[first]
 }
 
-// missed is what a poller is sent that holds what was current at seq.
+// missed is what a poller receives that has what was current at seq.
 func (r *resource) missed(seq uint64, now time.Time) *assignment {
 	return r.with(slices.DeleteFunc(slices.Concat(r.gone, r.leaving), func(d departure) bool { return d.seq <= seq || d.old(now) }))
 }

@@ -44,9 +44,9 @@ var (
 )
 
 // ServeRESTv3 answers POST /v3/discovery:endpoints: a DiscoveryRequest as JSON,
-// answered with the services that it names, with 304 when its version_info is the
-// current one and stays so for as long as the poll may be held, with 503 until the
-// pool has settled, else with an error that says what is wrong.
+// with 200 and the services that it names; with 304 when its version_info is the current
+// one and stays so for as long as the poll may be held; with 503 until the pool has
+// settled; else with an error.
 func (s *Server) ServeRESTv3(w http.ResponseWriter, r *http.Request) { s.serveREST(w, r, flavorV3) }
 
 // ServeRESTv2 answers POST /v2/discovery:endpoints, the same with the type URL of
@@ -86,9 +86,9 @@ func (s *Server) serveREST(w http.ResponseWriter, r *http.Request, f flavor) {
 	}
 }
 
-// polled notes and logs a poll, and returns what it is answered with and whether that
-// may be told. One that finds nothing new may be held for so long. Nobody keeps req
-// meanwhile: an Envoy's says all about itself, 77 KB of JSON.
+// polled notes and logs a poll, and returns the answer and whether it may be sent. A poll
+// that finds nothing new is held for at most hold. req is not kept meanwhile: an Envoy's
+// describes the whole Envoy, in 77 KB of JSON.
 func (s *Server) polled(ctx context.Context, c *client, req *discoveryv3.DiscoveryRequest, hold time.Duration) (current push, settled bool) {
 	names, version := req.GetResourceNames(), req.GetVersionInfo()
 	c.acks.subscribe(names)
@@ -100,8 +100,8 @@ func (s *Server) polled(ctx context.Context, c *client, req *discoveryv3.Discove
 	return current, settled
 }
 
-// answer returns what a poll for names is answered with as things are; it notes that
-// the client holds version, and what it is about to be told.
+// answer returns the current answer to a poll for names. It notes that the client has
+// version, and what it is about to receive.
 func (s *Server) answer(c *client, names []string, version string) (current push, settled bool) {
 	claim := version
 	if c.acks.knows(version) {
@@ -112,9 +112,9 @@ func (s *Server) answer(c *client, names []string, version string) (current push
 		return current, false
 	}
 	if c.acks.reported(version, current.as("")) {
-		s.move() // no farewell waits for a poll
+		s.move() // leaving endpoints do not wait for polls: no lookSoon
 	}
-	if version != "" && version != current.version { // it holds something older
+	if version != "" && version != current.version { // the client has something older
 		now := time.Now()
 		current.choose(func(r *resource) *assignment { return r.missed(c.acks.since(r.name), now) })
 	}
@@ -132,7 +132,7 @@ func (s *Server) heard(c *client, req *discoveryv3.DiscoveryRequest, current pus
 	s.logRequest(s.clients.heard(c, r, time.Now()))
 }
 
-// poller says who polls, from what the request tells.
+// poller returns which REST client sent a request.
 func (f flavor) poller(req *discoveryv3.DiscoveryRequest, address string) poller {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -145,8 +145,8 @@ func (f flavor) poller(req *discoveryv3.DiscoveryRequest, address string) poller
 	}
 }
 
-// readPoll reads a poll while there is room for its body; with an error it says which
-// status fits.
+// readPoll reads a poll, once there is room for its body. With an error it returns the
+// status of the answer.
 func (s *Server) readPoll(w http.ResponseWriter, r *http.Request, typeURL string) (req *discoveryv3.DiscoveryRequest, status int, err error) {
 	if ct := r.Header.Get("Content-Type"); ct != "" && ct != "application/json" {
 		if mediaType, _, err := mime.ParseMediaType(ct); err != nil || mediaType != "application/json" {
@@ -172,7 +172,7 @@ func (s *Server) readPoll(w http.ResponseWriter, r *http.Request, typeURL string
 
 func readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int, err error) {
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyWait)) // not every test can
+	_ = control.SetReadDeadline(time.Now().Add(bodyWait)) // fails in tests without a connection
 	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	_ = control.SetReadDeadline(time.Time{}) // or a poll that is held would end with it
 	var tooLarge *http.MaxBytesError
@@ -188,7 +188,7 @@ func readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int, 
 }
 
 // pollRequest is what is read of a DiscoveryRequest as JSON, with fields in either of
-// their spellings (ProtoJSON). All else is passed over: an Envoy's node has 500 extensions,
+// their spellings (ProtoJSON). All else is skipped: an Envoy's node has 500 extensions,
 // and a tree of them takes many times the bytes of the body.
 type pollRequest struct {
 	Version  string    `json:"version_info"`
@@ -242,8 +242,8 @@ type pollNACK struct {
 	Message string `json:"message"`
 }
 
-// decodePoll reads a DiscoveryRequest, from an Envoy of any age: fields that are
-// unknown here, be they new or long gone, mean nothing. Its names are sorted and
+// decodePoll reads a DiscoveryRequest, from an Envoy of any version: unknown
+// fields, new or obsolete, are ignored. Its names are sorted and
 // without repeats, at least one.
 func decodePoll(body []byte, typeURL string) (*discoveryv3.DiscoveryRequest, error) {
 	var read pollRequest
@@ -315,7 +315,7 @@ func writeJSON(w http.ResponseWriter, encode func() ([][]byte, error)) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(size))
 	for _, b := range pieces {
-		if _, err := w.Write(b); err != nil { // a client that went away needs no answer
+		if _, err := w.Write(b); err != nil { // the client has disconnected
 			return
 		}
 	}

@@ -300,8 +300,8 @@ func TestPollsAreLoggedOnceAndRepeatsAtDebug(t *testing.T) {
 func FuzzRESTv3(f *testing.F) { fuzzPoll(f, typeV3) }
 func FuzzRESTv2(f *testing.F) { fuzzPoll(f, typeV2) }
 
-// fuzzPoll holds the decoder to what the rest of the code relies on, and the
-// whole path to answers that are JSON.
+// fuzzPoll checks that the decoder returns what the rest of the code relies on, and that
+// all answers are JSON.
 func fuzzPoll(f *testing.F, typeURL string) {
 	for _, seed := range []string{
 		pollBody("", "web"), pollBody("x", "a", "b", "a"), pollBody("", "*"), pollBody("", ""),

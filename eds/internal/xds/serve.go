@@ -41,16 +41,16 @@ const (
 	maxHeaders    = 64 << 10 // bytes of a stream's; Envoy sends less than 1 KiB
 )
 
-// What a request may hold: with its first one a client that reconnects over delta says
-// each name twice, once with the version that it holds.
+// What a request may contain: in its first one a client that reconnects over delta sends
+// each name twice, once with the version that it has.
 const (
 	nodeRoom    = 1 << 20 // bytes; Envoy's node, with 500 extensions, takes 50 KB
 	versionRoom = 64
 	fieldRoom   = 16 // of a name and of a version
 )
 
-// requestSize is the most bytes that a request of so many names, of so many bytes, may
-// have.
+// requestSize is the maximum size of a request, in bytes, with this number of names and
+// bytes of names.
 func requestSize(names, size int) int { return nodeRoom + 2*size + names*(versionRoom+2*fieldRoom) }
 
 // Serve serves gRPC on lis until ctx ends, and closes lis. It returns once every
@@ -181,9 +181,9 @@ func (s *Server) serveStream(ctx context.Context, transport, typeURL string, han
 // errCutExpired ends a stream whose client's certificate has ended, if Options say so.
 var errCutExpired = status.Error(codes.Unauthenticated, "the client certificate has expired")
 
-// expires has c marked once its certificate has ended. Its stream stays, unless Options
+// expires marks c once its certificate has ended. Its stream stays, unless Options
 // say otherwise: an Envoy reads its certificate only as it starts, and one that is cut off
-// is left with what it has.
+// receives no more changes.
 func (s *Server) expires(ctx context.Context, c *client, end time.Time) *time.Timer {
 	return time.AfterFunc(time.Until(end), func() {
 		node := s.clients.expire(c, end)
@@ -194,22 +194,21 @@ func (s *Server) expires(ctx context.Context, c *client, end time.Time) *time.Ti
 	})
 }
 
-// cutKey is of the function in a stream's context that ends it.
+// cutKey is the key of the function in a stream's context that ends the stream.
 type cutKey struct{}
 
-// end forgets a stream; one that the client did not close itself broke.
+// end forgets a stream; one that the client did not close counts as broken.
 func (s *Server) end(st *stream) {
 	s.cache.forget(st.watcher)
 	s.clients.close(st.client, !st.closed.Load(), time.Now())
 	s.lookSoon()
 }
 
-// maxOtherStreams are open at once of health and of reflection, a quarter of them of one
-// address. They wait for nothing but changes of health.
+// maxOtherStreams bounds the open streams of health and reflection; one address may have a
+// quarter of them. Such streams only wait for changes of health.
 const maxOtherStreams = 1000
 
-// boundOthers bounds the streams that are not of discovery, which the table of clients
-// bounds.
+// boundOthers bounds all streams but those of discovery, which the table of clients bounds.
 func (s *Server) boundOthers() grpc.StreamServerInterceptor {
 	discovery := []string{"/envoy.service.endpoint.v3.EndpointDiscoveryService/", "/envoy.service.discovery.v3.AggregatedDiscoveryService/"}
 	room := budget.New(budget.Options{Total: maxOtherStreams, Waiting: maxOtherStreams})
@@ -228,8 +227,8 @@ func (s *Server) boundOthers() grpc.StreamServerInterceptor {
 	}
 }
 
-// endWith makes streams end with ctx too, of whatever service they are: health
-// and reflection know of nothing but their stream's own context.
+// endWith makes the streams of every service end with ctx too: health and reflection know
+// only their stream's own context.
 func endWith(ctx context.Context) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		both, cancel := context.WithCancelCause(stream.Context())

@@ -1,9 +1,9 @@
 // Package xds serves registry snapshots to Envoys as cluster load assignments:
 // over the four EDS and ADS streams of gRPC, over REST as v3 and v2, and as the
-// v1 registration list. An assignment is encoded once and its bytes go to
-// everybody; its version is derived from its content, so that any EDS server that
-// sees the same fleet answers alike. It also knows which client has acknowledged
-// what.
+// v1 registration list. An assignment is encoded once and all clients
+// share its bytes; its version is derived from its content, so that any EDS server that
+// sees the same fleet gives the same answer. The package also keeps which client has
+// acknowledged what.
 package xds
 
 import (
@@ -35,7 +35,7 @@ const (
 	DefaultMaxHeld         = 500       // polls of one address that wait for news
 )
 
-// Options are what a Server needs.
+// Options configure a Server.
 type Options struct {
 	Logger *slog.Logger // nil logs nothing
 
@@ -49,32 +49,31 @@ type Options struct {
 
 	MaxNameBytes int // of the names in it; 0 means 1 MiB; likewise
 
-	// MaxRequestBytes bounds what there is in memory of requests that are being read, of
-	// all clients; 0 means 256 MiB. One address has a quarter of it at most. A connection
+	// MaxRequestBytes bounds the memory for requests that are being read, of all clients; 0 means 256 MiB. One address has a quarter of it at most. A connection
 	// that finds no room within 5 s is closed, a poll refused with 503.
 	MaxRequestBytes int64
 
-	// MaxHeld bounds the polls of one address that are held at a time until there is
-	// news, each with a connection of its own; 0 means 500. Past it they are answered
-	// at once.
+	// MaxHeld bounds the polls of one address that are held at a time until something
+	// changes, each on a connection of its own; 0 means 500. Further ones are answered at
+	// once.
 	MaxHeld int
 
-	// Claims is for how long after New a client is not answered about services of which
-	// it holds more endpoints than the snapshots know; 0: it is answered.
+	// Claims is for how long after New a client is not answered about services of which it
+	// has more endpoints than the snapshots; 0: it is always answered.
 	Claims time.Duration
 
 	TLS *tls.Config // of the gRPC port; nil: none
 
 	// Allows reports whether the client with an id may read a service, all of them
-	// for "*"; nil: everybody may. The id is the SPIFFE id or common name of the
-	// client's certificate, without one the node id that it says it has.
+	// for "*"; nil: every client may. The id is the SPIFFE id or common name of the
+	// client's certificate, without one the node id that it sends.
 	Allows func(id, service string) bool
 
 	// CutExpired ends streams whose client's certificate has ended. They are kept
 	// otherwise, with a warning, and shown in Clients.
 	CutExpired bool
 
-	Refused func(reason string) // called for each refusal; nil: nobody
+	Refused func(reason string) // called for each refusal; may be nil
 	Panics  panics.Catcher      // of panics in streams, each of which ends its stream
 }
 
@@ -93,7 +92,7 @@ type Server struct {
 
 	room *budget.Budget // for requests that have not been read yet
 
-	farewell time.Duration // how long a host is served as unhealthy at most; 0 for not at all
+	farewell time.Duration // how long an endpoint is served as unhealthy at most; 0 for not at all
 
 	moved latest.Signal // see Acked
 
@@ -102,20 +101,20 @@ type Server struct {
 
 	notifying sync.WaitGroup // close waits for it
 
-	departing atomic.Bool // some host is on its way out
+	departing atomic.Bool // some endpoint is leaving
 	looking   atomic.Bool // look is about to be called
 
 	mu       sync.Mutex // guards what follows; taken before any other lock
 	settled  bool
 	services map[string]*serving // by name
-	leaving  map[string]*serving // those of them that some host is leaving
-	books    map[string]*book    // what clients were last told, by service
-	closing  map[string]*book    // those of them whose service has gone
-	timer    *time.Timer         // for the hosts that nobody acknowledges; nil before the first
+	leaving  map[string]*serving // those of them with a leaving endpoint
+	books    map[string]*book    // what the last pushes said of each address, by service
+	closing  map[string]*book    // those of them whose service no longer exists
+	timer    *time.Timer         // for endpoints whose departure is not acknowledged; nil before the first
 	closed   bool
 }
 
-// New returns a Server that holds no snapshot yet, which is one that has not settled.
+// New returns a Server without a snapshot: it counts as not settled.
 func New(opts Options) *Server {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -156,10 +155,10 @@ func New(opts Options) *Server {
 	return s
 }
 
-// Update makes snap what is served, and pushes what it changes. One goroutine
-// calls it, the registry's; it waits for no client. Until snap.Settled, streams
-// stay silent and polls are answered 503. A host that is not served any more is
-// served as unhealthy first, for a second at most.
+// Update serves snap from now on, and pushes what it changes. Only the registry's
+// goroutine calls it; it waits for no client. Until snap.Settled, streams stay silent and
+// polls are answered 503. An endpoint that is no longer in snap is served as unhealthy
+// first, for a second at most.
 func (s *Server) Update(snap *registry.Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,7 +169,7 @@ func (s *Server) Update(snap *registry.Snapshot) {
 	touched := s.take(snap, now)
 	s.settled = snap.Settled
 	s.publish(touched)
-	s.release(now) // at once where no client would hear of it
+	s.release(now) // at once where no client has asked for it
 	if snap.Settled {
 		s.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	}
@@ -185,11 +184,10 @@ func knownOf(snap *registry.Snapshot) map[string]int {
 	return known
 }
 
-// take notes what a snapshot says, and returns the services of which it says
-// something new.
+// take stores a snapshot, and returns the services that it changes.
 func (s *Server) take(snap *registry.Snapshot, now time.Time) (touched []*serving) {
 	farewell := s.farewell
-	if !s.settled { // nobody was told of any host
+	if !s.settled { // no client has received any endpoint
 		farewell = 0
 	}
 	for _, sv := range s.services {
@@ -209,9 +207,8 @@ func (s *Server) take(snap *registry.Snapshot, now time.Time) (touched []*servin
 	return touched
 }
 
-// want notes what a snapshot says of a service; nil if that is nothing new. It
-// passes the border check once more, whoever put it into the snapshot: what Envoy
-// would reject is left out and named in the log.
+// want stores a service of a snapshot; nil if it has not changed. The service is checked
+// again here, wherever it comes from: what Envoy would reject is left out and logged.
 func (s *Server) want(service registry.Service, now time.Time, farewell time.Duration) *serving {
 	sv := s.services[service.Name]
 	fresh := sv == nil
@@ -237,7 +234,7 @@ func (s *Server) want(service registry.Service, now time.Time, farewell time.Dur
 	return sv
 }
 
-// leftOut logs which hosts of a service are not good, when that is news.
+// leftOut logs which endpoints of a service are left out, when that has changed.
 func (s *Server) leftOut(sv *serving, bad error) {
 	was := sv.bad
 	if sv.bad = ""; bad != nil {
@@ -281,24 +278,25 @@ func (s *Server) publish(touched []*serving) {
 	}
 }
 
-// notify tells streams that there is something to collect, from a goroutine of its
-// own: the registry's waits for no stream. The caller holds mu.
+// notify notifies streams that there is something to collect, on a goroutine of its own:
+// the registry's waits for no stream. The caller holds mu.
 func (s *Server) notify(streams []*watcher) {
 	if len(streams) > 0 && !s.closed {
 		s.notifying.Go(func() { s.cache.notify(streams) })
 	}
 }
 
-// Clients returns every xDS client there is now, sorted by node, transport and
-// the time it connected. A REST client is gone when it has missed three polls and
-// 5 s more; one that has polled but a few times, when it has for a minute.
+// Clients returns all current xDS clients, sorted by node, transport and the time they
+// connected. A REST client is gone when it has missed three polls and 5 s more; in its
+// first minute, when it has not polled for a minute.
 func (s *Server) Clients() []Client { return s.clients.list(time.Now()) }
 
-// Connected is Clients without their services, and its revision. It returns nil when
-// that is known: nobody has come, gone, or refused anything since. It is cheap then.
+// Connected is Clients without their services, and its revision. It returns nil if that
+// revision is known already: no client has connected, left, or sent a NACK since. It is
+// cheap then.
 func (s *Server) Connected(known uint64) (list []Client, revision uint64) {
 	return s.clients.connected(known, time.Now())
 }
 
-// Count returns how many of them there are, for less.
+// Count returns how many clients there are. It is cheaper than Clients.
 func (s *Server) Count() Count { return s.clients.counts(time.Now()) }

@@ -63,7 +63,7 @@ func (s *stream) CreateWatch(req *cachev3.Request, _ cachev3.Subscription, out c
 	return s.interest(ch, func() {
 		select {
 		case out <- sotwResponse{answer{s}, req}:
-		default: // cannot be: one watch, one response
+		default: // cannot happen: one watch, one response
 		}
 	})
 }

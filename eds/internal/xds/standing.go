@@ -9,13 +9,13 @@ import (
 	"github.com/rollcall-fleet/rollcall/eds/internal/registry"
 )
 
-// maxPlaces bounds how many addresses a service remembers that are not served.
+// maxPlaces bounds how many addresses that are no longer served a service remembers.
 const maxPlaces = 10_000
 
-// place is what clients were last told of an address.
+// place is what the last push said of an address.
 type place struct {
-	id   string         // of who serves there; "" for nobody, and for a manual host
-	host *registry.Host // in the assignment, and not about to leave; or nil
+	id   string         // of the process at the address; "" for none, and for a manual endpoint
+	host *registry.Host // in the assignment and not leaving; else nil
 	out  bool           // not in it at all
 	seq  uint64         // of the push that said so
 }
@@ -25,15 +25,14 @@ func (p place) same(o place) bool {
 		p.host != nil && o.host != nil && sameHost(p.host, o.host))
 }
 
-// book is what clients of one service were last told of each address: of those in
-// the assignment, and of those that left it lately.
+// book is what the last pushes of one service said of each address: of those in the
+// assignment, and of those that left it lately.
 type book struct {
 	places map[netip.AddrPort]place
 	last   uint64 // the last push that changed a place
 }
 
-// note brings the book of a service in line with what was just pushed. The caller
-// holds mu.
+// note updates the book of a service after a push. The caller holds mu.
 func (s *Server) note(sv *serving, seq uint64) {
 	b := s.books[sv.name]
 	if b == nil {
@@ -68,13 +67,13 @@ func (b *book) note(sv *serving, seq uint64) {
 		b.places[addr] = now
 	}
 	sv.moved = nil
-	if len(b.places) > len(sv.wanted)+len(sv.leaving)+maxPlaces { // what was long ago has been acknowledged long since
+	if len(b.places) > len(sv.wanted)+len(sv.leaving)+maxPlaces { // the oldest have been acknowledged long ago
 		maps.DeleteFunc(b.places, func(_ netip.AddrPort, p place) bool { return p.out })
 	}
 }
 
-// tidyBooks forgets services that have gone once everybody knows. The caller holds
-// mu.
+// tidyBooks forgets services that no longer exist, once all streams have acknowledged
+// that. The caller holds mu.
 func (s *Server) tidyBooks() {
 	if len(s.closing) == 0 {
 		return
@@ -88,12 +87,12 @@ func (s *Server) tidyBooks() {
 	}
 }
 
-// Standing is how far clients are with what they were last told of an endpoint.
+// Standing is how many clients have acknowledged the last change of an endpoint.
 type Standing struct {
-	In     bool     // it is in the assignment, and not about to leave
+	In     bool     // it is in the assignment, and not leaving
 	Out    bool     // it is not in the assignment at all
-	ID     string   // with In: whose it is
-	Have   int      // clients of the service that have acknowledged the push that said so, with its weight and tags of now, or a later one
+	ID     string   // with In: of the member
+	Have   int      // clients of the service that have acknowledged this, with its current weight and tags
 	Of     int      // clients of the service
 	Behind []string // node ids of the others, sorted; the first ten
 }
@@ -104,7 +103,7 @@ func (s Standing) Acked() bool { return s.Have == s.Of }
 // maxBehind is how many nodes a Standing names.
 const maxBehind = 10
 
-// Standings answers for the endpoints of one service at one moment.
+// Standings is the Standing of each endpoint of one service, at one moment.
 type Standings struct {
 	places map[netip.AddrPort]place
 	acked  []clientSeq // sorted by seq
@@ -115,7 +114,8 @@ type clientSeq struct {
 	node string
 }
 
-// Standings returns how far the clients of a service are. Any goroutine may call it.
+// Standings returns what the clients of a service have acknowledged. Any goroutine may
+// call it.
 func (s *Server) Standings(service string) Standings {
 	s.mu.Lock()
 	var places map[netip.AddrPort]place
@@ -128,14 +128,14 @@ func (s *Server) Standings(service string) Standings {
 	return Standings{places: places, acked: acked}
 }
 
-// At returns how far the clients are with what is at addr. An address that nothing
-// was ever said of is out, as everybody knows.
+// At returns the Standing of the endpoint at addr. An address that was never pushed is
+// out, and all clients know that.
 func (s Standings) At(addr netip.AddrPort) Standing {
 	p, ok := s.places[addr]
 	if !ok {
 		p.out = true
 	}
-	seq := max(p.seq, 1) // who has acknowledged nothing may have come with anything
+	seq := max(p.seq, 1) // a client that has acknowledged nothing may have connected with any content
 	behind := sort.Search(len(s.acked), func(i int) bool { return s.acked[i].seq >= seq })
 	st := Standing{In: p.host != nil, Out: p.out, ID: p.id, Of: len(s.acked), Have: len(s.acked) - behind}
 	for _, c := range s.acked[:min(behind, maxBehind)] {
@@ -145,11 +145,11 @@ func (s Standings) At(addr netip.AddrPort) Standing {
 	return st
 }
 
-// Acked receives after clients acknowledged something, or were told something new,
-// or came or went. It holds one signal.
+// Acked receives after clients acknowledged something, were sent something new, connected
+// or left. It holds one signal.
 func (s *Server) Acked() <-chan struct{} { return s.moved }
 
-// move signals that Standings may answer differently.
+// move signals that Standings may have changed.
 func (s *Server) move() {
 	s.moved.Set()
 }

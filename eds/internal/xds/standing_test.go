@@ -44,7 +44,7 @@ func describe(st Standing) string {
 	return fmt.Sprintf("%s %d/%d", what, st.Have, st.Of)
 }
 
-// stays fails when the standing of addr at web does not stay as it is.
+// stays fails when the standing of addr at web changes.
 func (s *running) stays(t *testing.T, addr, want string) {
 	t.Helper()
 	s.stands(t, addr, want)
@@ -58,7 +58,7 @@ func TestAnEndpointComesInLeavesAndIsOut(t *testing.T) {
 		c := open()
 		c.subscribe("web")
 		first := next(t, c, "1", "web: "+hostB)
-		s.stands(t, hostA, "out 0/1") // it may have come with anything
+		s.stands(t, hostA, "out 0/1") // it may have connected with any content
 		c.ack(first)
 		s.stands(t, hostA, "out 1/1")
 		s.Update(settled(service("web", hostA, hostB)))
@@ -92,7 +92,7 @@ func TestAnotherWeightIsNotAcknowledgedWithTheEndpoint(t *testing.T) {
 		s.Update(settled(heavier))
 		second := next(t, c, "2", "web: "+hostA+", "+hostB)
 		s.stays(t, hostA, "in 0/1")
-		s.stands(t, hostB, "in 1/1") // it is as it was
+		s.stands(t, hostB, "in 1/1") // it is unchanged
 		c.ack(second)
 		s.stands(t, hostA, "in 1/1")
 	})
@@ -152,8 +152,8 @@ func TestStandingsOfTwoServicesAreApart(t *testing.T) {
 	})
 }
 
-// The assignment stays the same when another process takes the address; what
-// clients have acknowledged holds for it, too.
+// The assignment stays the same when another process takes the address; what clients have
+// acknowledged applies to it, too.
 func TestANewProcessOnAnAddressIsInOnceThatIsAcknowledged(t *testing.T) {
 	onEachStream(t, func(t *testing.T, s *running, c subscriber) {
 		s.Update(settled(service("web", hostA)))

@@ -7,8 +7,8 @@ import (
 	"unique"
 )
 
-// standing is where a client is with one name. There is one for each client and
-// name, so it is kept small: clients share the names and the versions.
+// standing is what a client has acknowledged of one name. There is one for each client
+// and name, so it is small: clients share the names and the versions.
 type standing struct {
 	name  unique.Handle[string]
 	acked content // none when nothing was acknowledged
@@ -46,7 +46,7 @@ func (u *unacked) note(st *standing, s lastSent) {
 
 func (u *unacked) forget(name unique.Handle[string]) {
 	if delete(*u, name); len(*u) == 0 {
-		*u = nil // a map never gives memory back
+		*u = nil // a map never frees its memory
 	}
 }
 
@@ -75,16 +75,16 @@ func (s standing) view(sent lastSent) ClientService {
 	return v
 }
 
-// standings are those of one client, sorted by name. They are bounded: a wildcard
-// client meets every name that ever was.
+// standings are those of one client, sorted by name. They are bounded: a wildcard client
+// receives every name that ever existed.
 type standings []standing
 
 func (s standings) search(name string) (int, bool) {
 	return slices.BinarySearchFunc(s, name, func(st standing, name string) int { return strings.Compare(st.name.Value(), name) })
 }
 
-// find returns the standing of name, nil when there is none. It holds until the
-// next change.
+// find returns the standing of name, nil when there is none. The pointer is valid until
+// the next change.
 func (s standings) find(name string) *standing {
 	if i, ok := s.search(name); ok {
 		return &s[i]
@@ -92,7 +92,7 @@ func (s standings) find(name string) *standing {
 	return nil
 }
 
-// put is find, and makes what there is not; nil when there are most already.
+// put is find, and adds a missing standing; nil when there are most already.
 func (s *standings) put(name string, most int) *standing {
 	i, ok := s.search(name)
 	if !ok {
@@ -104,7 +104,7 @@ func (s *standings) put(name string, most int) *standing {
 	return &(*s)[i]
 }
 
-// add makes the standings that there are not, as long as there are fewer than most.
+// add adds missing standings, up to most of them.
 func (s *standings) add(names []string, most int) {
 	fresh := make([]standing, 0, len(names))
 	for _, name := range names {

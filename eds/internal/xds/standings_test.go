@@ -47,7 +47,7 @@ func TestStandingsAreASortedMap(t *testing.T) {
 	})
 }
 
-// Nobody is drained past a client because it asked for more than the default.
+// A drain also waits for a client that asked for more names than the default.
 func TestAClientThatMayAskForMoreNamesIsFollowedOnAllOfThem(t *testing.T) {
 	names := make([]string, DefaultMaxNames+1)
 	for i := range names {

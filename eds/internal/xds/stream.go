@@ -39,12 +39,12 @@ type stream struct {
 	asked       asked               // by a request, until its watch is opened
 	subscribed  subscription        // what all of them come to
 	all         bool                // the wildcard was part of it when the watch was opened last
-	id          string              // of its certificate, else of its node as it first said
+	id          string              // of its certificate, else the node id that it sent first
 	started     bool                // a first request for assignments was seen
 	others      map[string]struct{} // further types that were asked for, and are never answered
 	pushing     push                // collected, until it is sent
 
-	closed atomic.Bool // by the client, in good order
+	closed atomic.Bool // by the client, without an error
 }
 
 func (s *Server) newStream(c *client, defaultType string) *stream {
@@ -61,8 +61,8 @@ func (s *stream) received(err error) {
 	}
 }
 
-// shared makes names those that every other client shares, in place: each client's
-// own would be kept for as long as it subscribes.
+// shared replaces names, in place, by the strings that all clients share: each client's
+// own copy would be kept for as long as it subscribes.
 func shared(names []string) {
 	for i, name := range names {
 		names[i] = unique.Make(name).Value()
@@ -90,8 +90,7 @@ func (s *stream) ours(typeURL string) (bool, error) {
 	return false, nil
 }
 
-// interest brings the watcher and the acknowledgements in line with a request and
-// opens a watch.
+// interest applies a request to the watcher and the acknowledgements, and opens a watch.
 func (s *stream) interest(ch change, notify func()) (cancel func(), err error) {
 	size := 0
 	if len(ch.add) > 0 {
@@ -110,7 +109,7 @@ func (s *stream) interest(ch change, notify func()) (cancel func(), err error) {
 	s.subscribed.names = s.watcher.names
 	s.client.acks.subscribe(ch.add)
 	s.client.acks.unsubscribe(ch.remove)
-	if s.all && !ch.all { // it has met services that it no longer asks for
+	if s.all && !ch.all { // it has received services that it no longer asks for
 		s.client.acks.keep(s.subscribed.names)
 	}
 	s.all = ch.all
@@ -119,7 +118,7 @@ func (s *stream) interest(ch change, notify func()) (cancel func(), err error) {
 	return cancel, nil
 }
 
-// checkNode refuses ids that no operator could write down.
+// checkNode refuses ids that could not be shown or listed in a policy.
 func checkNode(id string) error {
 	if text.HasControls(id) {
 		return errors.New("the node id has control characters, or is not UTF-8")
@@ -127,7 +126,7 @@ func checkNode(id string) error {
 	return nil
 }
 
-// meet returns the id of who speaks, which only the first request of a stream need name.
+// meet returns the id of the node, which only the first request of a stream must contain.
 func (s *stream) meet(node *corev3.Node) (id string, err error) {
 	if err := checkNode(node.GetId()); err != nil {
 		s.server.opts.Refused(refusedNode)
@@ -136,8 +135,8 @@ func (s *stream) meet(node *corev3.Node) (id string, err error) {
 	return node.GetId(), nil
 }
 
-// ask keeps what a request asks for until its watch is opened. What is out of bounds
-// is refused before it costs anything.
+// ask keeps what a request asks for until its watch is opened. A request out of
+// bounds is refused before it costs anything.
 func (s *stream) ask(a asked) error {
 	s.asked = a
 	count := max(len(a.names), len(a.dropped), len(a.initial))
@@ -149,8 +148,8 @@ func (s *stream) ask(a asked) error {
 	return nil
 }
 
-// within refuses so many names of so many bytes, and those among names that cannot be a
-// service.
+// within refuses too many names, too many bytes of names, and names that cannot be a
+// service's.
 func (s *stream) within(count, size int, names []string) error {
 	if err := errors.Join(checkCount(count, s.server.opts.MaxNames), checkSize(size, s.server.opts.MaxNameBytes), checkNames(names)); err != nil {
 		s.server.opts.Refused(refusedNames)
@@ -184,8 +183,7 @@ func (s *stream) pushed(nonce string, replaces bool) {
 	s.client.acks.pushed(s.pushing.as(nonce), replaces)
 }
 
-// heard notes a request and logs it: at debug level when it only says again
-// what the one before it said.
+// heard notes a request and logs it: at debug level when it only repeats the one before.
 func (s *stream) heard(r request) {
 	s.id = cmp.Or(s.id, r.node)
 	s.server.logRequest(s.server.clients.heard(s.client, r, time.Now()))

@@ -59,8 +59,8 @@ func TestUnknownServiceIsEmptyUntilItComes(t *testing.T) {
 	})
 }
 
-// Envoy acknowledges removed_resources, and an answer that leaves a service out, and goes
-// on sending requests to the hosts that it has. (1.36 and 1.40)
+// Envoy acknowledges removed_resources, and an answer that leaves a service out, and
+// continues to send requests to the endpoints that it has (1.36 and 1.40).
 func TestAServiceIsEmptiedByAnEmptyAssignmentAlone(t *testing.T) {
 	for how, after := range map[string]*registry.Snapshot{
 		"without hosts": settled(service("web"), service("api", hostC)), "vanished": settled(service("api", hostC)),
@@ -205,7 +205,7 @@ func TestWildcardGetsAllServices(t *testing.T) {
 		c.ack(next(t, c, "2", "api: "+hostA))
 		s.Update(settled())
 		c.ack(next(t, c, "3", "api:"))
-		s.Update(settled(service("web"))) // known, if only with nobody
+		s.Update(settled(service("web"))) // known, but without endpoints
 		next(t, c, "4", "web:")
 	})
 }

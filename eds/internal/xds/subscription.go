@@ -8,10 +8,10 @@ import (
 )
 
 // subscription is what a stream asks for, by the rules of the protocol: a request
-// without names asks for nothing, only "*" is the wildcard. (That an empty request means
-// everything holds for listeners and clusters, and for no other type.) What
-// go-control-plane keeps of it is a map, seven times as large, and a new one with each
-// request in state of the world: it does not receive the names.
+// without names asks for nothing, only "*" is the wildcard. (Only for listeners and
+// clusters an empty request means everything.) go-control-plane would keep a map, seven
+// times as large, and make a new one with each request in state of the world; so it is
+// not given the names.
 type subscription struct {
 	names nameList
 	all   bool // wildcard
@@ -88,10 +88,10 @@ type asked struct {
 	dropped []string          // delta: no longer asked for
 	initial map[string]string // delta: versions by name, in a first request
 	finish  []string          // to be sent again, see stream.finish
-	again   bool              // state of the world: the client waits for an answer, be there news or not
+	again   bool              // state of the world: the client waits for an answer, even if nothing has changed
 }
 
-// set makes these the names, all of them, as a request in state of the world does.
+// set replaces all names, as a request in state of the world does.
 func (s *subscription) set(names []string) {
 	s.all = slices.Contains(names, wildcardName)
 	s.names = listOf(names)
@@ -107,7 +107,7 @@ func (s *subscription) change(add, remove []string) {
 	}
 }
 
-// with is a list of both.
+// with returns a list with the names of both.
 func (l nameList) with(other nameList) nameList {
 	switch {
 	case len(other) == 0: // an ACK names nothing
@@ -120,14 +120,14 @@ func (l nameList) with(other nameList) nameList {
 	return slices.Compact(both)
 }
 
-// lastList is the latest list of any stream. Most Envoys of a fleet ask for the same,
-// so that most share one.
+// lastList is the latest list of any stream. Most Envoys of a fleet ask for the same
+// names, so that most share one list.
 type lastList struct {
 	mu   sync.Mutex
 	list nameList
 }
 
-// shared returns a list that says what l says.
+// shared returns a list with the names of l.
 func (s *lastList) shared(l nameList) nameList {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 
 // A version is "REVISION-ENDPOINTS-DIGEST": of the encoding, which grows when the same
 // endpoints are encoded to other bytes; how many endpoints the content has, without
-// those that are about to leave; and 64 bits of the content's SHA-256. Before there
+// those that are leaving; and 64 bits of the content's SHA-256. Before there
 // was a revision, the digest was all of it.
 const (
 	encodingRevision = "1"
@@ -22,8 +22,8 @@ func makeVersion(endpoints int, digest string) string {
 	return encodingRevision + "-" + strconv.Itoa(endpoints) + "-" + digest
 }
 
-// parseVersion reads what a client says it holds. counted is false where that is not
-// told: the version is older than the count, or another server's.
+// parseVersion reads the version that a client has. counted is false where it has no
+// count: it is from a build without counts, or from another server.
 func parseVersion(version string) (endpoints int, digest string, counted bool) {
 	if len(version) > maxRevision+maxEndpoints+digestSize+2 {
 		return 0, "", false

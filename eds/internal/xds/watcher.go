@@ -8,15 +8,15 @@ import (
 
 // watcher is the interest of one stream.
 type watcher struct {
-	// hasCurrent is called, with the cache locked, to say that the client already has the current
-	// content of names, and as of which push sequence number.
-	hasCurrent func(seq uint64, held []item)
+	// hasCurrent notes that the client came with the current content of names, and as of
+	// which push sequence number. It is called with the cache locked.
+	hasCurrent func(seq uint64, items []item)
 
-	// advance is called, with the cache locked, to say that nothing but who leaves has changed of
-	// name. It reports whether the client has the content already. Nil for never.
+	// advance notes that of name only the leaving endpoints have changed. It reports whether
+	// the client has the content already. It is called with the cache locked. Nil for never.
 	advance func(name, version string, seq uint64) bool
 
-	// since says what the client has acknowledged of a name. Nil for nothing.
+	// since returns what the client has acknowledged of a name. Nil for nothing.
 	since func(name string) uint64
 
 	// Owned by the stream's goroutine.
@@ -32,7 +32,7 @@ type watcher struct {
 	notify  func()              // called once, with the cache locked, must not block; nil while no watch is open
 	opened  uint64              // counts watches, so that a late cancel does not close a later one
 
-	// What the client came with and may be more than is known here, see claim.
+	// What the client came with, which may be more than is known here; see claim.
 	claims   bool              // initial is believed
 	claim    string            // version of all names, in state of the world; "" once it is met
 	claimed  nameList          // these names
@@ -42,18 +42,18 @@ type watcher struct {
 // change is what a request does to a watcher's interest.
 type change struct {
 	add, remove []string // an added name is sent even when nothing about it changed
-	resend      []string // to be sent though nobody asks for them by name
+	resend      []string // to be sent though the request does not add them
 	all         bool     // wildcard from here on
-	due         bool     // answer even if that is with nothing
+	due         bool     // answer even with nothing
 
-	// initial are the versions that the client says it has; not kept.
+	// initial has the versions that the client says it has, by name; not kept.
 	initial map[string]string
 
-	// The first request of a stream says what its client remembers.
+	// Only in the first request of a stream.
 	claims bool   // initial may be more than is known here
 	claim  string // the same of all names together, in state of the world
 
-	// fresh says that what was queued before is lost with the older watch.
+	// fresh: what was queued before is lost with the older watch.
 	fresh bool
 }
 
