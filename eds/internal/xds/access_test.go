@@ -45,7 +45,7 @@ func wantEnd(t *testing.T, c subscriber, code codes.Code, words string) {
 	}
 }
 
-func TestAClientThatMayNotReadAServiceIsToldSo(t *testing.T) {
+func TestClientWithoutReadPermissionIsRefused(t *testing.T) {
 	allows := func(id, service string) bool { return id == "envoy-1" && service == "mine" }
 	for name, open := range transports {
 		t.Run(name, func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestAClientThatMayNotReadAServiceIsToldSo(t *testing.T) {
 	}
 }
 
-func TestAPollForWhatOneMayNotReadIsForbidden(t *testing.T) {
+func TestPollWithoutReadPermissionIsForbidden(t *testing.T) {
 	s := New(Options{Allows: func(id, service string) bool { return id == "envoy-1" && service == "mine" }})
 	s.Update(settled(service("mine", "10.0.0.1:80"), service("theirs", "10.0.0.2:80")))
 	for body, want := range map[string]int{
@@ -90,7 +90,7 @@ func TestAPollForWhatOneMayNotReadIsForbidden(t *testing.T) {
 	}
 }
 
-func TestASubscriptionTo100000NamesIsRefusedAndKeepsNothing(t *testing.T) {
+func TestSubscriptionTo100000NamesIsRefusedAndKeepsNoMemory(t *testing.T) {
 	names := make([]string, 100_000)
 	for i := range names {
 		names[i] = fmt.Sprintf("service-%d", i)
@@ -116,7 +116,7 @@ func TestASubscriptionTo100000NamesIsRefusedAndKeepsNothing(t *testing.T) {
 	}
 }
 
-func TestTheNumberOfNamesIsAnOption(t *testing.T) {
+func TestMaxNamesIsConfigurable(t *testing.T) {
 	s := start(t, Options{MaxNames: 2})
 	s.Update(settled())
 	c := openADS(t, s.conn)
@@ -124,7 +124,7 @@ func TestTheNumberOfNamesIsAnOption(t *testing.T) {
 	wantEnd(t, c, codes.InvalidArgument, "at most 2 are allowed")
 }
 
-func TestANACKStormIsAnsweredWithSilence(t *testing.T) {
+func TestRepeatedNACKsAreNotAnswered(t *testing.T) {
 	onEachStream(t, func(t *testing.T, s *running, c subscriber) {
 		s.Update(settled(service("mine", "10.0.0.1:80")))
 		c.subscribe("mine")
@@ -140,7 +140,7 @@ func TestANACKStormIsAnsweredWithSilence(t *testing.T) {
 	})
 }
 
-func TestASlowConnectionIsCutOff(t *testing.T) {
+func TestConnectionWithoutAHandshakeIsCutOff(t *testing.T) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	s := abrupt(Options{})
@@ -169,7 +169,7 @@ func TestASlowConnectionIsCutOff(t *testing.T) {
 
 // A changed policy applies to later requests: a stream continues to receive the services
 // that it has, and may add only those that the new policy allows.
-func TestAStreamKeepsWhatItHasWhenThePolicyChanges(t *testing.T) {
+func TestStreamKeepsItsServicesWhenThePolicyChanges(t *testing.T) {
 	for name, open := range transports {
 		t.Run(name, func(t *testing.T) {
 			var policy atomic.Pointer[string] // the one service that may be read

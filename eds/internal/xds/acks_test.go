@@ -82,7 +82,7 @@ func TestAcks(t *testing.T) {
 		{"sotw: an older nonce is stale", []string{"sub a", "next 2 1 a@x", "next 3 2 a@y", "ackv 1 x"}, "a y//0"},
 		{"sotw: the nonce without the version", []string{"sub a", "next 2 1 a@x", "ackv 1 w"}, "a x//0"},
 		{"sotw: nonce and version", []string{"sub a", "next 2 1 a@x", "ackv 1 x"}, "a x/x/2"},
-		{"back to older content counts as news", []string{"sub a", "push 2 1 a@x", "ack 1", "push 3 2 a@y", "push 4 3 a@x", "ack 3"}, "a x/x/4"},
+		{"back to older content is new", []string{"sub a", "push 2 1 a@x", "ack 1", "push 3 2 a@y", "push 4 3 a@x", "ack 3"}, "a x/x/4"},
 		{"unsubscribed", []string{"sub a b", "push 2 1 a@x b@y", "unsub a", "ack 1"}, "b y/y/2"},
 		{"subscribed again starts anew", []string{"sub a", "push 2 1 a@x", "ack 1", "unsub a", "sub a"}, "a //0"},
 		{"subscribed again before it was answered", []string{"sub a", "push 2 1 a@x", "unsub a", "sub a"}, "a //0"},
@@ -261,7 +261,7 @@ func mustEncode(name string, addrs ...string) *resource {
 	return &resource{assignment: newAssignment(name, staying(service(name, addrs...).Hosts), nil)}
 }
 
-func TestAClientIsBehindSinceTheFirstPushThatItLacks(t *testing.T) {
+func TestClientIsBehindSinceItsFirstUnacknowledgedPush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const not = -1 * time.Second
 		var a acks

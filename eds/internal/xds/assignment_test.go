@@ -105,7 +105,7 @@ func TestEveryFieldChangesTheVersion(t *testing.T) {
 	}
 }
 
-func TestBadHostsAreLeftOutAndNamed(t *testing.T) {
+func TestBadEndpointsAreLeftOutAndLogged(t *testing.T) {
 	bad := []*registry.Host{host("0.0.0.0:80"), host("10.0.0.4:0"), host("10.0.0.5:80"), host("10.0.0.6:80")}
 	bad[2].Weight = 0
 	bad[3].Tags = map[string]string{"tag": "\xff"}
@@ -135,7 +135,7 @@ func TestBadHostsAreLeftOutAndNamed(t *testing.T) {
 	}
 }
 
-func TestUnservedHostsAreNotInTheAssignment(t *testing.T) {
+func TestUnservedEndpointsAreNotInTheAssignment(t *testing.T) {
 	s := service("web", hostA, hostB)
 	s.Hosts[1].Served = false
 	server := start(t, Options{})
@@ -155,7 +155,7 @@ func mustEncodeService(t *testing.T, s registry.Service) *assignment {
 	return a
 }
 
-func TestWhatWasGoodBeforeIsTakenAsIfItWasLookedAt(t *testing.T) {
+func TestSiftOfUnchangedEndpointsEqualsAFullCheck(t *testing.T) {
 	var some []*registry.Host
 	for i := range 24 {
 		h := host(fmt.Sprintf("10.0.0.%d:80", 1+i/4)) // some claim one address

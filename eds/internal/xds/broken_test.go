@@ -24,7 +24,7 @@ func opened(t *testing.T, cs *clients, node string, seq uint64) *client {
 	return c
 }
 
-func TestABrokenStreamCountsUntilItsNodeIsBack(t *testing.T) {
+func TestBrokenStreamCountsUntilItsNodeReconnects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cs := newClients(10, 0)
 		want := func(what string, seqs ...uint64) {
@@ -80,7 +80,7 @@ func left(t *testing.T, knows bool) (*Server, *client) {
 	return s, c
 }
 
-func TestWhoBrokeHalfWayIsAwaited(t *testing.T) {
+func TestStreamThatBreaksDuringADepartureIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := func(s *Server, what, want string) {
 			t.Helper()
@@ -89,7 +89,7 @@ func TestWhoBrokeHalfWayIsAwaited(t *testing.T) {
 			}
 		}
 		s, c := left(t, false)
-		is(s, "it is told", "out 0/1")
+		is(s, "it was sent the departure", "out 0/1")
 		s.clients.close(c, true, time.Now())
 		is(s, "it broke", "out 0/1")
 		time.Sleep(comeBack / 2)
@@ -107,7 +107,7 @@ func TestWhoBrokeHalfWayIsAwaited(t *testing.T) {
 
 		s, c = left(t, true)
 		s.clients.close(c, true, time.Now())
-		is(s, "it had acknowledged, nobody waits for it", "out 1/1")
+		is(s, "it had acknowledged, it is not waited for", "out 1/1")
 		s.Update(settled(service("web", hostC)))
 		if st := s.Standings("web").At(netip.MustParseAddrPort(hostB)); st.Acked() {
 			t.Error("what left after it broke is not known to it")
@@ -115,7 +115,7 @@ func TestWhoBrokeHalfWayIsAwaited(t *testing.T) {
 	})
 }
 
-func TestOneThatCameBackStandsInForOneThatBroke(t *testing.T) {
+func TestReconnectReplacesOneBrokenStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cs := newClients(10, 0)
 		want := func(what string, seqs ...uint64) {
@@ -150,7 +150,7 @@ func TestOneThatCameBackStandsInForOneThatBroke(t *testing.T) {
 	})
 }
 
-func TestNotMoreBrokenStreamsThanFitAreKept(t *testing.T) {
+func TestBrokenStreamsAreBounded(t *testing.T) {
 	cs := newClients(2*maxBroken, 0)
 	for i := range maxBroken + 10 {
 		cs.close(opened(t, cs, fmt.Sprint(i), 1), true, time.Now())

@@ -15,7 +15,7 @@ func announce(c *cache, settled bool, changed []*resource, gone []string) {
 	c.notify(touched)
 }
 
-func TestWatchIsNotifiedOnceForMuchChange(t *testing.T) {
+func TestWatchIsNotifiedOnceForManyChanges(t *testing.T) {
 	c := newCache()
 	w, ask, notify, n := counted(false, "web")
 	c.watch(w, ask, notify)
@@ -37,7 +37,7 @@ func TestWatchIsNotifiedOnceForMuchChange(t *testing.T) {
 	}
 }
 
-func TestDeltaChannelHoldsOneResponseAtMost(t *testing.T) {
+func TestDeltaChannelHasAtMostOneResponse(t *testing.T) {
 	c := newCache()
 	w, ask, notify, n := counted(false, "web")
 	announce(c, true, nil, nil)
@@ -81,7 +81,7 @@ func TestCancelClosesItsOwnWatchOnly(t *testing.T) {
 	}
 }
 
-func TestChangeTouchesOnlyThoseWhoAsked(t *testing.T) {
+func TestChangeMarksOnlyStreamsThatAsked(t *testing.T) {
 	c := newCache()
 	web, askWeb, notifyWeb, nWeb := counted(false, "web")
 	api, askAPI, notifyAPI, nAPI := counted(false, "api")

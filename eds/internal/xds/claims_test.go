@@ -54,7 +54,7 @@ var claimed = map[string]func(version string) change{
 	"delta":              func(v string) change { return change{claims: true, initial: map[string]string{"web": v}} },
 }
 
-func TestClientThatHoldsMoreIsNotAnsweredUntilAsMuchIsKnown(t *testing.T) {
+func TestClientWithMoreEndpointsIsNotAnsweredUntilAsManyAreKnown(t *testing.T) {
 	for name, claim := range claimed {
 		t.Run(name, func(t *testing.T) {
 			remembering(t, func(s *Server, _ *bytes.Buffer) {
@@ -144,7 +144,7 @@ func TestClientIsAnsweredAtOnce(t *testing.T) {
 }
 
 // The version that a stream came with does not cover the names that it adds later.
-func TestNamesThatAreAddedLaterDoNotMeetAClaim(t *testing.T) {
+func TestNamesAddedLaterAreNotPartOfAClaim(t *testing.T) {
 	remembering(t, func(s *Server, _ *bytes.Buffer) {
 		w, _, notify, answers := counted(false, "web")
 		s.cache.watch(w, change{add: []string{"web"}, due: true, claim: held(t, 5)}, notify)
@@ -168,7 +168,7 @@ func TestNamesThatAreAddedLaterDoNotMeetAClaim(t *testing.T) {
 }
 
 // A client that unsubscribed from a service and subscribes again has nothing of it.
-func TestServiceThatIsAskedForAgainIsSentThoughItWasHeldBefore(t *testing.T) {
+func TestServiceThatIsSubscribedAgainIsSentAgain(t *testing.T) {
 	remembering(t, func(s *Server, _ *bytes.Buffer) {
 		w, _, notify, answers := counted(false, "web")
 		s.cache.watch(w, change{add: []string{"web"}, claims: true, initial: map[string]string{"web": held(t, 5)}}, notify)
@@ -207,7 +207,7 @@ func TestDeltaClientIsAnsweredAboutItsOtherServices(t *testing.T) {
 	})
 }
 
-func TestPollOfAClientThatHoldsMoreIsRefusedUntilAsMuchIsKnown(t *testing.T) {
+func TestPollOfAClientWithMoreEndpointsIsRefusedUntilAsManyAreKnown(t *testing.T) {
 	remembering(t, func(s *Server, log *bytes.Buffer) {
 		poll := func(version string) int {
 			w := httptest.NewRecorder()
@@ -244,7 +244,7 @@ func TestPollOfAClientThatHoldsMoreIsRefusedUntilAsMuchIsKnown(t *testing.T) {
 	})
 }
 
-func TestVersionTellsHowManyEndpointsThereAre(t *testing.T) {
+func TestVersionContainsTheNumberOfEndpoints(t *testing.T) {
 	for version, want := range map[string]struct {
 		endpoints int
 		digest    string

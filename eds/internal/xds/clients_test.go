@@ -49,13 +49,13 @@ func TestPollersLeaveRoomForStreams(t *testing.T) {
 	})
 }
 
-func TestAFewMayPollFromAnAddressOfASmallServer(t *testing.T) {
+func TestSmallServerAllowsSeveralPollersPerAddress(t *testing.T) {
 	if in := polls(newClients(60, 0), "10.0.0.1", 100); in != minPollersAHost {
 		t.Errorf("%d", in)
 	}
 }
 
-func TestCountsAreThoseOfTheList(t *testing.T) {
+func TestCountsEqualTheList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := abrupt(Options{})
 		s.Update(settled(service("web", hostA)))
@@ -92,7 +92,7 @@ func TestCountsAreThoseOfTheList(t *testing.T) {
 
 // A poller that stops is waited for like a stream that broke, once it is known how often
 // it polled; until then its next poll may be far away.
-func TestAPollerIsGoneByItsOwnPace(t *testing.T) {
+func TestPollerIsGoneAfterItsOwnInterval(t *testing.T) {
 	for name, tc := range map[string]struct {
 		polls, burst int // each time, so many at once
 		every, most  time.Duration

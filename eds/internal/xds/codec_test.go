@@ -99,7 +99,7 @@ func marshal(t *testing.T, c codec, v any) []byte {
 	return b.Materialize()
 }
 
-func TestAResponseCopiesNoAssignment(t *testing.T) {
+func TestResponseCopiesNoAssignment(t *testing.T) {
 	p := pushOf(1, 1, 200)
 	e := p.assignments[0].encoded()
 	f := frame(p.version, typeV3, "1", []mem.Buffer{e.sotw})

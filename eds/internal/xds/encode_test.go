@@ -30,7 +30,7 @@ func anyHosts(t *rapid.T) []served {
 	return hosts
 }
 
-func TestAnAssignmentIsEncodedAsProtobufWould(t *testing.T) {
+func TestAssignmentIsEncodedAsProtobufWould(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var before *assignment
 		for range rapid.IntRange(1, 6).Draw(t, "updates") {
@@ -46,7 +46,7 @@ func TestAnAssignmentIsEncodedAsProtobufWould(t *testing.T) {
 				}
 			}
 			a := newAssignment("web", hosts, before)
-			if rapid.Bool().Draw(t, "nobody asks") { // the next one then reuses chunks of the one before it
+			if rapid.Bool().Draw(t, "not encoded") { // the next one then reuses chunks of the one before it
 				before = a
 				continue
 			}
@@ -105,7 +105,7 @@ func TestOnlyWhatChangedIsEncodedAgain(t *testing.T) {
 			t.Errorf("%s: %d of %d chunks were encoded", what, again, len(was))
 		}
 		if skipped.done.Load() {
-			t.Errorf("%s: what nobody asked for was encoded", what)
+			t.Errorf("%s: an assignment that was not asked for was encoded", what)
 		}
 	}
 	if len(was) < 1_000/chunkSize/2 {

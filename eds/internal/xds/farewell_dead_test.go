@@ -25,7 +25,7 @@ func without(s registry.Service, state string, addrs ...string) registry.Service
 
 // Where half of its endpoints or fewer are healthy, Envoy sends requests to the others
 // too: the dead must not be among them.
-func TestTheDeadAreSentAsUnhealthyOnlyBesideAMajorityOfHealthy(t *testing.T) {
+func TestDeadEndpointsAreSentOnlyBesideAHealthyMajority(t *testing.T) {
 	const hostD = "10.0.0.4:80"
 	all := service("web", hostA, hostB, hostC, hostD)
 	for _, tt := range []struct {
@@ -71,7 +71,7 @@ func TestTheDeadAreSentAsUnhealthyOnlyBesideAMajorityOfHealthy(t *testing.T) {
 }
 
 // How many are healthy depends on what this client has, not on what another one has.
-func TestTheMajorityIsThatOfEachClient(t *testing.T) {
+func TestHealthyMajorityIsComputedForEachClient(t *testing.T) {
 	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
 		all := service("web", hostA, hostB, hostC, "10.0.0.4:80")
 		s.Update(settled(all))

@@ -207,7 +207,7 @@ func play(t *testing.T, fail func(string, ...any), steps []step, visitors []habi
 // Whatever endpoints and clients join and leave, no stream loses an endpoint within a
 // second of its removal without having received it as unhealthy, and no poller within a
 // minute; when all is quiet, the assignment is what is wanted.
-func TestFarewellsAreSaidAndEnd(t *testing.T) {
+func TestEveryDepartureIsSentAndEnds(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		steps := drawSteps().Draw(rt, "steps")
 		visitors := rapid.SliceOfN(drawHabits(accepts, rejects, stalls), 0, 4).Draw(rt, "visitors")
@@ -217,7 +217,7 @@ func TestFarewellsAreSaidAndEnd(t *testing.T) {
 
 // Where every client acknowledges, no endpoint waits for a full second: only for the last
 // push, and the one under way before it, to be read and acknowledged.
-func TestFarewellsEndWithTheLastAcknowledgement(t *testing.T) {
+func TestDeparturesEndWithTheLastAcknowledgement(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		steps := drawSteps().Draw(rt, "steps")
 		visitors := rapid.SliceOfN(drawHabits(accepts), 0, 4).Draw(rt, "visitors")

@@ -46,9 +46,9 @@ func withPoller(t *testing.T, test func(t *testing.T, s *Server, version string)
 	})
 }
 
-func TestAPollerIsToldOfAHostThatHasLongGone(t *testing.T) {
+func TestPollerReceivesAnEndpointThatLeftLongAgoAsUnhealthy(t *testing.T) {
 	withPoller(t, func(t *testing.T, s *Server, version string) {
-		s.assigns(t, "with nobody but a poller", hostB)
+		s.assigns(t, "with only a poller", hostB)
 		time.Sleep(goneFor / 2)
 		version = s.poll(t, version, "web: "+hostA+" leaves, "+hostB)
 		version = s.poll(t, version, "web: "+hostB)
@@ -56,7 +56,7 @@ func TestAPollerIsToldOfAHostThatHasLongGone(t *testing.T) {
 	})
 }
 
-func TestAPollerIsToldUntilItAccepts(t *testing.T) {
+func TestPollerReceivesADepartureUntilItAccepts(t *testing.T) {
 	withPoller(t, func(t *testing.T, s *Server, version string) {
 		for range 3 {
 			s.poll(t, version, "web: "+hostA+" leaves, "+hostB)
@@ -66,7 +66,7 @@ func TestAPollerIsToldUntilItAccepts(t *testing.T) {
 	})
 }
 
-func TestAPollerIsToldOfALaterChangeWithTheFarewell(t *testing.T) {
+func TestPollerReceivesALaterChangeWithTheDeparture(t *testing.T) {
 	withPoller(t, func(t *testing.T, s *Server, version string) {
 		s.Update(settled(service("web", hostB, hostC)))
 		version = s.poll(t, version, "web: "+hostA+" leaves, "+hostB+", "+hostC)
@@ -76,7 +76,7 @@ func TestAPollerIsToldOfALaterChangeWithTheFarewell(t *testing.T) {
 	})
 }
 
-func TestAPollerIsNotToldOfAHostThatCameBack(t *testing.T) {
+func TestPollerDoesNotReceiveTheDepartureOfAnEndpointThatReturned(t *testing.T) {
 	withPoller(t, func(t *testing.T, s *Server, version string) {
 		s.Update(settled(service("web", hostA, hostB, hostC)))
 		version = s.poll(t, version, "web: "+hostA+", "+hostB+", "+hostC)
@@ -84,7 +84,7 @@ func TestAPollerIsNotToldOfAHostThatCameBack(t *testing.T) {
 	})
 }
 
-func TestAPollerIsToldOfAServiceThatVanished(t *testing.T) {
+func TestPollerReceivesTheDepartureOfAWholeService(t *testing.T) {
 	withPoller(t, func(t *testing.T, s *Server, version string) {
 		s.Update(settled())
 		s.Update(settled())
@@ -94,21 +94,21 @@ func TestAPollerIsToldOfAServiceThatVanished(t *testing.T) {
 	})
 }
 
-func TestAPollerThatIsNewIsToldOfNobodyWhoHasGone(t *testing.T) {
+func TestNewPollerReceivesNoDeparture(t *testing.T) {
 	withPoller(t, func(t *testing.T, s *Server, _ string) {
 		s.poll(t, "", "web: "+hostB)
 	})
 }
 
 // The version of the poller is unknown here, and may be older.
-func TestAPollerThatComesFromAnotherServerIsTold(t *testing.T) {
+func TestPollerOfAnotherServerReceivesADeparture(t *testing.T) {
 	withPoller(t, func(t *testing.T, s *Server, _ string) {
 		version := s.poll(t, "0123456789abcdef", "web: "+hostA+" leaves, "+hostB)
 		s.poll(t, version, "web: "+hostB)
 	})
 }
 
-func TestAPollWhileAHostLeavesIsEnough(t *testing.T) {
+func TestOnePollDuringADepartureIsEnough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := silent()
 		s.Update(settled(service("web", hostA, hostB)))
@@ -136,7 +136,7 @@ func TestStreamsDoNotWaitForAPoller(t *testing.T) {
 	})
 }
 
-func TestAPollThatAcknowledgesIsHeardAtOnce(t *testing.T) {
+func TestAcknowledgingPollIsSignaledAtOnce(t *testing.T) {
 	withPoller(t, func(t *testing.T, s *Server, version string) {
 		heard := func() bool {
 			select {
@@ -151,12 +151,12 @@ func TestAPollThatAcknowledgesIsHeardAtOnce(t *testing.T) {
 		heard()
 		version = s.poll(t, version, "web: "+hostB)
 		if !heard() {
-			t.Error("nobody hears that it holds what it was told")
+			t.Error("no signal that it has what it was sent")
 		}
 		s.poll(t, version, "")
 		heard()
 		if s.poll(t, version, ""); heard() {
-			t.Error("a poll that says what the one before it said is told as news")
+			t.Error("a repeated poll is signaled")
 		}
 		s.Update(settled(service("web", hostB), service("other", hostA)))
 		heard()

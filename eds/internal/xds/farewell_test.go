@@ -28,7 +28,7 @@ func patient() *Server {
 	return s
 }
 
-func TestAHostLeavesOnceItsFarewellIsAcknowledged(t *testing.T) {
+func TestEndpointIsRemovedOnceItsDepartureIsAcknowledged(t *testing.T) {
 	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
 		s.Update(settled(service("web", hostA, hostB)))
 		c := open()
@@ -41,7 +41,7 @@ func TestAHostLeavesOnceItsFarewellIsAcknowledged(t *testing.T) {
 	})
 }
 
-func TestManyHostsOfManyServicesLeaveAtOnce(t *testing.T) {
+func TestManyEndpointsOfManyServicesLeaveAtOnce(t *testing.T) {
 	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
 		s.Update(settled(crowd(500, 1), service("web", hostA, hostB)))
 		c := open()
@@ -67,7 +67,7 @@ func TestManyHostsOfManyServicesLeaveAtOnce(t *testing.T) {
 	})
 }
 
-func TestAHostThatComesBackDoesNotLeave(t *testing.T) {
+func TestEndpointThatReturnsIsNotRemoved(t *testing.T) {
 	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
 		s.Update(settled(service("web", hostA, hostB)))
 		c := open()
@@ -83,7 +83,7 @@ func TestAHostThatComesBackDoesNotLeave(t *testing.T) {
 	})
 }
 
-func TestAHostThatLeavesAgainSaysFarewellAgain(t *testing.T) {
+func TestSecondDepartureIsSentAgain(t *testing.T) {
 	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
 		s.Update(settled(service("web", hostA, hostB)))
 		c := open()
@@ -101,7 +101,7 @@ func TestAHostThatLeavesAgainSaysFarewellAgain(t *testing.T) {
 	})
 }
 
-func TestEveryClientOfTheServiceIsWaitedFor(t *testing.T) {
+func TestDepartureWaitsForEveryClientOfTheService(t *testing.T) {
 	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
 		s.Update(settled(service("web", hostA, hostB)))
 		quick, slow := open(), open()
@@ -126,7 +126,7 @@ func TestEveryClientOfTheServiceIsWaitedFor(t *testing.T) {
 	})
 }
 
-func TestServicesAreLeftIndependently(t *testing.T) {
+func TestDeparturesOfServicesAreIndependent(t *testing.T) {
 	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
 		s.Update(settled(service("api", hostC), service("web", hostA)))
 		api, web := open(), open()
@@ -144,7 +144,7 @@ func TestServicesAreLeftIndependently(t *testing.T) {
 	})
 }
 
-func TestARejectedFarewellIsNoAcknowledgement(t *testing.T) {
+func TestRejectedDepartureIsNotAcknowledged(t *testing.T) {
 	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
 		s.Update(settled(service("web", hostA, hostB)))
 		c := open()
@@ -158,7 +158,7 @@ func TestARejectedFarewellIsNoAcknowledgement(t *testing.T) {
 	})
 }
 
-func TestAClientThatComesInBetweenIsWaitedForToo(t *testing.T) {
+func TestDepartureWaitsForAClientThatConnectsMeanwhile(t *testing.T) {
 	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
 		s.Update(settled(service("web", hostA, hostB)))
 		early, late := open(), open()
@@ -210,7 +210,7 @@ func (s *Server) lines(name string) string {
 	return strings.Join(lines, ", ")
 }
 
-func TestAClientThatEndsIsNotWaitedFor(t *testing.T) {
+func TestDepartureDoesNotWaitForADisconnectedClient(t *testing.T) {
 	for name, open := range transports {
 		for how, end := range map[string]func(t *testing.T, c subscriber, last reply, hangUp func()){
 			"disconnects":  func(_ *testing.T, _ subscriber, _ reply, hangUp func()) { hangUp() },

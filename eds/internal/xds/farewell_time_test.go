@@ -26,7 +26,7 @@ func (s *Server) assigns(t *testing.T, when, want string) {
 	}
 }
 
-func TestAFarewellThatNobodyAcknowledgesLastsASecond(t *testing.T) {
+func TestUnacknowledgedDepartureTakesOneSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := silent()
 		s.Update(settled(service("web", hostA, hostB)))
@@ -42,7 +42,7 @@ func TestAFarewellThatNobodyAcknowledgesLastsASecond(t *testing.T) {
 	})
 }
 
-func TestALaterFarewellDoesNotDelayAnEarlierOne(t *testing.T) {
+func TestLaterDepartureDoesNotDelayAnEarlierOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{})
 		c, _ := s.clients.open(TransportEDS, "peer", time.Now())
@@ -59,7 +59,7 @@ func TestALaterFarewellDoesNotDelayAnEarlierOne(t *testing.T) {
 	})
 }
 
-func TestAServiceThatVanishesIsForgottenAfterItsFarewell(t *testing.T) {
+func TestRemovedServiceIsForgottenAfterItsDepartures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := silent()
 		s.Update(settled(service("web", hostA)))
@@ -76,7 +76,7 @@ func TestAServiceThatVanishesIsForgottenAfterItsFarewell(t *testing.T) {
 	})
 }
 
-func TestAServiceThatComesBackKeepsOnlyWhoIsWanted(t *testing.T) {
+func TestServiceThatReturnsHasOnlyItsNewEndpoints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := silent()
 		s.Update(settled(service("web", hostA, hostB)))
@@ -90,7 +90,7 @@ func TestAServiceThatComesBackKeepsOnlyWhoIsWanted(t *testing.T) {
 	})
 }
 
-func TestNobodyIsToldFarewellWhereNobodyAsked(t *testing.T) {
+func TestDepartureWithoutClientsIsImmediate(t *testing.T) {
 	s := New(Options{})
 	s.Update(settled(service("web", hostA, hostB)))
 	s.Update(settled(service("web", hostB)))
@@ -99,7 +99,7 @@ func TestNobodyIsToldFarewellWhereNobodyAsked(t *testing.T) {
 	}
 }
 
-func TestNobodyIsToldFarewellBeforeThePoolHasSettled(t *testing.T) {
+func TestNoDepartureIsSentBeforeThePoolHasSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := silent()
 		s.Update(unsettled(service("web", hostA, hostB)))
@@ -108,7 +108,7 @@ func TestNobodyIsToldFarewellBeforeThePoolHasSettled(t *testing.T) {
 	})
 }
 
-func TestAHostThatLeavesWhenTheServerEndsStaysSo(t *testing.T) {
+func TestEndpointThatIsLeavingWhenTheServerEndsStaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := silent()
 		s.Update(settled(service("web", hostA, hostB)))
@@ -121,7 +121,7 @@ func TestAHostThatLeavesWhenTheServerEndsStaysSo(t *testing.T) {
 	})
 }
 
-func TestV1ListsNobodyWhoLeaves(t *testing.T) {
+func TestV1ListsNoLeavingEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := silent()
 		s.Update(settled(service("web", hostA, hostB)))

@@ -130,7 +130,7 @@ func FuzzFrames(f *testing.F) {
 }
 
 // A client begins large messages on many streams and completes none.
-func TestMessagesThatAreNeverCompletedAreBounded(t *testing.T) {
+func TestIncompleteMessagesAreBounded(t *testing.T) {
 	const room = 1 << 20
 	s := start(t, Options{MaxRequestBytes: room})
 	s.Update(settled())

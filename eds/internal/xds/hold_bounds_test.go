@@ -14,7 +14,7 @@ import (
 )
 
 // More polls of one address would use up its connections.
-func TestAnAddressHasSoManyHeldPolls(t *testing.T) {
+func TestHeldPollsOfAnAddressAreBounded(t *testing.T) {
 	holding(t, Options{MaxHeld: 2}, func(t *testing.T, s *Server, version string) {
 		first, second := sends(s, "1000", pollBody(version, "web")), sends(s, "1000", pollBody(version, "web"))
 		if !first.held() || !second.held() {
@@ -31,7 +31,7 @@ func TestAnAddressHasSoManyHeldPolls(t *testing.T) {
 }
 
 // Its connections are those of one address, too.
-func TestAnIPv6NetworkHasSoManyHeldPolls(t *testing.T) {
+func TestHeldPollsOfAnIPv6NetworkAreBounded(t *testing.T) {
 	holding(t, Options{MaxHeld: 1}, func(t *testing.T, s *Server, version string) {
 		if !sendsFrom("[2001:db8::1]:5000", s, "1000", pollBody(version, "web")).held() {
 			t.Error("one is not held")
@@ -48,7 +48,7 @@ func TestAnIPv6NetworkHasSoManyHeldPolls(t *testing.T) {
 }
 
 // An Envoy's poll describes the whole Envoy, which is not kept while the poll is held.
-func TestAHeldPollTakesLittleMemory(t *testing.T) {
+func TestHeldPollTakesLittleMemory(t *testing.T) {
 	const polls, each = 10, 77_000 // bytes
 	s := abrupt(Options{})
 	s.Update(settled(service("web", hostA)))
@@ -86,7 +86,7 @@ func inUse() int {
 }
 
 // How long a poll is held does not affect how often its client is expected to poll.
-func TestAPollerThatIsHeldIsThereAndItsPaceIsItsOwn(t *testing.T) {
+func TestHeldPollerIsNotGoneAndKeepsItsInterval(t *testing.T) {
 	holding(t, Options{}, func(t *testing.T, s *Server, version string) {
 		here := func() bool { return len(s.Clients()) == 1 }
 		for range 15 { // a minute and more
@@ -108,7 +108,7 @@ func TestAPollerThatIsHeldIsThereAndItsPaceIsItsOwn(t *testing.T) {
 	})
 }
 
-func TestAPollerThatIsHeldForLongerThanItsPaceIsNotGone(t *testing.T) {
+func TestPollerHeldForLongerThanItsIntervalIsNotGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cs := newClients(100, 0)
 		var c *client

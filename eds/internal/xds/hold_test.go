@@ -102,7 +102,7 @@ func (s *Server) updates(web ...registry.Service) {
 	}
 }
 
-func TestAHeldPollIsToldOfNews(t *testing.T) {
+func TestHeldPollIsAnsweredWithAChange(t *testing.T) {
 	holding(t, Options{}, func(t *testing.T, s *Server, version string) {
 		a := sends(s, "1000", pollBody(version, "web"))
 		if !a.held() {
@@ -119,7 +119,7 @@ func TestAHeldPollIsToldOfNews(t *testing.T) {
 		}
 		held, got := toldBy(t, a.recorder)
 		if got != "web: "+hostB+", "+hostC {
-			t.Errorf("it is told %q", got)
+			t.Errorf("it is answered with %q", got)
 		}
 		if got := goneFrom(s); got != "out 0/1" {
 			t.Errorf("before it polls again: %q", got)
@@ -133,7 +133,7 @@ func TestAHeldPollIsToldOfNews(t *testing.T) {
 	})
 }
 
-func TestAPollIsHeldForHalfOfWhatItsClientWaits(t *testing.T) {
+func TestPollIsHeldForHalfOfItsClientsTimeout(t *testing.T) {
 	for expected, want := range map[string]string{
 		"1000": "304 after 500ms", "100": "304 after 50ms", "2001": "304 after 1s", "15000": "304 after 5s", "9223372036854775807": "304 after 5s",
 		"": "304 at once", "99": "304 at once", "0": "304 at once", "-1000": "304 at once", "1000.5": "304 at once", "1s": "304 at once",
@@ -184,7 +184,7 @@ func TestPollsThatAreNotHeld(t *testing.T) {
 	})
 }
 
-func TestAHeldPollIsLoggedOnce(t *testing.T) {
+func TestHeldPollIsLoggedOnce(t *testing.T) {
 	var log lines
 	holding(t, Options{Logger: log.logger()}, func(t *testing.T, s *Server, version string) {
 		a := sends(s, "1000", pollBody(version, "web"))
@@ -198,7 +198,7 @@ func TestAHeldPollIsLoggedOnce(t *testing.T) {
 }
 
 // The service has no endpoint, and the client knows that.
-func TestAPollForNobodyIsHeldUntilSomebodyServes(t *testing.T) {
+func TestPollForAnEmptyServiceIsHeldUntilItHasAnEndpoint(t *testing.T) {
 	holding(t, Options{}, func(t *testing.T, s *Server, _ string) {
 		version, _ := decodeV3(t, post(s.ServeRESTv3, pollBody("", "new")))
 		a := sends(s, "1000", pollBody(version, "new"))
@@ -212,7 +212,7 @@ func TestAPollForNobodyIsHeldUntilSomebodyServes(t *testing.T) {
 	})
 }
 
-func TestAHeldPollEndsWithItsClient(t *testing.T) {
+func TestHeldPollEndsWithItsClient(t *testing.T) {
 	holding(t, Options{}, func(t *testing.T, s *Server, version string) {
 		a := sends(s, "10000", pollBody(version, "web"))
 		if !a.held() {
@@ -248,7 +248,7 @@ func TestHeldPollsEndWithTheServer(t *testing.T) {
 }
 
 // A held poll is one of the requests that http.Server.Shutdown waits for.
-func TestAServerThatShutsDownDoesNotWaitForHeldPolls(t *testing.T) {
+func TestShutdownDoesNotWaitForHeldPolls(t *testing.T) {
 	s := abrupt(Options{})
 	s.Update(settled(service("web", hostA)))
 	version, _ := decodeV3(t, post(s.ServeRESTv3, pollBody("", "web")))
@@ -296,7 +296,7 @@ func (s *Server) eventuallyHolds(t *testing.T, n int) {
 	}
 }
 
-func TestContentThatChangedBackIsNoNews(t *testing.T) {
+func TestContentThatChangedBackIsNotModified(t *testing.T) {
 	holding(t, Options{}, func(t *testing.T, s *Server, version string) {
 		a := sends(s, "1000", pollBody(version, "web"))
 		synctest.Wait()
@@ -307,7 +307,7 @@ func TestContentThatChangedBackIsNoNews(t *testing.T) {
 	})
 }
 
-func TestAHeldPollIsToldOfAFarewell(t *testing.T) {
+func TestHeldPollIsAnsweredWithADeparture(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{})
 		s.Update(settled(service("web", hostA, hostB)))
@@ -320,7 +320,7 @@ func TestAHeldPollIsToldOfAFarewell(t *testing.T) {
 		}
 		version, got := toldBy(t, a.recorder)
 		if got != "web: "+hostA+" leaves, "+hostB {
-			t.Errorf("it is told %q", got)
+			t.Errorf("it is answered with %q", got)
 		}
 		s.poll(t, version, "web: "+hostB)
 	})

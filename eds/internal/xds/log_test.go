@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-func TestOneClientFillsNoLog(t *testing.T) {
+func TestLogLinesOfOneClientAreBounded(t *testing.T) {
 	var l logLines
 	start := time.Unix(1, 0)
 	logged := 0
@@ -34,7 +34,7 @@ func TestOneClientFillsNoLog(t *testing.T) {
 	}
 }
 
-func TestRequestsThatComeTooFastAreNotLogged(t *testing.T) {
+func TestRequestsAboveTheRateAreNotLogged(t *testing.T) {
 	var log lines
 	s := start(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	s.Update(settled())
@@ -54,7 +54,7 @@ func TestRequestsThatComeTooFastAreNotLogged(t *testing.T) {
 	}
 }
 
-func TestANodeThatCannotBeWrittenDownIsRefused(t *testing.T) {
+func TestNodeIDWithControlCharactersIsRefused(t *testing.T) {
 	s := start(t, Options{})
 	s.Update(settled(service("web", "10.0.0.1:80")))
 	for _, id := range []string{"a\nb", "a\u009bb", "a\x00"} {
@@ -74,7 +74,7 @@ func TestANodeThatCannotBeWrittenDownIsRefused(t *testing.T) {
 }
 
 // Each new stream, and each poll for other names, is another client.
-func TestWhatIsLoggedOfAnAddressIsBounded(t *testing.T) {
+func TestLogLinesOfOneAddressAreBounded(t *testing.T) {
 	clients, start := newClients(10, 10), time.Now()
 	say := func(peer string, n int, at time.Duration) (logged, leftOut int) {
 		for i := range n {

@@ -8,7 +8,7 @@ import (
 
 // Envoy repeats a request, with the nonce that it acknowledged, when a cluster needs its
 // endpoints again.
-func TestARepeatedRequestIsAnsweredAndAVerdictIsNot(t *testing.T) {
+func TestRepeatedRequestIsAnsweredAndAVerdictIsNot(t *testing.T) {
 	for name, open := range map[string]func(*testing.T, *running) *sotwClient{
 		TransportEDS: func(t *testing.T, s *running) *sotwClient { return openEDS(t, s.conn) },
 		TransportADS: func(t *testing.T, s *running) *sotwClient { return openADS(t, s.conn) },
@@ -47,7 +47,7 @@ func TestARepeatedRequestIsAnsweredAndAVerdictIsNot(t *testing.T) {
 }
 
 // A client that leaves version_info out would otherwise be answered for ever.
-func TestAVerdictWithoutAVersionIsNotAnswered(t *testing.T) {
+func TestVerdictWithoutAVersionIsNotAnswered(t *testing.T) {
 	s := start(t, Options{})
 	s.Update(settled(service("web", hostA)))
 	c := openADS(t, s.conn)
@@ -62,7 +62,7 @@ func TestAVerdictWithoutAVersionIsNotAnswered(t *testing.T) {
 	next(t, c, "2", "web: "+hostB)
 }
 
-func TestARequestWithoutNamesAsksForNothing(t *testing.T) {
+func TestRequestWithoutNamesAsksForNothing(t *testing.T) {
 	onEachStream(t, func(t *testing.T, s *running, c subscriber) {
 		s.Update(settled(service("web", hostA)))
 		c.subscribe()
@@ -78,7 +78,7 @@ func TestARequestWithoutNamesAsksForNothing(t *testing.T) {
 }
 
 // What a wildcard client has received no longer counts once it asks for one service.
-func TestAClientThatGivesUpTheWildcardIsWaitedForNoMore(t *testing.T) {
+func TestClientThatUnsubscribesTheWildcardIsNoLongerWaitedFor(t *testing.T) {
 	give := map[string]func(subscriber){
 		TransportADS: func(c subscriber) { c.subscribe("web") },
 		TransportDeltaADS: func(c subscriber) {
@@ -106,7 +106,7 @@ func TestAClientThatGivesUpTheWildcardIsWaitedForNoMore(t *testing.T) {
 }
 
 // Unsubscribing from a name that was never subscribed is not an error.
-func TestNamesThatWereNeverAskedForMayBeGivenUp(t *testing.T) {
+func TestUnknownNamesMayBeUnsubscribed(t *testing.T) {
 	s := start(t, Options{})
 	s.Update(settled(service("web", hostA)))
 	c := openDeltaADS(t, s.conn)
@@ -117,7 +117,7 @@ func TestNamesThatWereNeverAskedForMayBeGivenUp(t *testing.T) {
 }
 
 // The first request of a stream may be about a response of an older stream.
-func TestAFirstRequestThatRejectsIsAnswered(t *testing.T) {
+func TestFirstRequestWithANACKIsAnswered(t *testing.T) {
 	onEachStream(t, func(t *testing.T, s *running, c subscriber) {
 		s.Update(settled(service("web", hostA)))
 		if sotw, ok := c.(*sotwClient); ok {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestAPollThatSaysTheSameAgainIsDecodedOnce(t *testing.T) {
+func TestRepeatedPollIsDecodedOnce(t *testing.T) {
 	var r repeats
 	for name, tt := range map[string]struct {
 		body string
@@ -44,7 +44,7 @@ func TestAPollThatSaysTheSameAgainIsDecodedOnce(t *testing.T) {
 	}
 }
 
-func TestAPollOfOneAPIIsNotTakenForOneOfTheOther(t *testing.T) {
+func TestPollsOfTheTwoAPIsAreKeptApart(t *testing.T) {
 	var r repeats
 	body := []byte(`{"type_url":"` + typeV3 + `","resource_names":["web"]}`)
 	if _, err := r.decode(body, typeV3); err != nil {
@@ -55,7 +55,7 @@ func TestAPollOfOneAPIIsNotTakenForOneOfTheOther(t *testing.T) {
 	}
 }
 
-func TestPollsThatAreKeptAreBounded(t *testing.T) {
+func TestKeptPollsAreBounded(t *testing.T) {
 	var r repeats
 	for i := range maxRepeats + 10 {
 		if _, err := r.decode([]byte(pollBody(fmt.Sprint(i), "web")), typeV3); err != nil {

@@ -32,7 +32,7 @@ func longest() (names []string, versions map[string]string) {
 	return names, versions
 }
 
-func TestAClientMayReconnectWithAsManyNamesAsItMayAskFor(t *testing.T) {
+func TestClientMayReconnectWithTheMaximumOfNames(t *testing.T) {
 	s := start(t, Options{MaxNameBytes: DefaultMaxNames * fleet.MaxServiceName})
 	s.Update(settled())
 	names, versions := longest()
@@ -56,7 +56,7 @@ func TestAClientMayReconnectWithAsManyNamesAsItMayAskFor(t *testing.T) {
 	}
 }
 
-func TestARequestThatIsTooLargeIsRefused(t *testing.T) {
+func TestTooLargeRequestIsRefused(t *testing.T) {
 	s := start(t, Options{MaxNames: 10})
 	s.Update(settled())
 	c := openADS(t, s.conn)
@@ -178,7 +178,7 @@ func TestNoRequestTakesManyTimesItsBytes(t *testing.T) {
 }
 
 // With the wildcard each name that is unsubscribed is answered.
-func TestNamesThatAreLetGoOfAreBounded(t *testing.T) {
+func TestUnsubscribedNamesAreBounded(t *testing.T) {
 	s := start(t, Options{MaxNames: 10, MaxNameBytes: 100})
 	s.Update(settled())
 	for what, names := range map[string][]string{"too many": make([]string, 11), "too long": {strings.Repeat("x", 101)}} {
@@ -194,7 +194,7 @@ func TestNamesThatAreLetGoOfAreBounded(t *testing.T) {
 	}
 }
 
-func TestWhatIsKeptOfARequestIsBounded(t *testing.T) {
+func TestKeptPartsOfARequestAreBounded(t *testing.T) {
 	long := strings.Repeat("ü", 10_000)
 	sotw, delta := new(discoveryv3.DiscoveryRequest), new(discoveryv3.DeltaDiscoveryRequest)
 	detail := &rpcstatus.Status{Code: 3, Message: long, Details: []*anypb.Any{{TypeUrl: long}}}
@@ -227,7 +227,7 @@ func anonymous(m proto.Message) proto.Message {
 
 // An Envoy's first request is of a size for which gRPC's pool has only buffers of 1 MB, and
 // Envoys come back all at once.
-func TestARequestIsReadIntoABufferOfItsSize(t *testing.T) {
+func TestRequestIsReadIntoABufferOfItsSize(t *testing.T) {
 	for size := 8 << 10; size <= 1<<20; size += 4 << 10 {
 		if got := cap(*newCodec(DefaultMaxNames).requests.Get(size)); got > 64<<10 && got >= 2*size {
 			t.Fatalf("%d bytes are read into %d", size, got)

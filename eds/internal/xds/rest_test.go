@@ -56,7 +56,7 @@ func decodeV3(t *testing.T, w *httptest.ResponseRecorder) (version string, clas 
 	return resp.GetVersionInfo(), clas
 }
 
-func TestRESTAnswersTheNamesAskedAndMovesWithTheContent(t *testing.T) {
+func TestRESTAnswersTheNamesAskedWithCurrentContent(t *testing.T) {
 	s := abrupt(Options{})
 	s.Update(settled(service("api", hostC), varied()))
 	version, clas := decodeV3(t, post(s.ServeRESTv3, pollBody("", "web")))
@@ -93,7 +93,7 @@ func TestRESTAnswersSeveralNamesAndUnknownOnes(t *testing.T) {
 	}
 }
 
-func TestRESTAndGRPCTellTheSameVersion(t *testing.T) {
+func TestRESTAndGRPCSendTheSameVersion(t *testing.T) {
 	s := start(t, Options{})
 	s.Update(settled(service("web", hostA)))
 	version, _ := decodeV3(t, post(s.ServeRESTv3, pollBody("", "web")))
@@ -104,7 +104,7 @@ func TestRESTAndGRPCTellTheSameVersion(t *testing.T) {
 	}
 }
 
-func TestRESTv2IsReadByAnEnvoyOfThatAge(t *testing.T) {
+func TestRESTv2IsReadByAnOldEnvoy(t *testing.T) {
 	s := abrupt(Options{})
 	s.Update(settled(varied()))
 	w := post(s.ServeRESTv2, `{"node":{"id":"envoy-1","cluster":"test","build_version":"abc/1.6.0/Clean/RELEASE"},"resource_names":["web"]}`)
@@ -241,7 +241,7 @@ func TestRegistration(t *testing.T) {
 	}
 }
 
-func TestRESTClientIsToldByItsPolls(t *testing.T) {
+func TestRESTClientIsListedByItsPolls(t *testing.T) {
 	s := abrupt(Options{})
 	s.Update(settled(service("web", hostA)))
 	version, _ := decodeV3(t, post(s.ServeRESTv3, pollBody("", "web")))

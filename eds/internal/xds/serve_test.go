@@ -43,7 +43,7 @@ func TestServeEndsPromptlyWithOpenStreams(t *testing.T) {
 	}
 }
 
-func TestServeEndsThoughAClientSaysNothing(t *testing.T) {
+func TestServeEndsThoughAClientIsSilent(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{})
 	conn, err := net.Dial("tcp", s.conn.Target())

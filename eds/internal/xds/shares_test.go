@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-func TestOneAddressHasHalfOfTheStreams(t *testing.T) {
+func TestOneAddressMayHaveHalfOfTheStreams(t *testing.T) {
 	cs := newClients(100, 0)
 	open := func(address string, n int) (in []*client) {
 		for range n {
@@ -38,7 +38,7 @@ func TestOneAddressHasHalfOfTheStreams(t *testing.T) {
 	}
 }
 
-func TestStreamsOfHealthAreBounded(t *testing.T) {
+func TestHealthStreamsAreBounded(t *testing.T) {
 	s := start(t, Options{MaxStreams: 2 * maxOtherStreams})
 	s.Update(settled())
 	client, in := healthv1.NewHealthClient(s.conn), 0

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestAPollAcknowledgesWhatThePollBeforeItWasAnsweredWith(t *testing.T) {
+func TestPollAcknowledgesTheAnswerBeforeIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := abrupt(Options{})
 		is := func(what, want string) {
@@ -26,7 +26,7 @@ func TestAPollAcknowledgesWhatThePollBeforeItWasAnsweredWith(t *testing.T) {
 			return next
 		}
 		s.Update(settled(service("web", hostA, hostB)))
-		is("nobody polls", "in 0/0")
+		is("no client polls", "in 0/0")
 		old := poll("")
 		is("it was answered, and may not take it", "in 0/1")
 		poll(old)

@@ -52,7 +52,7 @@ func (s *running) stays(t *testing.T, addr, want string) {
 	s.stands(t, addr, want)
 }
 
-func TestAnEndpointComesInLeavesAndIsOut(t *testing.T) {
+func TestStandingOfAnEndpointThatJoinsAndLeaves(t *testing.T) {
 	onEachFarewell(t, func(t *testing.T, s *running, open func() subscriber) {
 		s.Update(settled(service("web", hostB)))
 		c := open()
@@ -81,7 +81,7 @@ func TestAnEndpointComesInLeavesAndIsOut(t *testing.T) {
 	})
 }
 
-func TestAnotherWeightIsNotAcknowledgedWithTheEndpoint(t *testing.T) {
+func TestNewWeightIsAcknowledgedSeparately(t *testing.T) {
 	onEachStream(t, func(t *testing.T, s *running, c subscriber) {
 		s.Update(settled(service("web", hostA, hostB)))
 		c.subscribe("web")
@@ -98,7 +98,7 @@ func TestAnotherWeightIsNotAcknowledgedWithTheEndpoint(t *testing.T) {
 	})
 }
 
-func TestANACKIsNoAcknowledgement(t *testing.T) {
+func TestNACKIsNotAnAcknowledgement(t *testing.T) {
 	onEachStream(t, func(t *testing.T, s *running, c subscriber) {
 		s.Update(settled(service("web", hostA, hostB)))
 		c.subscribe("web")
@@ -117,7 +117,7 @@ func TestANACKIsNoAcknowledgement(t *testing.T) {
 	})
 }
 
-func TestOnlyAcknowledgedContentCountsWhenItComesBack(t *testing.T) {
+func TestOnlyAcknowledgedContentCountsWhenItReturns(t *testing.T) {
 	onEachStream(t, func(t *testing.T, s *running, c subscriber) {
 		s.Update(settled(service("web", hostA)))
 		c.subscribe("web")
@@ -136,7 +136,7 @@ func TestOnlyAcknowledgedContentCountsWhenItComesBack(t *testing.T) {
 	})
 }
 
-func TestStandingsOfTwoServicesAreApart(t *testing.T) {
+func TestStandingsOfTwoServicesAreIndependent(t *testing.T) {
 	onEachStream(t, func(t *testing.T, s *running, c subscriber) {
 		s.Update(settled(service("web", hostA), service("api", hostA)))
 		c.subscribe("web")
@@ -154,7 +154,7 @@ func TestStandingsOfTwoServicesAreApart(t *testing.T) {
 
 // The assignment stays the same when another process takes the address; what clients have
 // acknowledged applies to it, too.
-func TestANewProcessOnAnAddressIsInOnceThatIsAcknowledged(t *testing.T) {
+func TestNewProcessAtAnAddressIsInOnceAcknowledged(t *testing.T) {
 	onEachStream(t, func(t *testing.T, s *running, c subscriber) {
 		s.Update(settled(service("web", hostA)))
 		c.subscribe("web")
@@ -190,7 +190,7 @@ func soon(c subscriber) (reply, bool) {
 	}
 }
 
-func TestClientsThatComeAndGo(t *testing.T) {
+func TestStandingsWithClientsThatConnectAndLeave(t *testing.T) {
 	s := start(t, Options{})
 	s.Update(settled(service("web", hostA, hostB)))
 	stays := openDeltaADS(t, s.conn)
@@ -231,7 +231,7 @@ func openDeltaADSWith(ctx context.Context, t *testing.T, s *running) *deltaClien
 	return &deltaClient{t: t, stream: stream}
 }
 
-func TestPlacesOfLongAgoAreForgotten(t *testing.T) {
+func TestOldPlacesAreForgotten(t *testing.T) {
 	b, sv := &book{places: make(map[netip.AddrPort]place)}, &serving{}
 	for i := range maxPlaces + 10 {
 		h := host(fmt.Sprintf("10.%d.%d.%d:80", i>>16, i>>8&255, i&255))

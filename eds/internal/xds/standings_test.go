@@ -48,7 +48,7 @@ func TestStandingsAreASortedMap(t *testing.T) {
 }
 
 // A drain also waits for a client that asked for more names than the default.
-func TestAClientThatMayAskForMoreNamesIsFollowedOnAllOfThem(t *testing.T) {
+func TestClientWithMoreNamesIsFollowedOnAllOfThem(t *testing.T) {
 	names := make([]string, DefaultMaxNames+1)
 	for i := range names {
 		names[i] = fmt.Sprintf("s%06d", i)

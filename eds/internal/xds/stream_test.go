@@ -49,7 +49,7 @@ func TestChangeIsPushedAndEqualContentIsNot(t *testing.T) {
 	})
 }
 
-func TestUnknownServiceIsEmptyUntilItComes(t *testing.T) {
+func TestUnknownServiceIsEmptyUntilItExists(t *testing.T) {
 	onEachStream(t, func(t *testing.T, s *running, c subscriber) {
 		s.Update(settled())
 		c.subscribe("web")
@@ -61,7 +61,7 @@ func TestUnknownServiceIsEmptyUntilItComes(t *testing.T) {
 
 // Envoy acknowledges removed_resources, and an answer that leaves a service out, and
 // continues to send requests to the endpoints that it has (1.36 and 1.40).
-func TestAServiceIsEmptiedByAnEmptyAssignmentAlone(t *testing.T) {
+func TestServiceIsEmptiedOnlyByAnEmptyAssignment(t *testing.T) {
 	for how, after := range map[string]*registry.Snapshot{
 		"without hosts": settled(service("web"), service("api", hostC)), "vanished": settled(service("api", hostC)),
 	} {
@@ -100,7 +100,7 @@ func TestNACKIsNotAnsweredWithTheSameContent(t *testing.T) {
 	})
 }
 
-func TestSlowStreamGetsTheLatestAndDelaysNobody(t *testing.T) {
+func TestSlowStreamReceivesTheLatestAndDelaysNoOther(t *testing.T) {
 	onEachStream(t, func(t *testing.T, s *running, c subscriber) {
 		quick := openEDS(t, s.conn) // over the same connection
 		s.Update(settled(crowd(1_500, 1), service("web", hostA)))
@@ -123,7 +123,7 @@ func TestSlowStreamGetsTheLatestAndDelaysNobody(t *testing.T) {
 	})
 }
 
-func TestStateOfTheWorldHoldsEveryNameAsked(t *testing.T) {
+func TestStateOfTheWorldContainsEveryNameAsked(t *testing.T) {
 	s := start(t, Options{})
 	c := openEDS(t, s.conn)
 	s.Update(settled(service("api", hostA), service("web", hostB)))
@@ -210,7 +210,7 @@ func TestWildcardGetsAllServices(t *testing.T) {
 	})
 }
 
-func TestWildcardNameUnsubscribedIsSentOnceMore(t *testing.T) {
+func TestNameUnsubscribedUnderTheWildcardIsSentAgain(t *testing.T) {
 	s := start(t, Options{})
 	s.Update(settled(service("api", hostA)))
 	c := openDeltaEDS(t, s.conn)
@@ -245,7 +245,7 @@ func TestOtherTypesOnADSAreNeverAnswered(t *testing.T) {
 	next(t, delta, "2", "web: "+hostB)
 }
 
-func TestStreamRefusesToGrowWithoutEnd(t *testing.T) {
+func TestStreamSizeIsBounded(t *testing.T) {
 	many := make([]string, DefaultMaxNames+1)
 	for i := range many {
 		many[i] = fmt.Sprint("service-", i)
@@ -309,7 +309,7 @@ func TestStreamThatEndsIsForgotten(t *testing.T) {
 	}
 }
 
-func TestClientIsTold(t *testing.T) {
+func TestClientIsListed(t *testing.T) {
 	onEachStream(t, func(t *testing.T, s *running, c subscriber) {
 		s.Update(settled(service("web", hostA)))
 		c.subscribe("web")

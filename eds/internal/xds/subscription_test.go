@@ -11,7 +11,7 @@ import (
 )
 
 // go-control-plane knows the rules of the protocol.
-func TestASubscriptionIsWhatGoControlPlaneMakesOfTheRequests(t *testing.T) {
+func TestSubscriptionEqualsGoControlPlanes(t *testing.T) {
 	some := rapid.SliceOfN(rapid.SampledFrom([]string{"*", "a", "b", "c", "d"}), 0, 4)
 	rapid.Check(t, func(t *rapid.T) {
 		var s subscription
@@ -53,7 +53,7 @@ func TestASubscriptionIsWhatGoControlPlaneMakesOfTheRequests(t *testing.T) {
 	})
 }
 
-func TestStreamsThatAskForTheSameShareOneList(t *testing.T) {
+func TestStreamsWithTheSameNamesShareOneList(t *testing.T) {
 	s := start(t, Options{})
 	s.Update(settled(service("a", hostA), service("b", hostA)))
 	for _, open := range transports {
