@@ -83,7 +83,7 @@ type pollShare struct{ pollers, bytes int }
 // client is one row. Its identity never changes after the first request.
 type client struct {
 	transport string
-	from      netip.Addr // as it is bounded
+	from      netip.Addr // its bounds count for this address
 	acks      acks
 
 	// Guarded by clients.mu.
