@@ -191,7 +191,7 @@ func TestHeldPollIsLoggedOnce(t *testing.T) {
 		synctest.Wait()
 		s.Update(settled(service("web", hostB)))
 		a.says()
-		if got := log.with("kind=poll", "version="+version); len(got) != 1 {
+		if got := log.with("says=poll", "version="+version); len(got) != 1 {
 			t.Errorf("logged %q", got)
 		}
 	})

@@ -65,7 +65,7 @@ func (s *Server) logRequest(r request) {
 	}
 	attrs := []slog.Attr{
 		slog.String("node", r.node), slog.String("transport", r.transport), slog.String("peer", r.peer),
-		slog.String("kind", r.verdict), slog.Any("names", firstFew(r.names)), slog.String("version", shorten(r.version, maxNode)),
+		slog.String("says", r.verdict), slog.Any("names", firstFew(r.names)), slog.String("version", shorten(r.version, maxNode)),
 	}
 	if r.leftOut > 0 {
 		attrs = append(attrs, slog.Int("left_out", r.leftOut))

@@ -292,7 +292,7 @@ func TestPollsAreLoggedOnceAndRepeatsAtDebug(t *testing.T) {
 		post(s.ServeRESTv3, pollBody("x", "web"))
 	}
 	post(s.ServeRESTv3, pollBody("y", "web"))
-	if info, debug := log.with("level=INFO", "kind=poll", "node=envoy-1", "transport=rest"), log.with("level=DEBUG", "kind=poll"); len(info) != 2 || len(debug) != 2 {
+	if info, debug := log.with("level=INFO", "says=poll", "node=envoy-1", "transport=rest"), log.with("level=DEBUG", "says=poll"); len(info) != 2 || len(debug) != 2 {
 		t.Errorf("logged %q and at debug level %q", info, debug)
 	}
 }

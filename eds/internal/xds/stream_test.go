@@ -345,13 +345,13 @@ func TestRequestsAreLoggedOnceAndRepeatsAtDebug(t *testing.T) {
 			s.Update(settled(service("web", hostB)))
 			c.ack(next(t, c, "2", "web: "+hostB))
 			s.eventually(t, "acknowledged", acked("web"))
-			for _, want := range [][]string{{"kind=subscribe"}, {"kind=nack", `reason="bad weather"`}, {"kind=ack", "version="}} {
+			for _, want := range [][]string{{"says=subscribe"}, {"says=nack", `reason="bad weather"`}, {"says=ack", "version="}} {
 				want = append(want, "level=INFO", "discovery request", "node=envoy-1", "transport="+name, "web")
 				if got := log.with(want...); len(got) != 1 {
 					t.Errorf("%d lines with %q: %q", len(got), want, got)
 				}
 			}
-			if got := log.with("level=DEBUG", "kind=nack"); len(got) != 2 {
+			if got := log.with("level=DEBUG", "says=nack"); len(got) != 2 {
 				t.Errorf("%d repeated NACKs at debug level, want 2: %q", len(got), got)
 			}
 		})
