@@ -151,7 +151,7 @@ func TestTheFirstServingReceiptIsLogged(t *testing.T) {
 	if err := reg.Close(); err != nil {
 		t.Fatal(err)
 	}
-	lines := regexp.MustCompile(`msg="endpoint in service" envoys=\d+ after=\S+`).FindAllString(log.String(), -1)
+	lines := regexp.MustCompile(`msg="endpoint in service" envoys=\d+ after=\d[\d.]*m?s `).FindAllString(log.String(), -1)
 	if len(lines) != 1 || !regexp.MustCompile(`envoys=2 `).MatchString(lines[0]) {
 		t.Errorf("the log has %q, want the first one once", lines)
 	}
