@@ -23,10 +23,9 @@ func decisionRows() []row {
 	}
 }
 
-// patch decides about a host of the fleet's service.
-func patch(ctx context.Context, f *stage.Fleet, host, body string) error {
-	_, err := f.API.Expect(ctx, http.StatusOK, http.MethodPatch, "/edsservice/"+f.Service+"/hosts/"+host, body)
-	return err
+// patch overrides a host of a service, and returns the answer.
+func patch(ctx context.Context, f *stage.Fleet, service, host, body string) (string, error) {
+	return f.API.Expect(ctx, http.StatusOK, http.MethodPatch, "/edsservice/"+service+"/hosts/"+host, body)
 }
 
 // patchFollows measures from the moment an exclusion is sent until no request goes
@@ -51,7 +50,7 @@ func patchFollows(ctx context.Context, f *stage.Fleet) (trial, error) {
 			return 0, err
 		}
 		asked := time.Now()
-		if err := patch(ctx, f, a.ID, `{"state":"exclude"}`); err != nil {
+		if _, err := patch(ctx, f, f.Service, a.ID, `{"state":"exclude"}`); err != nil {
 			return 0, err
 		}
 		answers, err := finish(ctx, load)
@@ -59,7 +58,7 @@ func patchFollows(ctx context.Context, f *stage.Fleet) (trial, error) {
 			err = fmt.Errorf("%d requests failed, the first: %w", len(failed), failed[0].Failure())
 		}
 		if err == nil {
-			err = patch(ctx, f, a.ID, `{"state":null}`)
+			_, err = patch(ctx, f, f.Service, a.ID, `{"state":null}`)
 		}
 		if err == nil {
 			err = stage.Eventually(ctx, both)
@@ -93,7 +92,7 @@ func patchReplicates(ctx context.Context, f *stage.Fleet) (trial, error) {
 	return func(ctx context.Context) (time.Duration, error) {
 		n++
 		asked := time.Now()
-		answer, err := f.API.Expect(ctx, http.StatusOK, http.MethodPatch, "/edsservice/"+f.Service+"/hosts/"+nth(n), `{"state":"drain"}`)
+		answer, err := patch(ctx, f, f.Service, nth(n), `{"state":"drain"}`)
 		if err != nil {
 			return 0, err
 		}
@@ -135,8 +134,7 @@ func decidedBefore(ctx context.Context, f *stage.Fleet) error {
 	g.SetLimit(16)
 	for n := range manyOverrides {
 		g.Go(func() error {
-			path := "/edsservice/" + serviceOf(n) + "/hosts/" + nth(n)
-			_, err := f.API.Expect(ctx, http.StatusOK, http.MethodPatch, path, `{"state":"drain","load_balancing_weight":5,"reason":"ten thousand"}`)
+			_, err := patch(ctx, f, serviceOf(n), nth(n), `{"state":"drain","load_balancing_weight":5,"reason":"ten thousand"}`)
 			return err
 		})
 	}
@@ -196,7 +194,8 @@ func manyDecisions(ctx context.Context, f *stage.Fleet) (trial, error) {
 		g.SetLimit(16)
 		for n := range 2500 {
 			g.Go(func() error {
-				return patch(ctx, f, nth(n), fmt.Sprintf(`{"load_balancing_weight":%d}`, 1+time.Now().UnixNano()%1000))
+				_, err := patch(ctx, f, f.Service, nth(n), fmt.Sprintf(`{"load_balancing_weight":%d}`, 1+time.Now().UnixNano()%1000))
+				return err
 			})
 		}
 		err := g.Wait()
