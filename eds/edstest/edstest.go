@@ -34,9 +34,8 @@ import (
 type Server struct {
 	*httptest.Server
 
-	before    atomic.Pointer[func(*http.Request)]
-	unsettled atomic.Bool
-	registry  *fixed
+	before   atomic.Pointer[func(*http.Request)]
+	registry *fixed
 }
 
 // Start returns a Server of these members, which ends with the test.
@@ -54,8 +53,7 @@ func Start(t testing.TB, members ...*fleet.Member) *Server {
 	logger := slog.New(slog.DiscardHandler)
 	discovery := xds.New(xds.Options{Logger: logger})
 	hub := events.New(events.Options{Overrides: store.InForce, Clients: discovery.Connected})
-	s := &Server{}
-	s.registry = &fixed{store: store, hub: hub, unsettled: &s.unsettled}
+	s := &Server{registry: &fixed{store: store, hub: hub}}
 	s.registry.members.Store(&members)
 	handler := api.New(api.Options{
 		Registry: s.registry, Overrides: store, Discovery: discovery, Clients: discovery.Clients, Standings: discovery.Standings,
@@ -110,7 +108,7 @@ func (s *Server) Members(members ...*fleet.Member) { s.registry.members.Store(&m
 
 // Settled sets whether the server says that gossip has settled. It does at first. Any
 // goroutine may call it.
-func (s *Server) Settled(settled bool) { s.unsettled.Store(!settled) }
+func (s *Server) Settled(settled bool) { s.registry.unsettled.Store(!settled) }
 
 // fixed is a registry without a goroutine: it decides when it is asked.
 type fixed struct {
@@ -118,7 +116,7 @@ type fixed struct {
 	members   atomic.Pointer[[]*fleet.Member]
 	hub       *events.Hub
 	updating  sync.Mutex
-	unsettled *atomic.Bool
+	unsettled atomic.Bool
 }
 
 func (f *fixed) Snapshot() *registry.Snapshot {
