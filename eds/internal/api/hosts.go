@@ -61,8 +61,8 @@ func (a *api) hostName(r *http.Request) (named, error) {
 
 func (a *api) process(snap *registry.Snapshot, s registry.Service, k override.Key, id uuid.UUID) (named, error) {
 	n := named{key: k}
-	i, found := fleet.FindMember(snap.Members, id)
-	n.known = found && snap.Members[i].Service == k.Service && snap.Members[i].Liveness != fleet.Left
+	m, found := snap.Member(id)
+	n.known = found && m.Service == k.Service && m.Liveness != fleet.Left
 	if j := slices.IndexFunc(s.Hosts, func(h *registry.Host) bool { return h.ID == k.Host }); j >= 0 {
 		n.shown = *s.Hosts[j]
 		n.other = []override.Key{{Service: k.Service, Host: n.shown.Addr.String()}}

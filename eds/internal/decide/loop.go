@@ -51,7 +51,8 @@ type Admission interface {
 	// from the loop alone. inService returns the members with an endpoint in service.
 	Admit(now time.Time, members []*fleet.Member, inService func() map[uuid.UUID]bool) admit.Result
 
-	// Changed receives when Admit may answer differently about the same members.
+	// Both receive when Admit may answer differently about the same members: after a
+	// challenge had another outcome, and after the keys of services changed.
 	Proven() <-chan struct{}
 	KeysChanged() <-chan struct{}
 }

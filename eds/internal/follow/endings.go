@@ -82,7 +82,7 @@ func (e *Endings) over(snap *registry.Snapshot, now time.Time) []ending {
 		if err != nil {
 			continue
 		}
-		m, known := memberOf(snap, id)
+		m, known := snap.Member(id)
 		since, waiting := e.unknown[id]
 		switch {
 		case known && m.Liveness == fleet.Left:
@@ -100,14 +100,6 @@ func (e *Endings) over(snap *registry.Snapshot, now time.Time) []ending {
 	}
 	e.unknown = unknown
 	return over
-}
-
-func memberOf(snap *registry.Snapshot, id uuid.UUID) (*fleet.Member, bool) {
-	i, known := fleet.FindMember(snap.Members, id)
-	if !known {
-		return nil, false
-	}
-	return snap.Members[i], true
 }
 
 // end reports whether the disk may take another one.

@@ -86,6 +86,15 @@ func (s *Snapshot) Find(name string) (Service, bool) {
 	return s.Services[i], true
 }
 
+// Member returns the member of this id.
+func (s *Snapshot) Member(id uuid.UUID) (*fleet.Member, bool) {
+	i, known := fleet.FindMember(s.Members, id)
+	if !known {
+		return nil, false
+	}
+	return s.Members[i], true
+}
+
 // Serves reports whether the endpoint of a member is in service.
 func (s *Snapshot) Serves(m *fleet.Member) bool {
 	svc, _ := s.Find(m.Service)
