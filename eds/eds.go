@@ -26,7 +26,7 @@ const (
 // had, one that names them all, and when a part fails.
 func Run(ctx context.Context, opts Options) (err error) {
 	s := newServer(opts)
-	if err := s.opts.check(); err != nil {
+	if err := s.opts.Check(); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stops.stop()) }()

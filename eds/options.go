@@ -137,14 +137,15 @@ func or(addr netip.AddrPort, byDefault string) netip.AddrPort {
 	return netip.MustParseAddrPort(byDefault)
 }
 
-// check reports every option that no server can run with.
-func (o Options) check() error {
+// Check returns an error that names each option with which no server can run.
+func (o Options) Check() error {
+	o = o.withDefaults()
 	var errs []error
 	if o.DataDir == "" {
 		errs = append(errs, errors.New("option DataDir is empty: name a folder"))
 	}
 	if o.Debug.IsValid() && !o.Debug.Addr().Unmap().IsLoopback() {
-		errs = append(errs, fmt.Errorf("option Debug is %s, which other machines can reach; profiles contain secrets: want a loopback address", o.Debug))
+		errs = append(errs, fmt.Errorf("option Debug %s can be reached from other machines, and profiles hold secrets: give a loopback address", o.Debug))
 	}
 	if o.Guard > 1 {
 		errs = append(errs, fmt.Errorf("option Guard is %v: want 0 to 1", o.Guard))

@@ -11,7 +11,7 @@ func TestOnlyALoopbackAddressIsTakenForProfiles(t *testing.T) {
 	for addr, ok := range map[string]bool{"127.0.0.1:6060": true, "[::1]:6060": true, "0.0.0.0:6060": false, "10.0.0.1:6060": false, "[::]:6060": false} {
 		opts := DefaultOptions()
 		opts.DataDir, opts.Debug = t.TempDir(), netip.MustParseAddrPort(addr)
-		if err := opts.check(); (err == nil) != ok {
+		if err := opts.Check(); (err == nil) != ok {
 			t.Errorf("%s: %v", addr, err)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -95,19 +94,21 @@ var edsFlags = map[string]string{
 	"ProbeInterval": "--probe-interval", "Guard": "--guard", "GuardHold": "--guard-hold",
 }
 
-// checkEDS finds what is wrong with flags that stand for themselves.
+// checkEDS finds what is wrong with flags that stand for themselves. A 0 is the default of
+// an option, but not of a flag.
 func checkEDS(opts *eds.Options) error {
 	switch {
-	case opts.Guard < 0 || opts.Guard > 1:
+	case opts.Guard < 0:
 		return cli.Usage(fmt.Errorf("--guard is %v, give a share from 0 (off) to 1", opts.Guard))
 	case opts.GuardHold <= 0:
 		return cli.Usage(fmt.Errorf("--guard-hold is %s, give a time above 0; to turn the guard off, pass --guard 0", opts.GuardHold))
-	case opts.ProbeInterval < 100*time.Millisecond || opts.ProbeInterval > time.Minute:
-		return cli.Usage(fmt.Errorf("--probe-interval is %s, give 100ms to 1m", opts.ProbeInterval))
-	case opts.Debug.IsValid() && !opts.Debug.Addr().Unmap().IsLoopback():
-		return cli.Usage(fmt.Errorf("--debug %s can be reached from other machines, and profiles hold secrets: give a loopback address", opts.Debug))
+	case opts.ProbeInterval == 0:
+		return cli.Usage(errors.New("--probe-interval is 0s, give 100ms to 1m"))
 	}
 	opts.Guard = orNone(opts.Guard)
+	if err := opts.Check(); err != nil {
+		return cli.Usage(option.Rename(err, edsFlags))
+	}
 	return nil
 }
 
