@@ -108,25 +108,22 @@ func (f fields) read(b []byte, most int, m proto.Message) (n *corev3.Node, refus
 	listed := make(map[protowire.Number]int, len(f.lists))
 	rest := 0 // of b, what was not read yet begins there
 	for at := 0; at < len(b); {
-		num, typ, size := protowire.ConsumeField(b[at:])
-		if size < 0 {
-			return nil, nil, protowire.ParseError(size)
+		next, err := nextField(b[at:])
+		if err != nil {
+			return nil, nil, err
 		}
 		keep := false
-		if typ == protowire.BytesType {
-			_, _, tag := protowire.ConsumeTag(b[at:])
-			content, _ := protowire.ConsumeBytes(b[at+tag:])
-			switch {
-			case num == f.node:
-				n, err = readNode(content)
-			case num == f.refusal:
-				refusal, err = readRefusal(content, refusal)
-			case slices.Contains(f.lists, num):
-				listed[num]++
-				keep = listed[num] <= most+1
-			default:
-				keep = slices.Contains(f.texts, num)
-			}
+		switch {
+		case next.typ != protowire.BytesType:
+		case next.num == f.node:
+			n, err = readNode(next.bytes())
+		case next.num == f.refusal:
+			refusal, err = readRefusal(next.bytes(), refusal)
+		case slices.Contains(f.lists, next.num):
+			listed[next.num]++
+			keep = listed[next.num] <= most+1
+		default:
+			keep = slices.Contains(f.texts, next.num)
 		}
 		if !keep && at > rest {
 			err = errors.Join(err, merge.Unmarshal(b[rest:at], m))
@@ -134,11 +131,35 @@ func (f fields) read(b []byte, most int, m proto.Message) (n *corev3.Node, refus
 		if err != nil {
 			return nil, nil, err
 		}
-		if at += size; !keep {
+		if at += next.size; !keep {
 			rest = at
 		}
 	}
 	return n, refusal, merge.Unmarshal(b[rest:], m)
+}
+
+// wireField is a field of an encoded message.
+type wireField struct {
+	num   protowire.Number
+	typ   protowire.Type
+	value []byte // what follows the tag
+	size  int    // of the tag and the value, in bytes
+}
+
+// nextField returns the field at the beginning of b.
+func nextField(b []byte) (f wireField, err error) {
+	if f.num, f.typ, f.size = protowire.ConsumeField(b); f.size < 0 {
+		return f, protowire.ParseError(f.size)
+	}
+	_, _, tag := protowire.ConsumeTag(b)
+	f.value = b[tag:f.size]
+	return f, nil
+}
+
+// bytes is the content of a field of type bytes.
+func (f wireField) bytes() []byte {
+	content, _ := protowire.ConsumeBytes(f.value)
+	return content
 }
 
 var errNotUTF8 = errors.New("not valid UTF-8")
@@ -147,15 +168,14 @@ var errNotUTF8 = errors.New("not valid UTF-8")
 func readNode(b []byte) (*corev3.Node, error) {
 	var id []byte
 	for len(b) > 0 {
-		num, typ, size := protowire.ConsumeField(b)
-		if size < 0 {
-			return nil, protowire.ParseError(size)
+		f, err := nextField(b)
+		if err != nil {
+			return nil, err
 		}
-		if num == fieldNodeID && typ == protowire.BytesType {
-			_, _, tag := protowire.ConsumeTag(b)
-			id, _ = protowire.ConsumeBytes(b[tag:])
+		if f.num == fieldNodeID && f.typ == protowire.BytesType {
+			id = f.bytes()
 		}
-		b = b[size:]
+		b = b[f.size:]
 	}
 	if !utf8.Valid(id) {
 		return nil, errNotUTF8
@@ -170,24 +190,22 @@ func readRefusal(b []byte, before *status.Status) (*status.Status, error) {
 	if s == nil {
 		s = &status.Status{}
 	}
-	for rest := b; len(rest) > 0; {
-		num, typ, size := protowire.ConsumeField(rest)
-		if size < 0 {
-			return nil, protowire.ParseError(size)
+	for len(b) > 0 {
+		f, err := nextField(b)
+		if err != nil {
+			return nil, err
 		}
-		_, _, tag := protowire.ConsumeTag(rest)
 		switch {
-		case num == fieldCode && typ == protowire.VarintType:
-			code, _ := protowire.ConsumeVarint(rest[tag:])
+		case f.num == fieldCode && f.typ == protowire.VarintType:
+			code, _ := protowire.ConsumeVarint(f.value)
 			s.Code = int32(code)
-		case num == fieldMessage && typ == protowire.BytesType:
-			message, _ := protowire.ConsumeBytes(rest[tag:])
-			if !utf8.Valid(message) {
+		case f.num == fieldMessage && f.typ == protowire.BytesType:
+			if !utf8.Valid(f.bytes()) {
 				return nil, errNotUTF8
 			}
-			s.Message = clip(string(message), maxDetail)
+			s.Message = clip(string(f.bytes()), maxDetail)
 		}
-		rest = rest[size:]
+		b = b[f.size:]
 	}
 	return s, nil
 }
