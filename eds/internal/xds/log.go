@@ -104,11 +104,25 @@ func libraryLogger(l *slog.Logger) log.Logger {
 // linesASecond is how many requests of one client are logged at info level, per second.
 const linesASecond = 10
 
+// omitted counts the lines that were left out since the last one that was logged.
+type omitted int
+
+// spend notes a line, for which there is room or not. It reports whether it is left out,
+// and if not, how many were before it.
+func (o *omitted) spend(room bool) (silenced bool, leftOut int) {
+	if !room {
+		*o++
+		return true, 0
+	}
+	leftOut, *o = int(*o), 0
+	return false, leftOut
+}
+
 // logLines bounds what is logged of one client.
 type logLines struct {
-	second  time.Time
-	logged  int // since then
-	leftOut int // since the last one that was logged
+	second time.Time
+	logged int // since then
+	omitted
 }
 
 // spend reports whether a line is one too many, and if not, how many were before it.
@@ -116,13 +130,11 @@ func (l *logLines) spend(now time.Time) (silenced bool, leftOut int) {
 	if now.Sub(l.second) >= time.Second {
 		l.second, l.logged = now, 0
 	}
-	if l.logged >= linesASecond {
-		l.leftOut++
-		return true, 0
+	room := l.logged < linesASecond
+	if room {
+		l.logged++
 	}
-	l.logged++
-	leftOut, l.leftOut = l.leftOut, 0
-	return false, leftOut
+	return l.omitted.spend(room)
 }
 
 // The bounds of what is logged of one address, whose clients may reconnect under other
@@ -135,8 +147,8 @@ const (
 
 // addressLog bounds what is logged of one address.
 type addressLog struct {
-	room    *rate.Limiter
-	leftOut int // since the last line that was logged
+	room *rate.Limiter
+	omitted
 }
 
 // addressLogs bounds what is logged, by address. It has no lock.
@@ -156,12 +168,7 @@ func (a addressLogs) spend(from netip.Addr, now time.Time) (silenced bool, leftO
 		l = &addressLog{room: rate.NewLimiter(addressLines, addressBurst)}
 		a[from] = l
 	}
-	if !l.room.AllowN(now, 1) {
-		l.leftOut++
-		return true, 0
-	}
-	leftOut, l.leftOut = l.leftOut, 0
-	return false, leftOut
+	return l.omitted.spend(l.room.AllowN(now, 1))
 }
 
 // logRefusal logs a refusal. All clients together share the bound of one client's requests.
