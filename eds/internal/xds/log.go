@@ -120,9 +120,9 @@ func (o *omitted) spend(room bool) (silenced bool, leftOut int) {
 
 // logLines bounds what is logged of one client.
 type logLines struct {
-	second time.Time
-	logged int // since then
-	omitted
+	second  time.Time
+	logged  int // since then
+	leftOut omitted
 }
 
 // spend reports whether a line is one too many, and if not, how many were before it.
@@ -134,7 +134,7 @@ func (l *logLines) spend(now time.Time) (silenced bool, leftOut int) {
 	if room {
 		l.logged++
 	}
-	return l.omitted.spend(room)
+	return l.leftOut.spend(room)
 }
 
 // The bounds of what is logged of one address, whose clients may reconnect under other
@@ -147,8 +147,8 @@ const (
 
 // addressLog bounds what is logged of one address.
 type addressLog struct {
-	room *rate.Limiter
-	omitted
+	room    *rate.Limiter
+	leftOut omitted
 }
 
 // addressLogs bounds what is logged, by address. It has no lock.
@@ -168,7 +168,7 @@ func (a addressLogs) spend(from netip.Addr, now time.Time) (silenced bool, leftO
 		l = &addressLog{room: rate.NewLimiter(addressLines, addressBurst)}
 		a[from] = l
 	}
-	return l.omitted.spend(l.room.AllowN(now, 1))
+	return l.leftOut.spend(l.room.AllowN(now, 1))
 }
 
 // logRefusal logs a refusal. All clients together share the bound of one client's requests.
