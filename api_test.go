@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/rollcall-fleet/rollcall/internal/golden"
 )
 
 // The packages that other modules may import; everything else is internal.
@@ -18,7 +20,7 @@ var public = []string{"client", "eds", "eds/edstest", "envoy", "fleet", "gossip"
 // A new export is a choice: it is in the golden file of its package, or the test fails.
 func TestPublicAPIIsTheOneInTheGoldenFiles(t *testing.T) {
 	for _, folder := range public {
-		holds(t, "api/"+strings.ReplaceAll(folder, "/", "-")+".golden", exported(t, folder))
+		golden.Holds(t, "testdata/api/"+strings.ReplaceAll(folder, "/", "-")+".golden", exported(t, folder))
 	}
 }
 

@@ -1,8 +1,6 @@
 package rollcall_test
 
 import (
-	"errors"
-	"flag"
 	"io/fs"
 	"maps"
 	"os"
@@ -11,20 +9,20 @@ import (
 	"slices"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the golden files in place of holding the code against them")
+	"github.com/rollcall-fleet/rollcall/internal/golden"
+)
 
 // Names that users' scripts, dashboards, files on disk and other versions of rollcall
 // depend on. A change of one of them is a choice, and CHANGELOG.md has it.
 func TestNamesThatOthersDependOnStayAsTheyAre(t *testing.T) {
-	for golden, re := range map[string]*regexp.Regexp{
+	for file, re := range map[string]*regexp.Regexp{
 		"metrics.golden":   regexp.MustCompile(`"(rollcall_[a-z_]+)"`),
 		"json-keys.golden": regexp.MustCompile("json:\"([a-z0-9_]+)[\",]"),
 		"headers.golden":   regexp.MustCompile(`"(X-Rollcall-[A-Za-z-]+)"`),
 		"variables.golden": regexp.MustCompile(`"(ROLLCALL_[A-Z_]+)`),
 	} {
-		holds(t, golden, strings.Join(inSources(t, re), "\n")+"\n")
+		golden.Holds(t, "testdata/"+file, strings.Join(inSources(t, re), "\n")+"\n")
 	}
 }
 
@@ -51,39 +49,4 @@ func inSources(t *testing.T, re *regexp.Regexp) []string {
 		t.Fatal(err)
 	}
 	return slices.Sorted(maps.Keys(found))
-}
-
-// holds compares got with a golden file.
-func holds(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(got), 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := lines(string(want), got); diff != "" {
-		t.Errorf("%s differs; if that is meant, run go test . -update and say so in CHANGELOG.md:\n%s", path, diff)
-	}
-}
-
-// lines are those that only one of both has.
-func lines(want, got string) string {
-	var b strings.Builder
-	wanted, have := strings.Split(want, "\n"), strings.Split(got, "\n")
-	for _, line := range wanted {
-		if !slices.Contains(have, line) {
-			b.WriteString("- " + line + "\n")
-		}
-	}
-	for _, line := range have {
-		if !slices.Contains(wanted, line) {
-			b.WriteString("+ " + line + "\n")
-		}
-	}
-	return b.String()
 }

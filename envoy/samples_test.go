@@ -2,16 +2,15 @@ package envoy
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the sample files")
+	"github.com/rollcall-fleet/rollcall/internal/golden"
+)
 
 func sampleFile(api API) string { return fmt.Sprintf("envoy-%s.yaml", api) }
 
@@ -21,16 +20,7 @@ func TestSamplesAreWhatBootstrapWrites(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := append(fmt.Appendf(nil, "# Written by: rollcall envoy bootstrap --api %s\n", api), out...)
-		if *update {
-			if err := os.WriteFile(sampleFile(api), want, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		got, err := os.ReadFile(sampleFile(api))
-		if err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s is not what Bootstrap writes (%v): go test ./envoy -run Samples -update", sampleFile(api), err)
-		}
+		golden.Holds(t, sampleFile(api), fmt.Sprintf("# Written by: rollcall envoy bootstrap --api %s\n%s", api, out))
 	}
 }
 

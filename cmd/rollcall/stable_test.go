@@ -1,9 +1,7 @@
 package main
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -11,9 +9,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rollcall-fleet/rollcall/cmd/rollcall/cli"
+	"github.com/rollcall-fleet/rollcall/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files in place of holding the commands against them")
 
 // Scripts depend on commands, flags, their defaults and the exit codes: a change of one of
 // them is a choice, and CHANGELOG.md has it.
@@ -24,19 +21,7 @@ func TestCommandsAndFlagsStayAsTheyAre(t *testing.T) {
 	var b strings.Builder
 	describe(&b, newRoot())
 	fmt.Fprintf(&b, "exit codes: failed %d, usage %d, not found %d, conflict %d\n", cli.ExitFailed, cli.ExitUsage, cli.ExitNotFound, cli.ExitConflict)
-	const path = "testdata/flags.golden"
-	if *update {
-		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := b.String(); got != string(want) {
-		t.Errorf("commands or flags differ from %s; if that is meant, run go test ./cmd/rollcall -update and say so in CHANGELOG.md. They are:\n%s", path, got)
-	}
+	golden.Holds(t, "testdata/flags.golden", b.String())
 }
 
 // describe writes c, and all commands below it, with their flags.
