@@ -21,6 +21,7 @@ import (
 	"github.com/rollcall-fleet/rollcall/fleet"
 	"github.com/rollcall-fleet/rollcall/internal/auth"
 	"github.com/rollcall-fleet/rollcall/internal/panics"
+	"github.com/rollcall-fleet/rollcall/internal/rates"
 )
 
 // Reasons for refusing a request: label values of a metric.
@@ -64,7 +65,7 @@ type Options struct {
 type guarded struct {
 	Options
 	hosts            hosts
-	rates, discovery *rates
+	rates, discovery *rates.Table
 	sites            *http.CrossOriginProtection
 	next             http.Handler
 }
@@ -76,7 +77,7 @@ func New(next http.Handler, o Options) http.Handler {
 	}
 	return caught(&guarded{
 		Options: o, next: next, hosts: newHosts(o.Listen, o.Hosts), sites: http.NewCrossOriginProtection(),
-		rates: newRates(o.Rate), discovery: newRates(o.DiscoveryRate),
+		rates: rates.New(o.Rate, 2*o.Rate), discovery: rates.New(o.DiscoveryRate, 2*o.DiscoveryRate), // twice a second's worth at a time
 	}, o.Panics)
 }
 
@@ -112,11 +113,11 @@ func setHeaders(h http.Header) {
 // check returns why a request is refused, nil when it is not; it then carries its
 // author's name, or the claimed one where no proof is required.
 func (g *guarded) check(r *http.Request, kind kind) *refusal {
-	rates := g.rates
+	limit := g.rates
 	if kind == discovery {
-		rates = g.discovery
+		limit = g.discovery
 	}
-	if !rates.allow(remote(r), time.Now()) {
+	if ok, _ := limit.Allow(fleet.PartyOf(r.RemoteAddr), time.Now()); !ok {
 		return &refusal{http.StatusTooManyRequests, RefusedRate, "too many requests from this address: ask again in a second"}
 	}
 	if !anyHost(r, kind) && !g.hosts.allows(r.Host) {
@@ -215,14 +216,6 @@ func (g *guarded) identify(r *http.Request, kind kind) (auth.Identity, *refusal)
 		return id, &refusal{http.StatusForbidden, RefusedRole, fmt.Sprintf("%s may not do that: want role operator", id.Name)}
 	}
 	return id, nil
-}
-
-func remote(r *http.Request) netip.Addr {
-	addr, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{} // all of those share one allowance
-	}
-	return addr.Addr()
 }
 
 // refusal is a request's answer when it does not get through.

@@ -236,26 +236,6 @@ func TestEachAddressHasItsOwnRate(t *testing.T) {
 	})
 }
 
-func TestAddressTableIsBoundedAndForgetsIdleAddressesOnly(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRates(1)
-		addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
-		for i := range 3 * maxAddresses {
-			r.allow(addr(i), time.Now())
-		}
-		if len(r.by) != maxAddresses {
-			t.Errorf("%d addresses are kept, want %d", len(r.by), maxAddresses)
-		}
-		if r.allow(addr(3*maxAddresses), time.Now()) {
-			t.Error("further addresses do not share an allowance")
-		}
-		time.Sleep(10 * time.Second)
-		if !r.allow(addr(3*maxAddresses), time.Now()) || len(r.by) != 1 {
-			t.Errorf("%d addresses are kept after a rest", len(r.by))
-		}
-	})
-}
-
 func FuzzHost(f *testing.F) {
 	for _, seed := range []string{"localhost", "[::1]:80", "evil.example", "127.0.0.1.", "[::ffff:127.0.0.1]", ":", "localhost:1:2", "%00", "LOCALHOST."} {
 		f.Add(seed)
@@ -271,17 +251,6 @@ func FuzzHost(f *testing.F) {
 			t.Errorf("%q is allowed", host)
 		}
 	})
-}
-
-func TestARateOfZeroOrLessIsNoLimit(t *testing.T) {
-	for _, rate := range []int{0, -1} {
-		r := newRates(rate)
-		for range 1000 {
-			if !r.allow(netip.MustParseAddr("10.0.0.1"), time.Now()) {
-				t.Fatalf("a rate of %d refuses", rate)
-			}
-		}
-	}
 }
 
 // The end of a body may come long after its beginning.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rollcall-fleet/rollcall/fleet"
+	"github.com/rollcall-fleet/rollcall/internal/rates"
 )
 
 // The transports of a Client.
@@ -126,7 +127,7 @@ type clients struct {
 	hosts   map[netip.Addr]pollShare
 	held    map[netip.Addr]int // polls of each address that are held now
 	broken  []*client          // streams that broke lately, oldest first
-	logs    addressLogs
+	logs    *rates.Table       // of lines in the log
 	count   Count
 
 	revision uint64 // grows with each client that connects, leaves, or sends a NACK
@@ -140,7 +141,7 @@ type Count struct {
 }
 
 func newClients(limit, names int) *clients {
-	return &clients{max: limit, names: names, streams: make(map[*client]struct{}), pollers: make(map[poller]*client), from: make(map[netip.Addr]int), hosts: make(map[netip.Addr]pollShare), held: make(map[netip.Addr]int), logs: make(addressLogs),
+	return &clients{max: limit, names: names, streams: make(map[*client]struct{}), pollers: make(map[poller]*client), from: make(map[netip.Addr]int), hosts: make(map[netip.Addr]pollShare), held: make(map[netip.Addr]int), logs: rates.New(addressLines, addressBurst),
 		count: Count{Transports: make(map[string]int)}}
 }
 
@@ -245,8 +246,13 @@ func (t *clients) heard(c *client, r request, now time.Time) request {
 		r.silenced, r.leftOut = c.lines.spend(now)
 	}
 	if !r.repeated && !r.silenced {
-		silenced, leftOut := t.logs.spend(c.from, now)
-		r.silenced, r.leftOut = silenced, r.leftOut+leftOut
+		switch ok, leftOut := t.logs.Allow(c.from, now); {
+		case ok:
+			r.leftOut += leftOut
+		default: // the address counts the line, those before it wait for the client's next
+			c.lines.leftOut += r.leftOut
+			r.silenced, r.leftOut = true, 0
+		}
 	}
 	return r
 }

@@ -6,12 +6,9 @@ import (
 	"hash/fnv"
 	"io"
 	"log/slog"
-	"maps"
-	"net/netip"
 	"time"
 
 	"github.com/envoyproxy/go-control-plane/pkg/log"
-	"golang.org/x/time/rate"
 )
 
 // The kinds of requests in the log.
@@ -104,25 +101,11 @@ func libraryLogger(l *slog.Logger) log.Logger {
 // linesASecond is how many requests of one client are logged at info level, per second.
 const linesASecond = 10
 
-// omitted counts the lines that were left out since the last one that was logged.
-type omitted int
-
-// spend notes a line, for which there is room or not. It reports whether it is left out,
-// and if not, how many were before it.
-func (o *omitted) spend(room bool) (silenced bool, leftOut int) {
-	if !room {
-		*o++
-		return true, 0
-	}
-	leftOut, *o = int(*o), 0
-	return false, leftOut
-}
-
 // logLines bounds what is logged of one client.
 type logLines struct {
 	second  time.Time
 	logged  int // since then
-	leftOut omitted
+	leftOut int // since the last one that was logged
 }
 
 // spend reports whether a line is one too many, and if not, how many were before it.
@@ -130,46 +113,21 @@ func (l *logLines) spend(now time.Time) (silenced bool, leftOut int) {
 	if now.Sub(l.second) >= time.Second {
 		l.second, l.logged = now, 0
 	}
-	room := l.logged < linesASecond
-	if room {
-		l.logged++
+	if l.logged >= linesASecond {
+		l.leftOut++
+		return true, 0
 	}
-	return l.leftOut.spend(room)
+	l.logged++
+	leftOut, l.leftOut = l.leftOut, 0
+	return false, leftOut
 }
 
 // The bounds of what is logged of one address, whose clients may reconnect under other
 // names: an Envoy without ADS opens a stream for each of its clusters, a thousand at once.
 const (
-	addressLines   = 50 // a second
-	addressBurst   = 2000
-	addressesKnown = 10_000 // further ones share one allowance
+	addressLines = 50 // a second
+	addressBurst = 2000
 )
-
-// addressLog bounds what is logged of one address.
-type addressLog struct {
-	room    *rate.Limiter
-	leftOut omitted
-}
-
-// addressLogs bounds what is logged, by address. It has no lock.
-type addressLogs map[netip.Addr]*addressLog
-
-// spend reports whether a line of an address is one too many, and if not, how many were
-// before it.
-func (a addressLogs) spend(from netip.Addr, now time.Time) (silenced bool, leftOut int) {
-	if a[from] == nil && len(a) >= addressesKnown {
-		maps.DeleteFunc(a, func(_ netip.Addr, l *addressLog) bool { return l.room.TokensAt(now) >= addressBurst })
-	}
-	if a[from] == nil && len(a) >= addressesKnown {
-		from = netip.Addr{}
-	}
-	l := a[from]
-	if l == nil {
-		l = &addressLog{room: rate.NewLimiter(addressLines, addressBurst)}
-		a[from] = l
-	}
-	return l.leftOut.spend(l.room.AllowN(now, 1))
-}
 
 // logRefusal logs a refusal. All clients together share the bound of one client's requests.
 func (s *Server) logRefusal(level slog.Level, message string, attrs ...any) {

@@ -11,6 +11,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/rollcall-fleet/rollcall/internal/rates"
 	"google.golang.org/grpc/codes"
 )
 
@@ -100,10 +101,31 @@ func TestLogLinesOfOneAddressAreBounded(t *testing.T) {
 	if logged, leftOut := say("10.0.0.1:2", 2*addressLines, time.Second); logged != addressLines || leftOut != addressBurst {
 		t.Errorf("a second later %d are logged and %d counted as left out, want %d and %d", logged, leftOut, addressLines, addressBurst)
 	}
-	for i := range 2 * addressesKnown {
+	for i := range 2 * rates.MaxParties {
 		say(fmt.Sprintf("[2001:db8:%x:%x::1]:1", i>>16, i&0xffff), 1, 2*time.Second)
 	}
-	if n := len(clients.logs); n > addressesKnown+1 {
+	if n := clients.logs.Len(); n > rates.MaxParties+1 {
 		t.Errorf("%d addresses are kept", n)
+	}
+}
+
+func TestLinesLeftOutOfAClientAreCountedAlthoughItsAddressIsSilenced(t *testing.T) {
+	clients, start := newClients(10, 10), time.Now()
+	c, _ := clients.open(TransportADS, "10.0.0.1:1", start)
+	i := 0
+	say := func(at time.Duration) request {
+		i++
+		return clients.heard(c, request{node: "envoy", version: fmt.Sprint(i), verdict: verdictSubscribe}, start.Add(at))
+	}
+	for range linesASecond + 5 {
+		say(0)
+	}
+	for ok := true; ok; ok, _ = clients.logs.Allow(c.from, start.Add(time.Second)) {
+	}
+	if r := say(time.Second); !r.silenced || r.leftOut != 0 {
+		t.Fatalf("with its address silenced: %+v", r)
+	}
+	if r := say(2 * time.Second); r.silenced || r.leftOut != 5+2 { // one of them is the test's own
+		t.Errorf("then silenced %t, %d are left out, want 7", r.silenced, r.leftOut)
 	}
 }
